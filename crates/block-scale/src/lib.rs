@@ -1,0 +1,1 @@
+//! Block-scaled matrices: which scale governs which element, quantize and dequantize

@@ -1,0 +1,3 @@
+//! The xgraft command line.
+
+fn main() {}

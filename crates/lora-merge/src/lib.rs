@@ -1,0 +1,1 @@
+//! Fold a LoRA adapter into a checkpoint of any stored format

@@ -1,0 +1,1 @@
+//! Measurement rows to SVG plots and to one self-contained HTML report

@@ -1,0 +1,1 @@
+//! A whole checkpoint into a quantized format and back, streaming
