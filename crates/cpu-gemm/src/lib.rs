@@ -1,1 +1,25 @@
-//! Blocked matrix product on the CPU whose operands come through a packing trait, with one summation order for every shape and thread count
+//! Blocked matrix product on the CPU whose large operand comes through a packing trait.
+//!
+//! The large matrix is a [`Source`]: it writes any rectangle of itself as f32 when asked.
+//! So a product with "bf16 minus bf16" or with decoded FP8 codes never holds the whole f32 matrix,
+//! and one kernel serves every stored format.
+//!
+//! ```
+//! use half::bf16;
+//! use xgraft_cpu_gemm::{Bf16Diff, matmul};
+//!
+//! let tuned = [1.5, 2.0, 3.0, 4.0].map(bf16::from_f32);
+//! let base = [1.0, 2.0, 3.0, 5.0].map(bf16::from_f32);
+//! let delta = Bf16Diff::new(&tuned, &base, 2, 2); // [[0.5, 0], [0, -1]]
+//!
+//! let panel = [1.0, 2.0, 3.0, 4.0]; // [2, 2], row-major
+//! let mut product = [0.0; 4];
+//! matmul(&delta, &panel, 2, &mut product);
+//! assert_eq!(product, [0.5, 1.0, -3.0, -4.0]);
+//! ```
+
+pub mod reference;
+mod source;
+
+pub use reference::{matmul, matmul_tn, squared_norm};
+pub use source::{Bf16, Bf16Diff, Diff, F16, F32, Source, assert_rectangle};
