@@ -1,3 +1,97 @@
-//! The xgraft command line.
+//! The `xgraft` command line: it parses arguments, strings the crates together, and prints.
+//!
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 failure, 2 usage.
 
-fn main() {}
+mod args;
+mod interrupt;
+mod output;
+mod progress;
+mod table;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Verb};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    log_to_stderr(args.global.verbose);
+    interrupt::catch()?;
+    if let Some(threads) = args.global.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
+    }
+    match &args.verb {
+        Verb::Extract(verb) => verbs::extract::run(verb, &args.global),
+        Verb::Verify(verb) => verbs::verify::run(verb, &args.global),
+        Verb::Sanitize(verb) => verbs::sanitize::run(verb, &args.global),
+        Verb::Quantize(verb) => verbs::quantize::run(verb, &args.global),
+        Verb::Dequantize(verb) => verbs::dequantize::run(verb, &args.global),
+        Verb::Merge(verb) => verbs::merge::run(verb, &args.global),
+        Verb::Report(verb) => verbs::report::run(verb, &args.global),
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("XGRAFT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}
+
+/// Prints the chain of causes, then what to do about it.
+fn report(error: &anyhow::Error) {
+    #![expect(clippy::print_stderr, reason = "errors are for the person at the terminal")]
+    eprintln!("error: {error:#}");
+    if let Some(hint) = hint(error) {
+        eprintln!("hint: {hint}");
+    }
+}
+
+fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        let extract = cause.downcast_ref::<xgraft_lora_extract::Error>();
+        let checkpoint = cause.downcast_ref::<xgraft_checkpoint::Error>();
+        let sanitize = cause.downcast_ref::<xgraft_adapter_sanitize::Error>();
+        let quantize = cause.downcast_ref::<xgraft_quantize::Error>();
+        let merge = cause.downcast_ref::<xgraft_lora_merge::Error>();
+        extract
+            .and_then(xgraft_lora_extract::Error::hint)
+            .or_else(|| checkpoint.and_then(xgraft_checkpoint::Error::hint))
+            .or_else(|| sanitize.and_then(xgraft_adapter_sanitize::Error::hint))
+            .or_else(|| quantize.and_then(xgraft_quantize::Error::hint))
+            .or_else(|| merge.and_then(xgraft_lora_merge::Error::hint))
+    })
+}
+
+/// A reader that went away (`xgraft … | head`) is no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,341 @@
+//! The arguments of every verb.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use xgraft_adapter_sanitize::Policy;
+
+/// Move a domain fine-tune onto a quantized base, and prove how good the transfer is.
+#[derive(Debug, Parser)]
+#[command(name = "xgraft", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Global {
+    /// Replace an output directory that exists, and discard unfinished work of another configuration.
+    #[arg(long, global = true)]
+    pub(crate) force: bool,
+    /// Worker threads; all cores by default. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
+    pub(crate) threads: Option<usize>,
+    /// Seed of everything random.
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print the report as JSON on stdout.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more to stderr (-v, -vv, -vvv).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Turn the difference of two checkpoints into a LoRA adapter.
+    Extract(Extract),
+    /// Recompute how near base + adapter comes to the tuned checkpoint.
+    Verify(Verify),
+    /// Bring an adapter to the rules of a serving engine.
+    Sanitize(Sanitize),
+    /// Quantize a checkpoint.
+    Quantize(Quantize),
+    /// Turn a quantized checkpoint back into BF16.
+    Dequantize(Dequantize),
+    /// Fold an adapter into a checkpoint, in the checkpoint's own format.
+    Merge(Merge),
+    /// Make one HTML and Markdown report of the rows of several steps.
+    Report(Report),
+}
+
+/// Turn the difference of two checkpoints into a LoRA adapter.
+///
+/// ΔW = `W_tuned` − `W_base` of every linear layer, truncated by SVD. The base may be BF16, F16, F32
+/// or FP8; with a quantized base the adapter also corrects the rounding of the base (Method B).
+/// Stopped work is resumed by the same command.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Extract {
+    /// The checkpoint that was fine-tuned.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: PathBuf,
+    /// The fine-tuned checkpoint.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tuned: PathBuf,
+    /// Where the adapter goes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) rank: RankArgs,
+    /// The most that --energy, --noise-edge and --budget give a module.
+    #[arg(long, value_name = "R", default_value_t = xgraft_lora_extract::MAX_RANK)]
+    pub(crate) max_rank: usize,
+    /// Whose loader must accept the adapter.
+    #[arg(long, value_enum, default_value_t = PolicyArg::Vllm)]
+    pub(crate) policy: PolicyArg,
+    /// Also adapt `embed_tokens` and `lm_head`.
+    #[arg(long)]
+    pub(crate) embeddings: bool,
+    /// Fail when more than this share of the update's energy is dropped by the policy.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(crate) max_dropped: f64,
+    /// Element type of the stored factors.
+    #[arg(long, value_enum, default_value_t = DtypeArg::Bf16)]
+    pub(crate) dtype: DtypeArg,
+    /// Stop when the last Krylov block gained less than this share of the kept energy.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) tolerance: Option<f64>,
+    /// What `base_model_name_or_path` of the adapter says; the base directory's name by default.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) base_name: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[group(multiple = false)]
+pub(crate) struct RankArgs {
+    /// The same rank everywhere [default: 64].
+    #[arg(long, value_name = "R")]
+    pub(crate) rank: Option<usize>,
+    /// Per module, the rank that keeps this share of ‖ΔW‖².
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) energy: Option<f64>,
+    /// Per module, the singular values above the tuned checkpoint's own rounding noise.
+    #[arg(long)]
+    pub(crate) noise_edge: bool,
+    /// This many bytes of adapter in all, spread where they keep the most energy (`500MB`, `2GiB`).
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) budget: Option<u64>,
+}
+
+/// Recompute how near base + adapter comes to the tuned checkpoint.
+///
+/// Exits 1 when a module's pair has a flipped sign, a wrong scale, or nothing to do with the delta.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Verify {
+    /// The checkpoint that the adapter will be served on.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: PathBuf,
+    /// The fine-tuned checkpoint.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tuned: PathBuf,
+    /// The adapter.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// Also write the report to a directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Compute the optimum of each rank from all singular values in f64 (slow, exact).
+    #[arg(long, conflicts_with = "no_optimum")]
+    pub(crate) exact: bool,
+    /// Do not compute the optimum.
+    #[arg(long)]
+    pub(crate) no_optimum: bool,
+    /// Fail when a module's ‖W_base + BA − W_tuned‖/‖W_tuned‖ is above this.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) max_error: Option<f64>,
+}
+
+/// Bring an adapter to the rules of a serving engine.
+///
+/// Reads adapters of PEFT, mergekit and xgraft. What the policy does not allow is dropped and
+/// listed with its share of the update's energy; the original is left as it is.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Sanitize {
+    /// The adapter.
+    #[arg(value_name = "ADAPTER")]
+    pub(crate) adapter: PathBuf,
+    /// Where the sanitized adapter goes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Its base: checks shapes, and measures full-rank tensors.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: Option<PathBuf>,
+    /// Whose loader must accept the adapter.
+    #[arg(long, value_enum, default_value_t = PolicyArg::Vllm)]
+    pub(crate) policy: PolicyArg,
+    /// Keep LoRA pairs of `embed_tokens` and `lm_head`.
+    #[arg(long)]
+    pub(crate) embeddings: bool,
+    /// Fail when more than this share of the update's energy is dropped.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(crate) max_dropped: f64,
+}
+
+/// Quantize a checkpoint.
+///
+/// Linear layers only; embeddings, the head and norms stay as they are. Works tensor by tensor in
+/// strips, and resumes.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Quantize {
+    /// The checkpoint.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Where the quantized checkpoint goes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The number format and its scales.
+    #[arg(long, value_enum)]
+    pub(crate) scheme: SchemeArg,
+    /// How the files name and configure it.
+    #[arg(long, value_enum, default_value_t = LayoutArg::Hf)]
+    pub(crate) layout: LayoutArg,
+    /// Element type of the scales; layout `compressed-tensors` always has BF16.
+    #[arg(long, value_enum, default_value_t = ScaleArg::F32)]
+    pub(crate) scale_dtype: ScaleArg,
+    #[command(flatten)]
+    pub(crate) shards: ShardArgs,
+}
+
+/// Turn a quantized checkpoint back into BF16.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Dequantize {
+    /// The quantized checkpoint.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Where the BF16 checkpoint goes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) shards: ShardArgs,
+}
+
+/// Fold an adapter into a checkpoint, in the checkpoint's own format.
+///
+/// A quantized weight is dequantized, added to, and quantized again: never added to as codes.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Merge {
+    /// The checkpoint.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: PathBuf,
+    /// The adapter.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// Where the merged checkpoint goes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) shards: ShardArgs,
+}
+
+/// Make one HTML and Markdown report of the rows of several steps.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Report {
+    /// Output directories of other verbs, as `DIR` or `LABEL=DIR`.
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) inputs: Vec<String>,
+    /// Where the report goes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Title of the report.
+    #[arg(long, default_value = "xgraft report")]
+    pub(crate) title: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ShardArgs {
+    /// The most bytes of tensors in one file.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "5GB")]
+    pub(crate) max_shard_size: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PolicyArg {
+    /// vLLM's LoRA loader.
+    Vllm,
+    /// Hugging Face PEFT.
+    Peft,
+    /// xgraft's own server.
+    Xgraft,
+}
+
+impl From<PolicyArg> for Policy {
+    fn from(policy: PolicyArg) -> Self {
+        match policy {
+            PolicyArg::Vllm => Self::Vllm,
+            PolicyArg::Peft => Self::Peft,
+            PolicyArg::Xgraft => Self::Xgraft,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DtypeArg {
+    Bf16,
+    F16,
+    F32,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SchemeArg {
+    /// E4M3 codes with one scale for each 128 × 128 block.
+    Fp8Block,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutArg {
+    /// `weight_scale_inv`, `quant_method: fp8`: Qwen's and DeepSeek's own files.
+    Hf,
+    /// `weight_scale`, as llm-compressor writes, byte for byte.
+    CompressedTensors,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ScaleArg {
+    F32,
+    Bf16,
+}
+
+/// Bytes with an optional unit: `123`, `500MB`, `2GiB`.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("expected a number of bytes such as 500MB or 2GiB, found {text:?}"))?;
+    let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024f64.powi(2),
+        "gib" => 1024f64.powi(3),
+        "tib" => 1024f64.powi(4),
+        other => return Err(format!("unknown unit {other:?}; use B, KB, MB, GB, KiB, MiB or GiB")),
+    };
+    let bytes = number * factor;
+    if bytes >= 1.0 && bytes < 2f64.powi(63) {
+        Ok(bytes as u64)
+    } else {
+        Err(format!("{text:?} is not a usable number of bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_take_decimal_and_binary_units() {
+        assert_eq!(parse_bytes("123"), Ok(123));
+        assert_eq!(parse_bytes("1.5GB"), Ok(1_500_000_000));
+        assert_eq!(parse_bytes("2 GiB"), Ok(2 << 30));
+        assert!(parse_bytes("2 pounds").is_err());
+        assert!(parse_bytes("0").is_err());
+        assert!(parse_bytes("-1").is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! What every verb leaves in its output directory beside its product.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::Value;
+use xgraft_checkpoint::{OutputDir, write_atomic};
+use xgraft_results::{Finding, Input, Manifest, Row, Severity, jsonl};
+
+/// The side files of an output directory.
+pub(crate) struct Account<'a, R> {
+    pub(crate) verb: &'static str,
+    pub(crate) config: Value,
+    pub(crate) seed: Option<u64>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) report: &'a R,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) findings: &'a [Finding],
+}
+
+impl<R: Serialize> Account<'_, R> {
+    /// Writes `manifest.json`, `report.json`, `rows.jsonl` and `findings.jsonl` into `dir`.
+    pub(crate) fn write(self, dir: &Path) -> anyhow::Result<()> {
+        let manifest = Manifest {
+            tool: xgraft_results::tool!("xgraft"),
+            verb: self.verb.to_owned(),
+            config: self.config,
+            seed: self.seed,
+            inputs: self.inputs,
+        };
+        write_atomic(&dir.join(Manifest::FILE), &manifest.to_bytes()?)?;
+        let mut report = serde_json::to_vec_pretty(self.report).context("cannot encode the report")?;
+        report.push(b'\n');
+        write_atomic(&dir.join("report.json"), &report)?;
+        jsonl::write_file(&dir.join("rows.jsonl"), &self.rows)?;
+        jsonl::write_file(&dir.join("findings.jsonl"), self.findings)?;
+        Ok(())
+    }
+}
+
+/// Writes the account and makes the output directory visible under its name.
+pub(crate) fn commit<R: Serialize>(out: OutputDir, account: Account<'_, R>) -> anyhow::Result<()> {
+    account.write(out.path())?;
+    out.commit()?;
+    Ok(())
+}
+
+/// Prints findings to stderr, worst last, so that it is what stays in view.
+pub(crate) fn print_findings(findings: &[Finding]) {
+    #![expect(clippy::print_stderr, reason = "findings are for the person at the terminal")]
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|f| f.severity);
+    for finding in sorted {
+        eprintln!("{finding}");
+        if let (Some(hint), true) = (&finding.hint, finding.severity > Severity::Info) {
+            eprintln!("hint: {hint}");
+        }
+    }
+}
+
+/// Prints a line of data.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    Ok(())
+}
+
+/// Prints a value as JSON.
+pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
+    say(&serde_json::to_string_pretty(value).context("cannot encode the report")?)
+}

@@ -1,0 +1,142 @@
+//! The factors of one module, kept on disk until all modules are there.
+
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
+use xgraft_checkpoint::{Dtype, write_atomic};
+use xgraft_low_rank::Factors;
+use xgraft_results::Input;
+
+use crate::error::{Error, Result};
+use crate::report::{ModuleReport, Stated};
+
+/// What `modules/NAME.json` holds; its presence means that the module is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) report: ModuleReport,
+    /// Ranks in `modules/NAME.bin`.
+    pub(crate) cap: usize,
+    /// ‖ΔW‖².
+    pub(crate) norm2: f64,
+    /// What is known of the optimum at the ranks that may yet be chosen.
+    pub(crate) excess: Vec<(usize, Stated)>,
+    /// BLAKE3 of the factor file.
+    pub(crate) digest: String,
+    /// The tensors that were read.
+    pub(crate) inputs: Vec<Input>,
+}
+
+impl Record {
+    /// Settles the rank of the module and everything that follows from it.
+    pub(crate) fn choose(&mut self, rank: usize, element: u64) {
+        let kept: f64 = self.report.singular_values[..rank].iter().map(|s| s * s).sum();
+        let share = |x: f64| if self.norm2 > 0.0 { x / self.norm2 } else { 0.0 };
+        let report = &mut self.report;
+        report.rank = rank;
+        report.energy_kept = share(kept).min(1.0);
+        report.residual = share((self.norm2 - kept).max(0.0)).sqrt();
+        report.excess = self
+            .excess
+            .iter()
+            .find(|(r, _)| *r == rank)
+            .map(|(_, stated)| *stated);
+        report.bytes = rank as u64 * (report.shape[0] + report.shape[1]) as u64 * element;
+    }
+}
+
+/// One module's files in the work directory.
+#[derive(Debug, Clone)]
+pub(crate) struct FactorStore {
+    dir: PathBuf,
+}
+
+impl FactorStore {
+    pub(crate) fn open(work: &Path) -> Result<Self> {
+        let dir = work.join("modules");
+        fs_err::create_dir_all(&dir).map_err(io("create"))?;
+        Ok(Self { dir })
+    }
+
+    /// The record of a finished module, if its files are whole.
+    pub(crate) fn load(&self, module: &str) -> Result<Option<Record>> {
+        let path = self.dir.join(format!("{module}.json"));
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs_err::read(&path).map_err(io("read"))?;
+        let record: Record = serde_json::from_slice(&text).map_err(|e| Error::BadPartial {
+            path,
+            reason: e.to_string(),
+        })?;
+        Ok(Some(record))
+    }
+
+    /// Rounds A = √S·Vᵀ and B = U·√S to the stored dtype and writes them, then the record.
+    ///
+    /// The file holds A [cap, in] and then Bᵀ [cap, out], so that a smaller rank is a prefix of both.
+    pub(crate) fn save(&self, factors: &Factors, dtype: Dtype, mut record: Record) -> Result<Record> {
+        let module = record.report.module.clone();
+        let mut bytes =
+            Vec::with_capacity(record.cap * (factors.rows + factors.cols) * dtype.size());
+        push_columns(&factors.v, factors, record.cap, dtype, &mut bytes);
+        push_columns(&factors.u, factors, record.cap, dtype, &mut bytes);
+        record.digest = blake3::hash(&bytes).to_hex().to_string();
+        let path = self.dir.join(format!("{module}.bin"));
+        write_atomic(&path, &bytes)?;
+        let json = serde_json::to_vec(&record).map_err(|e| Error::BadPartial {
+            path: path.clone(),
+            reason: e.to_string(),
+        })?;
+        write_atomic(&self.dir.join(format!("{module}.json")), &json)?;
+        Ok(record)
+    }
+
+    /// A [rank, in] and B [out, rank] in the stored dtype, row-major, little-endian.
+    pub(crate) fn pair(&self, record: &Record, rank: usize, element: usize) -> Result<[Vec<u8>; 2]> {
+        let path = self.dir.join(format!("{}.bin", record.report.module));
+        let bytes = fs_err::read(&path).map_err(io("read"))?;
+        if blake3::hash(&bytes).to_hex().as_str() != record.digest {
+            return Err(Error::BadPartial {
+                path,
+                reason: "its digest is not the recorded one".into(),
+            });
+        }
+        let [out, input] = record.report.shape;
+        let (a, b_t) = bytes.split_at(record.cap * input * element);
+        let a = a[..rank * input * element].to_vec();
+        let mut b = vec![0; out * rank * element];
+        for (r, row) in b_t.chunks_exact(out * element).take(rank).enumerate() {
+            for (o, value) in row.chunks_exact(element).enumerate() {
+                let at = (o * rank + r) * element;
+                b[at..at + element].copy_from_slice(value);
+            }
+        }
+        Ok([a, b])
+    }
+
+    /// Removes the work files, once the adapter is written.
+    pub(crate) fn remove(self) -> Result<()> {
+        fs_err::remove_dir_all(&self.dir).map_err(io("remove"))
+    }
+}
+
+pub(crate) fn io(action: &'static str) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Io { action, source }
+}
+
+/// Appends the first `cap` columns of `panel` [len, r], each scaled by √σ, as rows.
+fn push_columns(panel: &[f32], factors: &Factors, cap: usize, dtype: Dtype, out: &mut Vec<u8>) {
+    let r = factors.rank();
+    for k in 0..cap {
+        let root = factors.singular_values[k].sqrt();
+        for row in panel.chunks_exact(r) {
+            let x = (f64::from(row[k]) * root) as f32;
+            match dtype {
+                Dtype::Bf16 => out.extend_from_slice(&bf16::from_f32(x).to_le_bytes()),
+                Dtype::F16 => out.extend_from_slice(&f16::from_f32(x).to_le_bytes()),
+                _ => out.extend_from_slice(&x.to_le_bytes()),
+            }
+        }
+    }
+}
