@@ -1,0 +1,368 @@
+//! AVX-512 F, BW, DQ, VL: sixteen elements at a time.
+#![expect(
+    unsafe_code,
+    reason = "vector loads and stores, and calls of functions that need AVX-512"
+)]
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{DIVIDE, DIVIDE_THEN_BF16, PLAIN, beyond_max, for_format};
+use crate::{Format, Overflow, Quotient, Rows, RowsMut, Scaled, arch::Kernels, minifloat::Layout};
+
+/// Proof that the processor has AVX-512 F, BW, DQ and VL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    pub(crate) fn new() -> Option<Self> {
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        all.then_some(Self(()))
+    }
+}
+
+impl Kernels for Avx512 {
+    fn amax_f32(self, src: Rows<'_, f32>) -> f32 {
+        // SAFETY: `self` exists only where `new` found the features.
+        unsafe { amax_f32(src) }
+    }
+
+    fn amax_bf16(self, src: Rows<'_, bf16>) -> f32 {
+        // SAFETY: `self` exists only where `new` found the features.
+        unsafe { amax_bf16(src) }
+    }
+
+    fn encode_f32(
+        self,
+        format: Format,
+        overflow: Overflow,
+        src: Rows<'_, f32>,
+        codes: RowsMut<'_, u8>,
+    ) {
+        for_format!(format, L => {
+            let rule = Rule { divisor: 1.0, limit: beyond_max::<L>(overflow) };
+            // SAFETY: `self` exists only where `new` found the features.
+            unsafe { encode_f32::<L, PLAIN>(rule, src, codes) }
+        });
+    }
+
+    fn encode_bf16(
+        self,
+        format: Format,
+        overflow: Overflow,
+        src: Rows<'_, bf16>,
+        codes: RowsMut<'_, u8>,
+    ) {
+        for_format!(format, L => {
+            let rule = Rule { divisor: 1.0, limit: beyond_max::<L>(overflow) };
+            // SAFETY: `self` exists only where `new` found the features.
+            unsafe { encode_bf16::<L, PLAIN>(rule, src, codes) }
+        });
+    }
+
+    fn encode_scaled_f32(self, rule: &Scaled, src: Rows<'_, f32>, codes: RowsMut<'_, u8>) {
+        for_format!(rule.format, L => {
+            let divide = Rule { divisor: rule.scale, limit: L::MAX };
+            match rule.quotient {
+                // SAFETY: `self` exists only where `new` found the features.
+                Quotient::F32 => unsafe { encode_f32::<L, DIVIDE>(divide, src, codes) },
+                // SAFETY: as above.
+                Quotient::Bf16 => unsafe { encode_f32::<L, DIVIDE_THEN_BF16>(divide, src, codes) },
+            }
+        });
+    }
+
+    fn encode_scaled_bf16(self, rule: &Scaled, src: Rows<'_, bf16>, codes: RowsMut<'_, u8>) {
+        for_format!(rule.format, L => {
+            let divide = Rule { divisor: rule.scale, limit: L::MAX };
+            match rule.quotient {
+                // SAFETY: `self` exists only where `new` found the features.
+                Quotient::F32 => unsafe { encode_bf16::<L, DIVIDE>(divide, src, codes) },
+                // SAFETY: as above.
+                Quotient::Bf16 => unsafe { encode_bf16::<L, DIVIDE_THEN_BF16>(divide, src, codes) },
+            }
+        });
+    }
+
+    fn decode_scaled_f32(
+        self,
+        format: Format,
+        scale: f32,
+        codes: Rows<'_, u8>,
+        out: RowsMut<'_, f32>,
+    ) {
+        // SAFETY: `self` exists only where `new` found the features.
+        for_format!(format, L => unsafe { decode_f32::<L>(scale, codes, out) });
+    }
+
+    fn decode_scaled_bf16(
+        self,
+        format: Format,
+        scale: f32,
+        codes: Rows<'_, u8>,
+        out: RowsMut<'_, bf16>,
+    ) {
+        // SAFETY: `self` exists only where `new` found the features.
+        for_format!(format, L => unsafe { decode_bf16::<L>(scale, codes, out) });
+    }
+}
+
+/// What happens to an element before it is rounded to the format.
+#[derive(Clone, Copy)]
+pub(super) struct Rule {
+    /// The element is divided by this, if the kernel divides.
+    pub(super) divisor: f32,
+    /// Magnitudes are clamped to this.
+    pub(super) limit: f32,
+}
+
+/// Defines a kernel that encodes rows of `$Element`, which `$load` widens to sixteen f32.
+macro_rules! encode_rows {
+    ($name:ident, $Element:ty, $load:ident) => {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        pub(super) fn $name<L: Layout, const STEP: u8>(
+            rule: Rule,
+            src: Rows<'_, $Element>,
+            mut codes: RowsMut<'_, u8>,
+        ) {
+            for (src, codes) in src.iter().zip(codes.iter_mut()) {
+                let (src, src_tail) = src.as_chunks::<16>();
+                let (codes, codes_tail) = codes.as_chunks_mut::<16>();
+                for (x, code) in src.iter().zip(codes) {
+                    store_u8(code, encode_lanes::<L, STEP>(rule, $load(x)));
+                }
+                if !src_tail.is_empty() {
+                    let mut x = [<$Element>::default(); 16];
+                    x[..src_tail.len()].copy_from_slice(src_tail);
+                    let mut code = [0; 16];
+                    store_u8(&mut code, encode_lanes::<L, STEP>(rule, $load(&x)));
+                    codes_tail.copy_from_slice(&code[..src_tail.len()]);
+                }
+            }
+        }
+    };
+}
+
+/// Defines a kernel that decodes rows to `$Element`, to which `$store` rounds sixteen f32.
+macro_rules! decode_rows {
+    ($name:ident, $Element:ty, $store:ident) => {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        pub(super) fn $name<L: Layout>(
+            scale: f32,
+            codes: Rows<'_, u8>,
+            mut out: RowsMut<'_, $Element>,
+        ) {
+            for (codes, out) in codes.iter().zip(out.iter_mut()) {
+                let (codes, codes_tail) = codes.as_chunks::<16>();
+                let (out, out_tail) = out.as_chunks_mut::<16>();
+                for (code, y) in codes.iter().zip(out) {
+                    $store(y, decode_lanes::<L>(scale, load_u8(code)));
+                }
+                if !codes_tail.is_empty() {
+                    let mut code = [0; 16];
+                    code[..codes_tail.len()].copy_from_slice(codes_tail);
+                    let mut y = [<$Element>::default(); 16];
+                    $store(&mut y, decode_lanes::<L>(scale, load_u8(&code)));
+                    out_tail.copy_from_slice(&y[..codes_tail.len()]);
+                }
+            }
+        }
+    };
+}
+
+encode_rows!(encode_f32, f32, load_f32);
+encode_rows!(encode_bf16, bf16, load_bf16);
+decode_rows!(decode_f32, f32, store_f32);
+decode_rows!(decode_bf16, bf16, store_bf16);
+
+/// The codes of sixteen numbers, one in each 32-bit lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn encode_lanes<L: Layout, const STEP: u8>(rule: Rule, x: __m512) -> __m512i {
+    let x = match STEP {
+        PLAIN => x,
+        _ => _mm512_div_ps(x, _mm512_set1_ps(rule.divisor)),
+    };
+    let x = match STEP {
+        DIVIDE_THEN_BF16 => round_to_bf16(x),
+        _ => _mm512_castps_si512(x),
+    };
+    let magnitude = _mm512_and_si512(x, _mm512_set1_epi32(0x7fff_ffff));
+    // `min` returns its second operand if one is NaN.
+    let limit = _mm512_set1_ps(rule.limit);
+    let clamped = _mm512_castps_si512(_mm512_min_ps(limit, _mm512_castsi512_ps(magnitude)));
+
+    let exponent_bits = _mm512_and_si512(clamped, _mm512_set1_epi32(0x7f80_0000));
+    let smallest_normal = _mm512_set1_epi32((L::MIN_EXPONENT << 23).cast_signed());
+    let exponent = _mm512_max_epu32(exponent_bits, smallest_normal);
+    let dropped_bits = 23 - L::MANTISSA_BITS;
+    let rounder = _mm512_add_epi32(
+        exponent,
+        _mm512_set1_epi32((dropped_bits << 23).cast_signed()),
+    );
+    let sum = _mm512_add_ps(_mm512_castsi512_ps(clamped), _mm512_castsi512_ps(rounder));
+    let mantissa = _mm512_sub_epi32(_mm512_castps_si512(sum), rounder);
+    let binade = _mm512_srlv_epi32(
+        _mm512_sub_epi32(exponent, smallest_normal),
+        _mm512_set1_epi32(dropped_bits.cast_signed()),
+    );
+    let code = _mm512_add_epi32(binade, mantissa);
+
+    let is_nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f80_0000));
+    let code = _mm512_mask_mov_epi32(code, is_nan, _mm512_set1_epi32(L::NAN.into()));
+    let sign = _mm512_srli_epi32::<24>(x);
+    // code | (sign & 0x80)
+    _mm512_ternarylogic_epi32::<0xf8>(code, sign, _mm512_set1_epi32(0x80))
+}
+
+/// The values of sixteen codes times the scale.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn decode_lanes<L: Layout>(scale: f32, codes: __m128i) -> __m512 {
+    // As an f16 the magnitude is 2^(15 - bias) times too small, and its subnormals are f16 subnormals.
+    let wide = _mm256_cvtepi8_epi16(codes);
+    let magnitude = _mm256_and_si256(wide, _mm256_set1_epi16(0x7f));
+    let places = _mm256_set1_epi16(if L::MANTISSA_BITS == 3 { 7 } else { 8 });
+    let sign = _mm256_and_si256(wide, _mm256_set1_epi16(i16::MIN));
+    let as_f16 = _mm256_or_si256(sign, _mm256_sllv_epi16(magnitude, places));
+    let up = f32::from_bits((127 + 15 - L::BIAS) << 23);
+    let value = _mm512_mul_ps(_mm512_cvtph_ps(as_f16), _mm512_set1_ps(up));
+
+    let byte_magnitude = _mm_and_si128(codes, _mm_set1_epi8(0x7f));
+    let is_nan = _mm_cmpgt_epi8_mask(byte_magnitude, _mm_set1_epi8(L::LAST_NUMBER.cast_signed()));
+    let nan = _mm512_set1_epi32(0x7fc0_0000);
+    let sign = _mm512_and_si512(_mm512_castps_si512(value), _mm512_set1_epi32(i32::MIN));
+    let nan = _mm512_castsi512_ps(_mm512_or_si512(sign, nan));
+    let value = _mm512_mask_mov_ps(value, is_nan, nan);
+    _mm512_mul_ps(value, _mm512_set1_ps(scale))
+}
+
+/// The bits of each f32 rounded to a bf16, nearest even, in the upper half of its lane. A NaN stays NaN with its sign.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn round_to_bf16(x: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(x);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let just_below_half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    let rounded = _mm512_add_epi32(bits, just_below_half);
+    let rounded = _mm512_and_si512(rounded, _mm512_set1_epi32(0xffff_0000_u32.cast_signed()));
+    // The addition could carry out of a NaN's payload.
+    let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    _mm512_mask_mov_epi32(rounded, is_nan, bits)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn amax_f32(src: Rows<'_, f32>) -> f32 {
+    let magnitude_bits = _mm512_set1_epi32(0x7fff_ffff);
+    let mut most = _mm512_setzero_si512();
+    for row in src.iter() {
+        let (chunks, tail) = row.as_chunks::<16>();
+        let mut padded = [0.0; 16];
+        padded[..tail.len()].copy_from_slice(tail);
+        for x in chunks.iter().chain((!tail.is_empty()).then_some(&padded)) {
+            let bits = _mm512_castps_si512(load_f32(x));
+            most = _mm512_max_epu32(most, _mm512_and_si512(bits, magnitude_bits));
+        }
+    }
+    f32::from_bits(_mm512_reduce_max_epu32(most))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn amax_bf16(src: Rows<'_, bf16>) -> f32 {
+    let magnitude_bits = _mm512_set1_epi16(0x7fff);
+    let mut most = _mm512_setzero_si512();
+    for row in src.iter() {
+        let (chunks, tail) = row.as_chunks::<32>();
+        for x in chunks {
+            most = _mm512_max_epu16(most, _mm512_and_si512(load_words(x), magnitude_bits));
+        }
+        if !tail.is_empty() {
+            let mut x = [bf16::ZERO; 32];
+            x[..tail.len()].copy_from_slice(tail);
+            most = _mm512_max_epu16(most, _mm512_and_si512(load_words(&x), magnitude_bits));
+        }
+    }
+    // The larger of the two words of each 32-bit lane, in its upper half.
+    let other = _mm512_slli_epi32::<16>(most);
+    let upper = _mm512_max_epu16(most, other);
+    let bits = _mm512_reduce_max_epu32(upper) & 0xffff_0000;
+    f32::from_bits(bits)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_f32(x: &[f32; 16]) -> __m512 {
+    // SAFETY: the array is 64 readable bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_ps(x.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn load_bf16(x: &[bf16; 16]) -> __m512 {
+    // SAFETY: the array is 32 readable bytes, and the load needs no alignment.
+    let words = unsafe { _mm256_loadu_si256(x.as_ptr().cast()) };
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words)))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn load_words(x: &[bf16; 32]) -> __m512i {
+    // SAFETY: the array is 64 readable bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn load_bytes(x: &[u8; 64]) -> __m512i {
+    // SAFETY: the array is 64 readable bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_u8(x: &[u8; 16]) -> __m128i {
+    // SAFETY: the array is 16 readable bytes, and the load needs no alignment.
+    unsafe { _mm_loadu_si128(x.as_ptr().cast()) }
+}
+
+/// Stores the lowest byte of each lane.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store_u8(out: &mut [u8; 16], lanes: __m512i) {
+    let bytes = _mm512_cvtepi32_epi8(lanes);
+    // SAFETY: the array is 16 writable bytes, and the store needs no alignment.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_f32(out: &mut [f32; 16], x: __m512) {
+    // SAFETY: the array is 64 writable bytes, and the store needs no alignment.
+    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn store_bf16(out: &mut [bf16; 16], x: __m512) {
+    let words = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(round_to_bf16(x)));
+    // SAFETY: the array is 32 writable bytes, and the store needs no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), words) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store_words(out: &mut [bf16; 32], words: __m512i) {
+    // SAFETY: the array is 64 writable bytes, and the store needs no alignment.
+    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store_bytes(out: &mut [u8; 64], bytes: __m512i) {
+    // SAFETY: the array is 64 writable bytes, and the store needs no alignment.
+    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), bytes) }
+}

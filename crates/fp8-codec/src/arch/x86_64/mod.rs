@@ -1,0 +1,44 @@
+//! x86-64. Each type is a proof that the processor has its instructions, so its methods are safe to call.
+//!
+//! All of them round a magnitude to the 8-bit format by one f32 addition. To x = f·2^e with e clamped from below to the
+//! exponent of the smallest normal value, add c = 2^(e + 23 − mantissa bits): the hardware's rounding to nearest even of
+//! x + c drops exactly the bits that the target format lacks, and `bits(x + c) − bits(c)` is the mantissa of the code with
+//! its implicit one.
+
+pub(crate) mod avx2;
+pub(crate) mod avx512;
+pub(crate) mod vbmi;
+
+use crate::{Overflow, minifloat::Layout};
+
+/// An encoding kernel takes its elements as they are.
+const PLAIN: u8 = 0;
+/// An encoding kernel divides first.
+const DIVIDE: u8 = 1;
+/// An encoding kernel divides first and rounds the quotient to bf16.
+const DIVIDE_THEN_BF16: u8 = 2;
+
+/// The magnitude to clamp to before rounding, which then makes the code that an overflow shall have.
+const fn beyond_max<L: Layout>(overflow: Overflow) -> f32 {
+    match overflow {
+        Overflow::Saturate => L::MAX,
+        Overflow::NonFinite => L::BEYOND,
+    }
+}
+
+/// Evaluates `$body` with the type `$L` of the format's layout.
+macro_rules! for_format {
+    ($format:expr, $L:ident => $body:expr) => {
+        match $format {
+            crate::Format::E4m3 => {
+                type $L = crate::E4m3;
+                $body
+            }
+            crate::Format::E5m2 => {
+                type $L = crate::E5m2;
+                $body
+            }
+        }
+    };
+}
+use for_format;

@@ -1,0 +1,312 @@
+//! AVX-512 VBMI: sixty-four elements at a time through a table of one scale's 128 results.
+//!
+//! Encoding. A bf16 has 128 mantissas. While x / s is a normal number of the format, its code depends on the exponent of x
+//! only by a shift, `code = (exponent − constant) << mantissa bits | + table[mantissa]`, because f32 division commutes with
+//! powers of two. The table is made by the arithmetic kernel, so there is no second definition of rounding. Sixty-four
+//! elements of which one is too small, infinite or NaN go through the arithmetic kernel.
+//!
+//! Decoding to bf16. A code has 128 magnitudes; the products with the scale are looked up.
+//!
+//! Everything else, and runs too short to be worth a table, is [`Avx512`]'s. This file needs no unsafe code but to enter.
+#![expect(unsafe_code, reason = "calls of functions that need AVX-512 VBMI")]
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{
+    DIVIDE, DIVIDE_THEN_BF16,
+    avx512::{
+        Avx512, Rule, decode_bf16, encode_bf16, encode_lanes, load_bf16, load_bytes, load_words,
+        store_bytes, store_u8, store_words,
+    },
+    for_format,
+};
+use crate::{Format, Overflow, Quotient, Rows, RowsMut, Scaled, arch::Kernels, minifloat::Layout};
+
+/// Elements from which on a table pays.
+const WORTH_A_TABLE: usize = 512;
+
+/// Proof that the processor has AVX-512 VBMI beside [`Avx512`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vbmi(Avx512);
+
+impl Vbmi {
+    pub(crate) fn new() -> Option<Self> {
+        let avx512 = Avx512::new()?;
+        is_x86_feature_detected!("avx512vbmi").then_some(Self(avx512))
+    }
+}
+
+impl Kernels for Vbmi {
+    fn amax_f32(self, src: Rows<'_, f32>) -> f32 {
+        self.0.amax_f32(src)
+    }
+
+    fn amax_bf16(self, src: Rows<'_, bf16>) -> f32 {
+        self.0.amax_bf16(src)
+    }
+
+    fn encode_f32(
+        self,
+        format: Format,
+        overflow: Overflow,
+        src: Rows<'_, f32>,
+        codes: RowsMut<'_, u8>,
+    ) {
+        self.0.encode_f32(format, overflow, src, codes);
+    }
+
+    fn encode_bf16(
+        self,
+        format: Format,
+        overflow: Overflow,
+        src: Rows<'_, bf16>,
+        codes: RowsMut<'_, u8>,
+    ) {
+        self.0.encode_bf16(format, overflow, src, codes);
+    }
+
+    fn encode_scaled_f32(self, rule: &Scaled, src: Rows<'_, f32>, codes: RowsMut<'_, u8>) {
+        self.0.encode_scaled_f32(rule, src, codes);
+    }
+
+    fn encode_scaled_bf16(self, rule: &Scaled, src: Rows<'_, bf16>, codes: RowsMut<'_, u8>) {
+        let bounds = if src.count() * src.width() < WORTH_A_TABLE {
+            None
+        } else {
+            for_format!(rule.format, L => Bounds::new::<L>(rule.scale))
+        };
+        let Some(bounds) = bounds else {
+            return self.0.encode_scaled_bf16(rule, src, codes);
+        };
+        for_format!(rule.format, L => match rule.quotient {
+            // SAFETY: `self` exists only where `new` found the features.
+            Quotient::F32 => unsafe { encode::<L, DIVIDE>(rule.scale, bounds, src, codes) },
+            // SAFETY: as above.
+            Quotient::Bf16 => unsafe { encode::<L, DIVIDE_THEN_BF16>(rule.scale, bounds, src, codes) },
+        });
+    }
+
+    fn decode_scaled_f32(
+        self,
+        format: Format,
+        scale: f32,
+        codes: Rows<'_, u8>,
+        out: RowsMut<'_, f32>,
+    ) {
+        self.0.decode_scaled_f32(format, scale, codes, out);
+    }
+
+    fn decode_scaled_bf16(
+        self,
+        format: Format,
+        scale: f32,
+        codes: Rows<'_, u8>,
+        out: RowsMut<'_, bf16>,
+    ) {
+        if codes.count() * codes.width() < WORTH_A_TABLE {
+            return self.0.decode_scaled_bf16(format, scale, codes, out);
+        }
+        // SAFETY: `self` exists only where `new` found the features.
+        for_format!(format, L => unsafe { decode::<L>(scale, codes, out) });
+    }
+}
+
+/// For one scale s = t·2^shift with t in (0.5, 1]: what the table is made with, and where it holds.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// t; so that every mantissa 1.m has a quotient 1.m / t of at least 1.
+    reduced_scale: f32,
+    /// The smallest biased exponent of x for which x / s surely is normal. The largest is 254.
+    least_exponent: u8,
+}
+
+impl Bounds {
+    /// Nothing where the scale or the bound would leave the normal numbers.
+    fn new<L: Layout>(scale: f32) -> Option<Self> {
+        if !scale.is_normal() {
+            return None;
+        }
+        let (exponent, mantissa) = (scale.to_bits() >> 23, scale.to_bits() & 0x7f_ffff);
+        let (reduced_scale, exponent_of_unit) = match mantissa {
+            0 => (1.0, exponent),
+            _ => (f32::from_bits(126 << 23 | mantissa), exponent + 1),
+        };
+        // An x of this exponent has the quotient 1.m / t * 2^(1 - bias), the smallest normal number or more.
+        let least_exponent = u8::try_from((exponent_of_unit + 1).checked_sub(L::BIAS)?).ok()?;
+        (1..=250).contains(&least_exponent).then_some(Self {
+            reduced_scale,
+            least_exponent,
+        })
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn encode<L: Layout, const STEP: u8>(
+    scale: f32,
+    bounds: Bounds,
+    src: Rows<'_, bf16>,
+    mut codes: RowsMut<'_, u8>,
+) {
+    let rule = Rule {
+        divisor: scale,
+        limit: L::MAX,
+    };
+    let table = mantissa_table::<L, STEP>(bounds);
+    for (src, codes) in src.iter().zip(codes.iter_mut()) {
+        let (src, src_tail) = src.as_chunks::<64>();
+        let (codes, codes_tail) = codes.as_chunks_mut::<64>();
+        for (x, codes) in src.iter().zip(codes) {
+            match look_up::<L>(table, bounds, x) {
+                Some(bytes) => store_bytes(codes, bytes),
+                None => encode_chunk::<L, STEP>(rule, x, codes),
+            }
+        }
+        if !src_tail.is_empty() {
+            encode_bf16::<L, STEP>(rule, src_tail.into(), codes_tail.into());
+        }
+    }
+}
+
+/// The codes of 64 elements in order, unless one of them is outside the bounds.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn look_up<L: Layout>(table: [__m512i; 2], bounds: Bounds, x: &[bf16; 64]) -> Option<__m512i> {
+    let [first, second] = halves(x);
+    let (first, second) = (load_words(first), load_words(second));
+    // Pack the low and the high bytes of all words; eight elements of each half alternate.
+    let low_byte = _mm512_set1_epi16(0xff);
+    let low = _mm512_packus_epi16(
+        _mm512_and_si512(first, low_byte),
+        _mm512_and_si512(second, low_byte),
+    );
+    let high = _mm512_packus_epi16(
+        _mm512_srli_epi16::<8>(first),
+        _mm512_srli_epi16::<8>(second),
+    );
+    // The exponent's lowest bit is the sign bit of the low byte.
+    let twice = _mm512_add_epi8(high, high);
+    let odd = _mm512_movepi8_mask(low);
+    let exponent = _mm512_mask_add_epi8(twice, odd, twice, _mm512_set1_epi8(1));
+
+    let least = _mm512_set1_epi8(bounds.least_exponent.cast_signed());
+    let binade = _mm512_sub_epi8(exponent, least);
+    let binades = _mm512_set1_epi8((255 - bounds.least_exponent).cast_signed());
+    if _mm512_cmplt_epu8_mask(binade, binades) != u64::MAX {
+        return None;
+    }
+    let overflow = _mm512_set1_epi8(if L::MANTISSA_BITS == 3 { 16 } else { 32 });
+    let binade = _mm512_min_epu8(binade, overflow);
+    let binade = if L::MANTISSA_BITS == 3 {
+        _mm512_slli_epi16::<3>(binade)
+    } else {
+        _mm512_slli_epi16::<2>(binade)
+    };
+    // The look-up ignores the upper bit of an index.
+    let mantissa = _mm512_permutex2var_epi8(table[0], low, table[1]);
+    let code = _mm512_add_epi8(binade, mantissa);
+    let code = _mm512_min_epu8(code, _mm512_set1_epi8(L::MAX_CODE.cast_signed()));
+    // code | (high & 0x80)
+    let code = _mm512_ternarylogic_epi32::<0xf8>(code, high, _mm512_set1_epi8(i8::MIN));
+    let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    Some(_mm512_permutexvar_epi64(order, code))
+}
+
+/// For each mantissa, the code of 1.m / t minus the code of 1, plus the code of the smallest normal number.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn mantissa_table<L: Layout, const STEP: u8>(bounds: Bounds) -> [__m512i; 2] {
+    let mut mantissas = [bf16::ONE; 128];
+    for (m, x) in (0u16..).zip(&mut mantissas) {
+        *x = bf16::from_bits(0x3f80 | m);
+    }
+    let rule = Rule {
+        divisor: bounds.reduced_scale,
+        limit: L::MAX,
+    };
+    let mut codes = [0; 128];
+    encode_bf16::<L, STEP>(rule, (&mantissas).into(), (&mut codes).into());
+    let excess = (L::BIAS - 1) << L::MANTISSA_BITS;
+    let excess = _mm512_set1_epi8(u8::try_from(excess).expect("a code").cast_signed());
+    let [first, second] = load_table(&codes);
+    [
+        _mm512_sub_epi8(first, excess),
+        _mm512_sub_epi8(second, excess),
+    ]
+}
+
+/// The arithmetic kernel on a chunk that the table does not hold for.
+#[cold]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn encode_chunk<L: Layout, const STEP: u8>(rule: Rule, x: &[bf16; 64], codes: &mut [u8; 64]) {
+    let (x, _) = x.as_chunks::<16>();
+    let (codes, _) = codes.as_chunks_mut::<16>();
+    for (x, codes) in x.iter().zip(codes) {
+        store_u8(codes, encode_lanes::<L, STEP>(rule, load_bf16(x)));
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn decode<L: Layout>(scale: f32, codes: Rows<'_, u8>, mut out: RowsMut<'_, bf16>) {
+    let (low, high) = product_tables::<L>(scale);
+    for (codes, out) in codes.iter().zip(out.iter_mut()) {
+        let (codes, codes_tail) = codes.as_chunks::<64>();
+        let (out, out_tail) = out.as_chunks_mut::<64>();
+        for (codes, out) in codes.iter().zip(out) {
+            // So that interleaving low and high bytes within 128-bit lanes gives the words in order.
+            let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+            let codes = _mm512_permutexvar_epi64(order, load_bytes(codes));
+            let low = _mm512_permutex2var_epi8(low[0], codes, low[1]);
+            let high = _mm512_permutex2var_epi8(high[0], codes, high[1]);
+            // high ^ (codes & 0x80)
+            let high = _mm512_ternarylogic_epi32::<0x78>(high, codes, _mm512_set1_epi8(i8::MIN));
+            let [first, second] = halves_mut(out);
+            store_words(first, _mm512_unpacklo_epi8(low, high));
+            store_words(second, _mm512_unpackhi_epi8(low, high));
+        }
+        if !codes_tail.is_empty() {
+            decode_bf16::<L>(scale, codes_tail.into(), out_tail.into());
+        }
+    }
+}
+
+/// The low and the high bytes of the 128 magnitudes times the scale, in bf16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn product_tables<L: Layout>(scale: f32) -> ([__m512i; 2], [__m512i; 2]) {
+    let mut codes = [0; 128];
+    for (code, c) in (0u8..).zip(&mut codes) {
+        *c = code;
+    }
+    let mut products = [bf16::ZERO; 128];
+    decode_bf16::<L>(scale, (&codes).into(), (&mut products).into());
+    let bytes = products.map(|product| product.to_bits().to_le_bytes());
+    (
+        load_table(&bytes.map(|b| b[0])),
+        load_table(&bytes.map(|b| b[1])),
+    )
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn load_table(bytes: &[u8; 128]) -> [__m512i; 2] {
+    let [first, second] = halves(bytes);
+    [load_bytes(first), load_bytes(second)]
+}
+
+/// The two halves of an array of 64 or 128.
+#[inline]
+fn halves<T, const N: usize, const HALF: usize>(all: &[T; N]) -> [&[T; HALF]; 2] {
+    match all.as_chunks::<HALF>() {
+        ([first, second], []) => [first, second],
+        _ => unreachable!("N is twice HALF"),
+    }
+}
+
+/// [`halves`] to write to.
+#[inline]
+fn halves_mut<T, const N: usize, const HALF: usize>(all: &mut [T; N]) -> [&mut [T; HALF]; 2] {
+    match all.as_chunks_mut::<HALF>() {
+        ([first, second], []) => [first, second],
+        _ => unreachable!("N is twice HALF"),
+    }
+}
