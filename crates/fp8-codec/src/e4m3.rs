@@ -30,7 +30,7 @@ impl E4m3 {
     /// The largest finite value.
     pub const MAX: f32 = 448.0;
     /// The smallest positive normal value, 2^-6.
-    pub const MIN_POSITIVE: f32 = 0.015_625;
+    pub const MIN_POSITIVE: f32 = f32::from_bits(Self::MIN_EXPONENT << 23);
 
     /// The number with this code.
     pub const fn from_bits(code: u8) -> Self {

@@ -30,7 +30,7 @@ impl E5m2 {
     /// The largest finite value.
     pub const MAX: f32 = 57344.0;
     /// The smallest positive normal value, 2^-14.
-    pub const MIN_POSITIVE: f32 = 0.000_061_035_156_25;
+    pub const MIN_POSITIVE: f32 = f32::from_bits(Self::MIN_EXPONENT << 23);
 
     /// The number with this code.
     pub const fn from_bits(code: u8) -> Self {

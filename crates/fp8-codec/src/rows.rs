@@ -3,7 +3,7 @@
 /// Rows of equal width at equal distance in a slice; a plain slice is one row.
 ///
 /// **Shapes** row `i` is `data[i * stride..][..width]`; `data` ends with the last row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Rows<'a, T> {
     data: &'a [T],
     width: usize,
@@ -17,6 +17,14 @@ pub struct RowsMut<'a, T> {
     width: usize,
     stride: usize,
 }
+
+impl<T> Clone for Rows<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Rows<'_, T> {}
 
 impl<'a, T> Rows<'a, T> {
     /// Rows of `width` elements that begin `stride` elements apart.

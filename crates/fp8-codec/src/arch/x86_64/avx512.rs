@@ -3,6 +3,10 @@
     unsafe_code,
     reason = "vector loads and stores, and calls of functions that need AVX-512"
 )]
+#![allow(
+    clippy::wildcard_imports,
+    reason = "a vector kernel is written in intrinsics"
+)]
 
 use std::arch::x86_64::*;
 

@@ -9,6 +9,10 @@
 //!
 //! Everything else, and runs too short to be worth a table, is [`Avx512`]'s. This file needs no unsafe code but to enter.
 #![expect(unsafe_code, reason = "calls of functions that need AVX-512 VBMI")]
+#![allow(
+    clippy::wildcard_imports,
+    reason = "a vector kernel is written in intrinsics"
+)]
 
 use std::arch::x86_64::*;
 
