@@ -1,0 +1,319 @@
+//! Tensors to logical weights: codes and scales are paired, and every contradiction with the configuration is refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use xgraft_block_scale::BlockShape;
+
+use super::config::ModelConfig;
+use super::quantization::{Fp8Layout, Quantization, block_text, unsupported};
+use super::role::Role;
+use super::weight::{Stored, TensorInfo, Weight};
+use crate::error::{Error, Result, shape_text};
+use crate::pattern::compile;
+
+/// The names that scales of FP8 weights have, whatever the layout.
+const SCALE_LEAVES: [&str; 2] = ["weight_scale_inv", "weight_scale"];
+
+/// Everything that is needed to judge the tensors of one checkpoint.
+pub(crate) struct Fold<'a> {
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) quantization: &'a Quantization,
+    pub(crate) tensors: &'a BTreeMap<String, TensorInfo>,
+    /// The path of each shard, for messages.
+    pub(crate) shards: &'a [PathBuf],
+}
+
+impl Fold<'_> {
+    /// The logical weights in natural order (`layers.2` before `layers.10`).
+    pub(crate) fn weights(&self) -> Result<Vec<Weight>> {
+        self.refuse_unreadable_layouts()?;
+        let mut weights = Vec::with_capacity(self.tensors.len());
+        for tensor in self.tensors.values() {
+            if !self.is_folded_scale(tensor)? {
+                weights.push(self.weight(tensor)?);
+            }
+        }
+        self.check_coverage(&weights)?;
+        weights.sort_by(|a, b| natural_key(&a.tensor).cmp(&natural_key(&b.tensor)));
+        Ok(weights)
+    }
+
+    /// Layouts that show in the tensors even where the configuration is silent.
+    fn refuse_unreadable_layouts(&self) -> Result<()> {
+        for name in self.tensors.keys() {
+            let layout = match name.rsplit('.').next() {
+                Some("qweight" | "qzeros") => "AWQ or GPTQ (qweight, qzeros)",
+                Some("weight_packed") => "compressed-tensors pack-quantized (weight_packed)",
+                _ => continue,
+            };
+            return Err(unsupported(
+                self.config.file(),
+                &format!("{layout} of tensor `{name}`"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the tensor is the scales of FP8 codes; an error if it is scales of nothing.
+    fn is_folded_scale(&self, tensor: &TensorInfo) -> Result<bool> {
+        let Some((module, leaf)) = tensor.name.rsplit_once('.') else {
+            return Ok(false);
+        };
+        if !SCALE_LEAVES.contains(&leaf) {
+            return Ok(false);
+        }
+        let codes = self.tensors.get(&format!("{module}.weight"));
+        if codes.is_some_and(|codes| codes.dtype.fp8_format().is_some()) {
+            return Ok(true);
+        }
+        if *self.quantization == Quantization::None {
+            return Ok(false);
+        }
+        let found = codes.map_or("no such tensor".to_owned(), |codes| codes.dtype.to_string());
+        Err(self.error(tensor, format!("FP8 codes in `{module}.weight`"), found))
+    }
+
+    fn weight(&self, tensor: &TensorInfo) -> Result<Weight> {
+        let module = tensor
+            .name
+            .rsplit_once('.')
+            .map_or(tensor.name.as_str(), |(module, _)| module);
+        let stored = match tensor.dtype.fp8_format() {
+            Some(_) => self.fp8(tensor, module)?,
+            None => Stored::Plain(tensor.dtype),
+        };
+        Ok(Weight {
+            module: module.to_owned(),
+            tensor: tensor.name.clone(),
+            role: Role::of(
+                &tensor.name,
+                tensor.shape.len(),
+                self.config.model_type.as_deref(),
+            ),
+            shape: tensor.shape.clone(),
+            stored,
+        })
+    }
+
+    /// Pairs FP8 codes with their scales.
+    fn fp8(&self, codes: &TensorInfo, module: &str) -> Result<Stored> {
+        let Quantization::Fp8 {
+            layout,
+            format,
+            block,
+            ignored,
+            ..
+        } = self.quantization
+        else {
+            let found = format!(
+                "{} codes, and no quantization_config in config.json",
+                codes.dtype
+            );
+            return Err(self.error(codes, "weights that are not quantized", found));
+        };
+        let &[rows, cols] = codes.shape.as_slice() else {
+            let found = format!("shape {}", shape_text(&codes.shape));
+            return Err(self.error(codes, "FP8 codes of two dimensions", found));
+        };
+        if codes.dtype.fp8_format() != Some(*format) {
+            let expected = format!("{format:?} codes, as the configuration says");
+            return Err(self.error(codes, expected, codes.dtype.to_string()));
+        }
+        if ignored.iter().any(|name| name == module) {
+            let found = format!("{} codes", codes.dtype);
+            return Err(self.error(
+                codes,
+                "an unquantized weight, as the configuration lists its module",
+                found,
+            ));
+        }
+        let scales = self.scales(codes, module, *layout, *block)?;
+        let Some(scale) = scales.dtype.as_scale() else {
+            return Err(self.error(
+                scales,
+                "scales in F32, BF16, F16 or F8_E8M0",
+                scales.dtype.to_string(),
+            ));
+        };
+        let fits = |block: &BlockShape| scale_fits(*block, rows, cols, &scales.shape);
+        let Some(block) = self.quantization.blocks().find(fits) else {
+            let grid = shape_text(&<[usize; 2]>::from(block.grid(rows, cols)));
+            let expected = format!(
+                "scales of shape {grid}: codes {} in blocks of {}",
+                shape_text(&codes.shape),
+                block_text(*block)
+            );
+            return Err(self.error(
+                scales,
+                expected,
+                format!("shape {}", shape_text(&scales.shape)),
+            ));
+        };
+        Ok(Stored::Fp8 {
+            format: *format,
+            block,
+            scale,
+            scale_tensor: scales.name.clone(),
+        })
+    }
+
+    fn scales(
+        &self,
+        codes: &TensorInfo,
+        module: &str,
+        layout: Fp8Layout,
+        block: BlockShape,
+    ) -> Result<&TensorInfo> {
+        let named = |leaf: &str| self.tensors.get(&format!("{module}.{leaf}"));
+        let suffix = layout.scale_suffix();
+        // A checkpoint with one scale per tensor says `fp8` and calls it `weight_scale` (vLLM's own quantizer).
+        let per_tensor = layout == Fp8Layout::Hf && block == BlockShape::TENSOR;
+        if let Some(scales) = named(suffix).or_else(|| named("weight_scale").filter(|_| per_tensor))
+        {
+            return Ok(scales);
+        }
+        let other = SCALE_LEAVES
+            .iter()
+            .find(|leaf| **leaf != suffix && named(leaf).is_some());
+        let found = other.map_or("none".to_owned(), |leaf| {
+            format!("`{module}.{leaf}`, the name of another layout")
+        });
+        let expected = format!(
+            "its scales in `{module}.{suffix}` ({})",
+            layout.quant_method()
+        );
+        Err(self.error(codes, expected, found))
+    }
+
+    /// A configuration that promises FP8 must be kept for the layers that engines quantize by it.
+    fn check_coverage(&self, weights: &[Weight]) -> Result<()> {
+        let Quantization::Fp8 {
+            layout, ignored, ..
+        } = self.quantization
+        else {
+            return Ok(());
+        };
+        let named = |w: &&Weight| w.role.is_linear() && w.role != Role::OtherLinear;
+        if !weights.iter().any(Weight::is_quantized) {
+            return Err(Error::Config {
+                file: self.config.file().to_owned(),
+                field: "quantization_config".to_owned(),
+                expected: "none, because no tensor holds FP8 codes".to_owned(),
+                found: layout.quant_method().to_owned(),
+            });
+        }
+        if *layout == Fp8Layout::CompressedTensors && !self.targets_every_linear() {
+            return Ok(());
+        }
+        let plain = |w: &&Weight| {
+            !w.is_quantized() && !ignored.iter().any(|entry| may_match(entry, &w.module))
+        };
+        let Some(weight) = weights.iter().filter(named).find(plain) else {
+            return Ok(());
+        };
+        let tensor = &self.tensors[&weight.tensor];
+        let expected =
+            "FP8 codes, because the configuration does not list its module as unquantized";
+        Err(self.error(tensor, expected, tensor.dtype.to_string()))
+    }
+
+    fn targets_every_linear(&self) -> bool {
+        let groups = self
+            .config
+            .raw()
+            .get("quantization_config")
+            .and_then(|q| q.get("config_groups"));
+        let groups = groups.and_then(|groups| groups.as_object());
+        let linear = |group: &serde_json::Value| {
+            group["targets"]
+                .as_array()
+                .is_some_and(|t| t.contains(&"Linear".into()))
+        };
+        groups.is_some_and(|groups| groups.values().any(linear))
+    }
+
+    fn error(
+        &self,
+        tensor: &TensorInfo,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        Error::Quantized {
+            file: self
+                .shards
+                .get(tensor.shard)
+                .map_or_else(|| Path::new("").to_owned(), Clone::clone),
+            tensor: tensor.name.clone(),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+}
+
+/// Whether scales of this shape are the grid of `block` on a matrix of `rows` × `cols`.
+fn scale_fits(block: BlockShape, rows: usize, cols: usize, shape: &[usize]) -> bool {
+    let (grid_rows, grid_cols) = block.grid(rows, cols);
+    match *shape {
+        [] | [1] => grid_rows * grid_cols == 1,
+        [n] => n == grid_rows && grid_cols == 1,
+        [r, c] => (r, c) == (grid_rows, grid_cols),
+        _ => false,
+    }
+}
+
+/// Whether an entry of an ignore list could mean the module: it names it, a parent, or a run of its components;
+/// a regular expression matches from the start, and one that cannot be read always could.
+fn may_match(entry: &str, module: &str) -> bool {
+    let entry_components: Vec<&str> = entry.split('.').collect();
+    let components: Vec<&str> = module.split('.').collect();
+    match entry.strip_prefix("re:") {
+        Some(pattern) => {
+            compile(&format!("^(?:{pattern})")).map_or(true, |regex| regex.is_match(module))
+        }
+        None => components
+            .windows(entry_components.len())
+            .any(|run| run == entry_components),
+    }
+}
+
+/// Components of a name, numbers as numbers.
+pub(crate) fn natural_key(name: &str) -> Vec<(Option<u64>, &str)> {
+    name.split('.').map(|c| (c.parse().ok(), c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layer_two_comes_before_layer_ten() {
+        assert!(natural_key("model.layers.2.x") < natural_key("model.layers.10.x"));
+    }
+
+    #[test]
+    fn an_ignore_entry_matches_by_component() {
+        assert!(may_match("lm_head", "lm_head"));
+        assert!(may_match(
+            "self_attn.q_proj",
+            "model.layers.0.self_attn.q_proj"
+        ));
+        assert!(!may_match("q_pro", "model.layers.0.self_attn.q_proj"));
+        assert!(may_match(
+            "re:.*self_attn",
+            "model.layers.0.self_attn.q_proj"
+        ));
+        assert!(!may_match("re:.*gate", "model.layers.0.self_attn.q_proj"));
+        assert!(may_match("re:(?!x)", "model.layers.0.self_attn.q_proj"));
+    }
+
+    #[test]
+    fn scale_shapes_of_a_tensor_a_channel_and_a_block() {
+        assert!(scale_fits(BlockShape::TENSOR, 300, 200, &[]));
+        assert!(scale_fits(BlockShape::TENSOR, 300, 200, &[1]));
+        assert!(scale_fits(BlockShape::ROW, 300, 200, &[300, 1]));
+        assert!(scale_fits(BlockShape::B128, 300, 200, &[3, 2]));
+        assert!(!scale_fits(BlockShape::B128, 300, 200, &[2, 3]));
+        assert!(!scale_fits(BlockShape::B128, 300, 200, &[]));
+    }
+}

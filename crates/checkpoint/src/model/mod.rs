@@ -1,0 +1,7 @@
+//! What a checkpoint's files mean: configuration, roles, quantized layouts, logical weights.
+
+pub(crate) mod config;
+pub(crate) mod fold;
+pub(crate) mod quantization;
+pub(crate) mod role;
+pub(crate) mod weight;

@@ -1,0 +1,283 @@
+//! A model directory: headers read, everything checked, bytes on request.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::load;
+use super::matrix::WeightMatrix;
+use super::store::{ShardIdentity, Store};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::model::config::ModelConfig;
+use crate::model::fold::Fold;
+use crate::model::quantization::Quantization;
+use crate::model::weight::{TensorInfo, Weight};
+
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// A model directory as it comes from the hub, opened by its headers.
+///
+/// Nothing but headers and JSON is read by [`Checkpoint::open`]; a matrix is read when it is asked for, in chunks of
+/// [`CHUNK_BYTES`](crate::CHUNK_BYTES), so memory follows the largest matrix and never the shard.
+/// Several threads may read from one checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    config: ModelConfig,
+    quantization: Quantization,
+    store: Store,
+    weights: Vec<Weight>,
+    by_module: HashMap<String, usize>,
+}
+
+impl Checkpoint {
+    /// Opens a directory with `config.json` and `model.safetensors`, or shards with their index.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged or contradicts another: headers against file lengths, the index
+    /// against the shards, codes against scales, all of them against the configuration.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Checkpoint> {
+        let dir = dir.as_ref();
+        check_directory(dir)?;
+        let config = ModelConfig::read(&dir.join("config.json"))?;
+        let store = open_store(dir)?;
+        let quantization = Quantization::from_config(&config)?;
+        let fold = Fold {
+            config: &config,
+            quantization: &quantization,
+            tensors: &store.tensors,
+            shards: &store.paths,
+        };
+        let weights = fold.weights()?;
+        let mut by_module = HashMap::with_capacity(weights.len());
+        for (at, weight) in weights.iter().enumerate() {
+            if weight.tensor.strip_prefix(&weight.module) == Some(".weight") {
+                by_module.insert(weight.module.clone(), at);
+            } else {
+                by_module.entry(weight.module.clone()).or_insert(at);
+            }
+        }
+        Ok(Checkpoint {
+            config,
+            quantization,
+            store,
+            weights,
+            by_module,
+        })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.store.dir
+    }
+
+    /// Its `config.json`.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The layout of its quantized weights.
+    pub fn quantization(&self) -> &Quantization {
+        &self.quantization
+    }
+
+    /// Every tensor of every shard, sorted by name.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
+        self.store.tensors.values()
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.store.tensors.get(name)
+    }
+
+    /// The names of the shards, below the directory.
+    pub fn shards(&self) -> &[PathBuf] {
+        &self.store.names
+    }
+
+    /// What tells these shards from other versions of them, without reading their tensors.
+    pub fn identities(&self) -> &[ShardIdentity] {
+        &self.store.identities
+    }
+
+    /// The logical weights in natural order: codes and scales of one layer are one weight.
+    pub fn weights(&self) -> &[Weight] {
+        &self.weights
+    }
+
+    /// The weight of a module such as `model.layers.0.self_attn.q_proj`; its `weight` rather than its bias.
+    pub fn weight(&self, module: &str) -> Option<&Weight> {
+        self.by_module.get(module).map(|&at| &self.weights[at])
+    }
+
+    /// The tensors that store a weight: its values, or its codes and then its scales.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTensor`] for a weight of another checkpoint.
+    pub fn stored_tensors(&self, weight: &Weight) -> Result<Vec<&TensorInfo>> {
+        let mut tensors = vec![self.store.tensor(&weight.tensor)?];
+        if let Some(scales) = weight.scale_tensor() {
+            tensors.push(self.store.tensor(scales)?);
+        }
+        Ok(tensors)
+    }
+
+    /// Whether the output projection is the embedding: there is no `lm_head.weight`, and the configuration does not deny it.
+    pub fn tied_embeddings(&self) -> bool {
+        self.config.tie_word_embeddings != Some(false) && self.tensor("lm_head.weight").is_none()
+    }
+
+    /// Decoder layers: by the configuration, else by the names.
+    pub fn layer_count(&self) -> usize {
+        let named = || {
+            self.weights
+                .iter()
+                .filter_map(Weight::layer)
+                .max()
+                .map_or(0, |last| last + 1)
+        };
+        self.config.num_hidden_layers.unwrap_or_else(named)
+    }
+
+    /// Bytes of all tensors.
+    pub fn total_bytes(&self) -> u64 {
+        self.tensors().map(|t| t.bytes).sum()
+    }
+
+    /// Reads a whole weight in its stored form, with BLAKE3 of its bytes (codes and then scales) taken on the way.
+    ///
+    /// Memory: the matrix and a few chunks. Every element is checked to be finite.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] with row and column, [`Error::Tensor`] for integers, [`Error::Io`].
+    pub fn load(&self, weight: &Weight) -> Result<(WeightMatrix, Digest)> {
+        let mut hasher = blake3::Hasher::new();
+        let (rows, _) = weight.matrix_shape();
+        let matrix = load::rows(&self.store, weight, 0..rows, Some(&mut hasher))?;
+        Ok((matrix, hasher.finalize().into()))
+    }
+
+    /// Reads some rows of a weight in its stored form.
+    ///
+    /// # Panics
+    /// If the range leaves the weight, or starts inside a block of scales.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn load_rows(&self, weight: &Weight, rows: Range<usize>) -> Result<WeightMatrix> {
+        load::rows(&self.store, weight, rows, None)
+    }
+
+    /// Reads some rows of a weight as f32 into `out`, which is cleared first; any range, whatever the blocks.
+    ///
+    /// **Shapes** `out` becomes `[rows.len(), cols]`, row-major.
+    ///
+    /// # Panics
+    /// If the range leaves the weight.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn read_rows(&self, weight: &Weight, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
+        load::decoded_rows(&self.store, weight, rows, out)
+    }
+
+    /// Gives a tensor's bytes to `chunk` in order, at most [`CHUNK_BYTES`](crate::CHUNK_BYTES) at a time and never
+    /// splitting an element; returns BLAKE3 of all of them. Nothing is decoded or checked.
+    ///
+    /// # Errors
+    /// Those of `chunk`, and [`Error::Io`].
+    pub fn stream(
+        &self,
+        tensor: &TensorInfo,
+        chunk: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        self.store.span(tensor)?.stream(Some(&mut hasher), chunk)?;
+        Ok(hasher.finalize().into())
+    }
+}
+
+fn check_directory(dir: &Path) -> Result<()> {
+    let missing = |found: &str, hint| {
+        Err(Error::Missing {
+            path: dir.to_owned(),
+            expected: "a model directory".to_owned(),
+            found: found.to_owned(),
+            hint,
+        })
+    };
+    if dir.is_file() {
+        return missing("a file", "pass the directory that holds it");
+    }
+    if !dir.exists() {
+        return missing(
+            "nothing",
+            "check the path, or download the model first (`hf download`)",
+        );
+    }
+    if dir.join("config.json").exists() {
+        return Ok(());
+    }
+    if dir.join("adapter_config.json").exists() {
+        return missing("an adapter", "pass the model that the adapter belongs to");
+    }
+    if dir.join("snapshots").is_dir() {
+        return missing(
+            "a folder of the hub's cache",
+            "pass the directory below its `snapshots`",
+        );
+    }
+    missing(
+        "no config.json",
+        "a model directory holds config.json and safetensors files; download config.json too",
+    )
+}
+
+fn open_store(dir: &Path) -> Result<Store> {
+    let (single, index) = (dir.join(SINGLE).exists(), dir.join(INDEX).exists());
+    match (single, index) {
+        (true, false) => Store::open_single(dir, SINGLE),
+        (false, true) => Store::open_sharded(dir, INDEX),
+        (true, true) => open_both(dir),
+        (false, false) => Err(no_weights(dir)),
+    }
+}
+
+/// A single file beside an index is fine when the index means that file; otherwise one of the two is left over.
+fn open_both(dir: &Path) -> Result<Store> {
+    let store = Store::open_sharded(dir, INDEX)?;
+    if store.names == [Path::new(SINGLE)] {
+        return Ok(store);
+    }
+    Err(Error::Index {
+        file: dir.join(INDEX),
+        entry: SINGLE.to_owned(),
+        expected: "either this file or the shards of the index".to_owned(),
+        found: "both: one of them is left over from another version".to_owned(),
+    })
+}
+
+fn no_weights(dir: &Path) -> Error {
+    let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
+        .iter()
+        .any(|name| dir.join(name).exists());
+    let (found, hint) = if pickled {
+        (
+            "pytorch_model.bin",
+            "convert it to safetensors first: load it with transformers and save_pretrained",
+        )
+    } else {
+        (
+            "neither",
+            "download the weights too, not only the configuration",
+        )
+    };
+    Error::Missing {
+        path: dir.to_owned(),
+        expected: format!("{SINGLE} or {INDEX}"),
+        found: found.to_owned(),
+        hint,
+    }
+}

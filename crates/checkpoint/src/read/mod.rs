@@ -1,0 +1,8 @@
+//! Reading: headers at once, bytes when asked for, never a whole shard.
+
+pub(crate) mod checkpoint;
+pub(crate) mod decode;
+pub(crate) mod load;
+pub(crate) mod matrix;
+pub(crate) mod store;
+pub(crate) mod stream;
