@@ -1,0 +1,87 @@
+//! How near base + adapter comes to the tuned weights, measured from the files.
+
+use super::grid::{Grid, PanelOf, cell, largest, mean};
+use crate::{Figure, Result, Section, Table, inputs::Inputs, quantity::percent};
+
+const METRICS: &[&str] = &["relative_error", "base_error", "update_residual", "optimum"];
+
+pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
+    let grid = Grid::of(inputs, METRICS);
+    if grid.is_empty() {
+        return Ok(None);
+    }
+    let section = Section::new("Base + adapter against the tuned model")
+        .say(
+            "Recomputed from the files by another path than the extraction's. The error of a module is ‖Ŵ − W‖/‖W‖, where W are the \
+             tuned weights and Ŵ the base's as it will be served: alone, and with the adapter. A quantized base carries its own \
+             rounding error, which no adapter of a full-precision difference can remove.",
+        )
+        .figure(figure(&grid)?)
+        .table(by_role(&grid));
+    Ok(Some(section))
+}
+
+fn figure(grid: &Grid) -> Result<Figure> {
+    // The base alone is the same for every adapter on it: one series tells it.
+    let alone = grid
+        .arms_with("base_error")
+        .into_iter()
+        .take(1)
+        .map(|arm| ("base_error", arm));
+    let adapted = grid
+        .arms_with("relative_error")
+        .into_iter()
+        .map(|arm| ("relative_error", arm));
+    let series: Vec<_> = alone.chain(adapted).collect();
+    let many = grid.arms.len() > 1;
+    let names = series.iter().map(|(metric, arm)| match *metric {
+        "base_error" => "base alone".to_owned(),
+        _ if many => format!("base + {}", grid.arms[*arm]),
+        _ => "base + adapter".to_owned(),
+    });
+    let panel = PanelOf {
+        title: "Relative error to the tuned weights",
+        note: "‖Ŵ − W‖ / ‖W‖, less is better",
+        include: 0.0,
+        series: series.clone(),
+    };
+    let name = "error-against-tuned";
+    let svg = grid.strips(&[panel], names.collect()).render(name)?;
+    Ok(Figure {
+        name: name.to_owned(),
+        caption: "Every dot is one module; a strip is a role, from the first layer to the last.".to_owned(),
+        alt: "Relative error of every module, of the base alone and with the adapter, by role and layer.".to_owned(),
+        svg,
+    })
+}
+
+fn by_role(grid: &Grid) -> Table {
+    let mut table = Table::new(
+        "By role: means over the layers. The update's residual is ‖W − Ŵ‖ over ‖W − base‖; its optimum is the least that a pair of \
+         that rank can reach on this base.",
+        [
+            ("adapter", false),
+            ("role", false),
+            ("error, base alone", true),
+            ("error, with adapter", true),
+            ("largest", true),
+            ("update residual", true),
+            ("optimum", true),
+        ],
+    );
+    for (arm, name) in grid.arms.iter().enumerate() {
+        for (role, modules) in grid.roles() {
+            let average = |metric| cell(mean(grid.all(metric, arm, &modules)), percent);
+            table.push([
+                name.clone(),
+                role.to_owned(),
+                average("base_error"),
+                average("relative_error"),
+                cell(largest(grid.all("relative_error", arm, &modules)), percent),
+                average("update_residual"),
+                average("optimum"),
+            ]);
+        }
+    }
+    table
+}

@@ -1,0 +1,170 @@
+//! What the low rank keeps of each module's update.
+
+use super::grid::{Grid, PanelOf, cell, largest, mean};
+use crate::{
+    Figure, Result, Section, Table,
+    inputs::Inputs,
+    quantity::{bytes, number, percent, seconds},
+};
+
+const METRICS: &[&str] = &[
+    "energy_kept",
+    "residual",
+    "delta_ratio",
+    "delta_norm",
+    "rank",
+    "excess",
+    "excess_certified",
+    "excess_estimated",
+    "adapter_bytes",
+    "seconds",
+];
+
+pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
+    let grid = Grid::of(inputs, METRICS);
+    if grid.arms_with("energy_kept").is_empty() {
+        return Ok(None);
+    }
+    let section = Section::new("What the adapter keeps, per module")
+        .say(
+            "ΔW is the difference of the tuned and the base weights of one module. Energy kept is the share of ‖ΔW‖² in the adapter's \
+             rank; the residual is ‖ΔW − BA‖/‖ΔW‖, so that residual² = 1 − energy kept. Excess is how much larger the residual is \
+             than the best possible one of that rank.",
+        )
+        .figure(figure(&grid)?)
+        .table(by_role(&grid))
+        .table(by_module(&grid).folded_above(40));
+    Ok(Some(section))
+}
+
+fn figure(grid: &Grid) -> Result<Figure> {
+    let all = |metric| (0..grid.arms.len()).map(|arm| (metric, arm)).collect();
+    let panels = [
+        PanelOf {
+            title: "Energy kept",
+            note: "share of ‖ΔW‖², more is better",
+            include: 1.0,
+            series: all("energy_kept"),
+        },
+        PanelOf {
+            title: "Residual",
+            note: "‖ΔW − BA‖ / ‖ΔW‖, less is better",
+            include: 0.0,
+            series: all("residual"),
+        },
+    ];
+    let name = "energy-and-residual";
+    let svg = grid.strips(&panels, grid.arms.clone()).render(name)?;
+    let mut caption =
+        "Every dot is one module; a strip is a role, from the first layer to the last. \
+        Strips of a column share their scale."
+            .to_owned();
+    let outside = grid.outside_layers();
+    if !outside.is_empty() {
+        caption += &format!(" Not drawn, for want of a layer: {}.", outside.join(", "));
+    }
+    Ok(Figure {
+        name: name.to_owned(),
+        caption,
+        alt: alt(grid),
+        svg,
+    })
+}
+
+fn alt(grid: &Grid) -> String {
+    let every = grid.every_module();
+    let arms = grid.arms.iter().enumerate().filter_map(|(arm, name)| {
+        let kept = || grid.all("energy_kept", arm, &every);
+        let (low, high) = (kept().reduce(f64::min)?, kept().reduce(f64::max)?);
+        let (low, high) = (percent(low), percent(high));
+        Some(format!("{name}: energy kept between {low} and {high}"))
+    });
+    let arms: Vec<String> = arms.collect();
+    format!(
+        "Energy kept and residual of every module by role and layer. {}.",
+        arms.join("; ")
+    )
+}
+
+fn excess(grid: &Grid, arm: usize, module: usize) -> Option<(f64, &'static str)> {
+    let kinds = [
+        ("excess_certified", "certified"),
+        ("excess_estimated", "estimated"),
+        ("excess", ""),
+    ];
+    kinds
+        .into_iter()
+        .find_map(|(metric, kind)| Some((grid.get(metric, arm, module)?, kind)))
+}
+
+fn by_role(grid: &Grid) -> Table {
+    let mut table = Table::new(
+        "By role: means over the layers, and the worst excess.",
+        [
+            ("adapter", false),
+            ("role", false),
+            ("modules", true),
+            ("‖ΔW‖/‖W‖", true),
+            ("energy kept", true),
+            ("residual", true),
+            ("worst excess", true),
+        ],
+    );
+    for (arm, name) in grid.arms.iter().enumerate() {
+        for (role, modules) in grid.roles() {
+            let average = |metric| cell(mean(grid.all(metric, arm, &modules)), percent);
+            let worst = modules
+                .iter()
+                .filter_map(|module| excess(grid, arm, *module));
+            table.push([
+                name.clone(),
+                role.to_owned(),
+                grid.all("energy_kept", arm, &modules).count().to_string(),
+                average("delta_ratio"),
+                average("energy_kept"),
+                average("residual"),
+                cell(largest(worst.map(|(value, _)| value)), percent),
+            ]);
+        }
+    }
+    table
+}
+
+fn by_module(grid: &Grid) -> Table {
+    let mut table = Table::new(
+        "Every module.",
+        [
+            ("adapter", false),
+            ("module", false),
+            ("rank", true),
+            ("‖ΔW‖", true),
+            ("‖ΔW‖/‖W‖", true),
+            ("energy kept", true),
+            ("residual", true),
+            ("excess", true),
+            ("", false),
+            ("size", true),
+            ("time", true),
+        ],
+    );
+    for (arm, name) in grid.arms.iter().enumerate() {
+        for (module, path) in grid.modules.iter().enumerate() {
+            let get = |metric, show| cell(grid.get(metric, arm, module), show);
+            let excess = excess(grid, arm, module);
+            table.push([
+                name.clone(),
+                path.clone(),
+                get("rank", number),
+                get("delta_norm", number),
+                get("delta_ratio", percent),
+                get("energy_kept", percent),
+                get("residual", percent),
+                cell(excess.map(|(value, _)| value), percent),
+                excess.map_or("", |(_, kind)| kind).to_owned(),
+                get("adapter_bytes", bytes),
+                get("seconds", seconds),
+            ]);
+        }
+    }
+    table
+}

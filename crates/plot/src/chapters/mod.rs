@@ -1,0 +1,21 @@
+//! What a report can talk about. Each chapter is one file: it looks at the rows and gives a section, or nothing when they are not its.
+
+mod check;
+mod extraction;
+mod findings;
+mod grid;
+mod origin;
+mod summary;
+
+use crate::{Result, Section, inputs::Inputs};
+
+type Chapter = fn(&Inputs) -> Result<Option<Section>>;
+
+/// The chapters in reading order.
+pub(crate) const ALL: &[Chapter] = &[
+    summary::section,
+    extraction::section,
+    check::section,
+    findings::section,
+    origin::section,
+];

@@ -1,0 +1,106 @@
+//! From values to positions.
+
+/// A linear axis with round ends and ticks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scale {
+    low: f64,
+    high: f64,
+    /// Where its ticks are, ends included.
+    pub(crate) ticks: Vec<f64>,
+}
+
+impl Scale {
+    /// The axis that holds every value, with at most `count` steps between ticks.
+    ///
+    /// `include` are values that must be on it, for example 0 or 1.
+    pub(crate) fn around(
+        values: impl IntoIterator<Item = f64>,
+        include: &[f64],
+        count: u32,
+    ) -> Self {
+        let all = || include.iter().copied();
+        let mut low = all().fold(f64::INFINITY, f64::min);
+        let mut high = all().fold(f64::NEG_INFINITY, f64::max);
+        for value in values {
+            (low, high) = (low.min(value), high.max(value));
+        }
+        if low > high {
+            (low, high) = (0.0, 1.0);
+        }
+        let room = (high - low).max(1e-9 * high.abs()).max(1e-12);
+        let step = round_step(room / f64::from(count));
+        let first = (low / step + 1e-9).floor();
+        let last = (high / step - 1e-9).ceil().max(first + 1.0);
+        let steps = (last - first) as u32;
+        Self {
+            low: first * step,
+            high: last * step,
+            ticks: (0..=steps).map(|i| (first + f64::from(i)) * step).collect(),
+        }
+    }
+
+    /// Where the value stands: 0 at the low end, 1 at the high end.
+    pub(crate) fn position(&self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+
+    /// The decimals that tell neighbouring ticks apart when written as percent.
+    pub(crate) fn percent_decimals(&self) -> usize {
+        let step = 100.0 * (self.high - self.low) / (self.ticks.len() as f64 - 1.0);
+        (-(step + 1e-12).log10().floor()).clamp(0.0, 8.0) as usize
+    }
+}
+
+/// The smallest of 1, 2, 2.5, 5 times a power of ten that is not below `least`.
+fn round_step(least: f64) -> f64 {
+    let power = 10f64.powf(least.log10().floor());
+    [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|step| *step >= least * (1.0 - 1e-9))
+        .unwrap_or(10.0 * power)
+}
+
+/// Whole numbers from 0 that name about `count` of the indices below `len`, evenly.
+pub(crate) fn index_ticks(len: usize, count: usize) -> Vec<usize> {
+    let steps = [1, 2, 4, 5, 8, 10, 16, 20, 25, 40, 50, 100];
+    let fits = |step: &&usize| len.div_ceil(**step) <= count;
+    let step = steps.iter().find(fits).copied().unwrap_or(len.max(1));
+    (0..len).step_by(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounded(scale: &Scale) -> Vec<i64> {
+        scale
+            .ticks
+            .iter()
+            .map(|tick| (1000.0 * tick).round() as i64)
+            .collect()
+    }
+
+    #[test]
+    fn ticks_are_round_and_enclose_the_values() {
+        let scale = Scale::around([0.912, 0.987], &[1.0], 2);
+        assert_eq!(rounded(&scale), [900, 950, 1000]);
+        assert!((scale.position(0.95) - 0.5).abs() < 1e-12);
+        let scale = Scale::around([0.13, 0.31], &[0.0], 2);
+        assert_eq!(rounded(&scale), [0, 200, 400]);
+    }
+
+    #[test]
+    fn equal_values_and_no_values_still_make_an_axis() {
+        assert!(Scale::around([0.5, 0.5], &[], 2).position(0.5).is_finite());
+        assert!(Scale::around([], &[], 2).position(0.5).is_finite());
+        assert!(Scale::around([1.0], &[1.0], 2).position(1.0).is_finite());
+    }
+
+    #[test]
+    fn layers_are_named_evenly() {
+        assert_eq!(index_ticks(4, 8), [0, 1, 2, 3]);
+        assert_eq!(index_ticks(64, 8), [0, 8, 16, 24, 32, 40, 48, 56]);
+        assert_eq!(index_ticks(0, 8), [0; 0]);
+    }
+}

@@ -1,0 +1,100 @@
+//! Numbers for people.
+
+/// A ratio as percent with three significant digits, and more where it is close to one: 0.0123 → `1.23 %`, 0.99951 → `99.951 %`.
+pub(crate) fn percent(ratio: f64) -> String {
+    let value = 100.0 * ratio;
+    let from_whole = (100.0 - value).abs();
+    let small = if value > 50.0 && from_whole > 0.0 {
+        from_whole
+    } else {
+        value.abs()
+    };
+    if small == 0.0 {
+        return format!("{value:.0} %");
+    }
+    let digits = decimals(small, if value > 50.0 { 2 } else { 3 });
+    format!("{value:.digits$} %")
+}
+
+/// Three significant digits, in powers of ten where it is very small or large.
+pub(crate) fn number(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-4..1e6).contains(&size) {
+        return format!("{value:.2e}");
+    }
+    if value.fract() == 0.0 {
+        return format!("{value:.0}");
+    }
+    let digits = decimals(size, 3);
+    format!("{value:.digits$}")
+}
+
+/// Decimal units: `3.68 MB`.
+pub(crate) fn bytes(value: f64) -> String {
+    scaled(value, &["B", "kB", "MB", "GB", "TB"])
+}
+
+/// `12.5 ms`, `3.2 s`, `5 min 20 s`, `1 h 12 min`.
+pub(crate) fn seconds(value: f64) -> String {
+    match value {
+        v if v < 0.0995 => format!("{} ms", number(1e3 * v)),
+        v if v < 99.5 => format!("{} s", number(v)),
+        v if v < 5990.0 => format!("{:.0} min {:.0} s", (v / 60.0).floor(), v % 60.0),
+        v => format!(
+            "{:.0} h {:.0} min",
+            (v / 3600.0).floor(),
+            (v % 3600.0) / 60.0
+        ),
+    }
+}
+
+fn scaled(value: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{} {}", number(value), units[unit])
+}
+
+/// How many decimals give `value` this many significant digits; never more than 6.
+fn decimals(value: f64, significant: i32) -> usize {
+    let exponent = value.log10().floor();
+    let digits = f64::from(significant) - 1.0 - exponent;
+    digits.clamp(0.0, 6.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percents_show_what_is_missing_to_the_whole() {
+        assert_eq!(percent(0.0123), "1.23 %");
+        assert_eq!(percent(0.99951), "99.951 %");
+        assert_eq!(percent(0.731), "73 %");
+        assert_eq!(percent(1.0), "100 %");
+        assert_eq!(percent(0.0), "0 %");
+        assert_eq!(percent(0.0000005), "0.000050 %");
+    }
+
+    #[test]
+    fn numbers_have_three_digits() {
+        assert_eq!(number(0.123_456), "0.123");
+        assert_eq!(number(12.3456), "12.3");
+        assert_eq!(number(1234.5), "1234");
+        assert_eq!(number(32.0), "32");
+        assert_eq!(number(1.5e-7), "1.50e-7");
+    }
+
+    #[test]
+    fn bytes_and_seconds_have_units() {
+        assert_eq!(bytes(999.0), "999 B");
+        assert_eq!(bytes(3_680_000.0), "3.68 MB");
+        assert_eq!(seconds(0.0125), "12.5 ms");
+        assert_eq!(seconds(3.25), "3.25 s");
+        assert_eq!(seconds(320.0), "5 min 20 s");
+        assert_eq!(seconds(7200.0), "2 h 0 min");
+    }
+}
