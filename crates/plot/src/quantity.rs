@@ -1,19 +1,18 @@
-//! Numbers for people.
+//! Numbers for people. Number and unit never part: a no-break space stands between them.
 
 /// A ratio as percent with three significant digits, and more where it is close to one: 0.0123 → `1.23 %`, 0.99951 → `99.951 %`.
 pub(crate) fn percent(ratio: f64) -> String {
     let value = 100.0 * ratio;
-    let from_whole = (100.0 - value).abs();
-    let small = if value > 50.0 && from_whole > 0.0 {
-        from_whole
-    } else {
-        value.abs()
-    };
-    if small == 0.0 {
-        return format!("{value:.0} %");
+    let missing = (100.0 - value).abs();
+    if value == 0.0 || missing == 0.0 {
+        return format!("{value:.0}\u{a0}%");
     }
-    let digits = decimals(small, if value > 50.0 { 2 } else { 3 });
-    format!("{value:.digits$} %")
+    let digits = if value > 50.0 {
+        decimals(missing.min(value), 2).max(1)
+    } else {
+        decimals(value.abs(), 3)
+    };
+    format!("{value:.digits$}\u{a0}%")
 }
 
 /// Three significant digits, in powers of ten where it is very small or large.
@@ -37,11 +36,15 @@ pub(crate) fn bytes(value: f64) -> String {
 /// `12.5 ms`, `3.2 s`, `5 min 20 s`, `1 h 12 min`.
 pub(crate) fn seconds(value: f64) -> String {
     match value {
-        v if v < 0.0995 => format!("{} ms", number(1e3 * v)),
-        v if v < 99.5 => format!("{} s", number(v)),
-        v if v < 5990.0 => format!("{:.0} min {:.0} s", (v / 60.0).floor(), v % 60.0),
+        v if v < 0.0995 => format!("{}\u{a0}ms", number(1e3 * v)),
+        v if v < 99.5 => format!("{}\u{a0}s", number(v)),
+        v if v < 5990.0 => format!(
+            "{:.0}\u{a0}min\u{a0}{:.0}\u{a0}s",
+            (v / 60.0).floor(),
+            v % 60.0
+        ),
         v => format!(
-            "{:.0} h {:.0} min",
+            "{:.0}\u{a0}h\u{a0}{:.0}\u{a0}min",
             (v / 3600.0).floor(),
             (v % 3600.0) / 60.0
         ),
@@ -55,7 +58,7 @@ fn scaled(value: f64, units: &[&str]) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    format!("{} {}", number(value), units[unit])
+    format!("{}\u{a0}{}", number(value), units[unit])
 }
 
 /// How many decimals give `value` this many significant digits; never more than 6.
@@ -69,14 +72,18 @@ fn decimals(value: f64, significant: i32) -> usize {
 mod tests {
     use super::*;
 
+    fn plain(text: &str) -> String {
+        text.replace('\u{a0}', " ")
+    }
+
     #[test]
     fn percents_show_what_is_missing_to_the_whole() {
-        assert_eq!(percent(0.0123), "1.23 %");
-        assert_eq!(percent(0.99951), "99.951 %");
-        assert_eq!(percent(0.731), "73 %");
-        assert_eq!(percent(1.0), "100 %");
-        assert_eq!(percent(0.0), "0 %");
-        assert_eq!(percent(0.0000005), "0.000050 %");
+        assert_eq!(plain(&percent(0.0123)), "1.23 %");
+        assert_eq!(plain(&percent(0.99951)), "99.951 %");
+        assert_eq!(plain(&percent(0.731)), "73.1 %");
+        assert_eq!(plain(&percent(1.0)), "100 %");
+        assert_eq!(plain(&percent(0.0)), "0 %");
+        assert_eq!(plain(&percent(0.0000005)), "0.000050 %");
     }
 
     #[test]
@@ -90,11 +97,11 @@ mod tests {
 
     #[test]
     fn bytes_and_seconds_have_units() {
-        assert_eq!(bytes(999.0), "999 B");
-        assert_eq!(bytes(3_680_000.0), "3.68 MB");
-        assert_eq!(seconds(0.0125), "12.5 ms");
-        assert_eq!(seconds(3.25), "3.25 s");
-        assert_eq!(seconds(320.0), "5 min 20 s");
-        assert_eq!(seconds(7200.0), "2 h 0 min");
+        assert_eq!(plain(&bytes(999.0)), "999 B");
+        assert_eq!(plain(&bytes(3_680_000.0)), "3.68 MB");
+        assert_eq!(plain(&seconds(0.0125)), "12.5 ms");
+        assert_eq!(plain(&seconds(3.25)), "3.25 s");
+        assert_eq!(plain(&seconds(320.0)), "5 min 20 s");
+        assert_eq!(plain(&seconds(7200.0)), "2 h 0 min");
     }
 }

@@ -1,7 +1,7 @@
 //! How near base + adapter comes to the tuned weights, measured from the files.
 
 use super::grid::{Grid, PanelOf, cell, largest, mean};
-use crate::{Figure, Result, Section, Table, inputs::Inputs, quantity::percent};
+use crate::{Figure, Result, Section, Table, figures::Strips, inputs::Inputs, quantity::percent};
 
 const METRICS: &[&str] = &["relative_error", "base_error", "update_residual", "optimum"];
 
@@ -46,7 +46,13 @@ fn figure(grid: &Grid) -> Result<Figure> {
         series: series.clone(),
     };
     let name = "error-against-tuned";
-    let svg = grid.strips(&[panel], names.collect()).render(name)?;
+    let strips = Strips {
+        reference: series
+            .first()
+            .is_some_and(|(metric, _)| *metric == "base_error"),
+        ..grid.strips(&[panel], names.collect())
+    };
+    let svg = strips.render(name)?;
     Ok(Figure {
         name: name.to_owned(),
         caption: "Every dot is one module; a strip is a role, from the first layer to the last.".to_owned(),

@@ -86,15 +86,16 @@ fn alt(grid: &Grid) -> String {
     )
 }
 
+/// The stated excess, and the sign that says how sure it is.
 fn excess(grid: &Grid, arm: usize, module: usize) -> Option<(f64, &'static str)> {
     let kinds = [
-        ("excess_certified", "certified"),
-        ("excess_estimated", "estimated"),
+        ("excess_certified", "≤ "),
+        ("excess_estimated", "≈ "),
         ("excess", ""),
     ];
     kinds
         .into_iter()
-        .find_map(|(metric, kind)| Some((grid.get(metric, arm, module)?, kind)))
+        .find_map(|(metric, sign)| Some((grid.get(metric, arm, module)?, sign)))
 }
 
 fn by_role(grid: &Grid) -> Table {
@@ -132,7 +133,7 @@ fn by_role(grid: &Grid) -> Table {
 
 fn by_module(grid: &Grid) -> Table {
     let mut table = Table::new(
-        "Every module.",
+        "Every module. An excess is certified (≤) or estimated (≈).",
         [
             ("adapter", false),
             ("module", false),
@@ -142,7 +143,6 @@ fn by_module(grid: &Grid) -> Table {
             ("energy kept", true),
             ("residual", true),
             ("excess", true),
-            ("", false),
             ("size", true),
             ("time", true),
         ],
@@ -159,8 +159,10 @@ fn by_module(grid: &Grid) -> Table {
                 get("delta_ratio", percent),
                 get("energy_kept", percent),
                 get("residual", percent),
-                cell(excess.map(|(value, _)| value), percent),
-                excess.map_or("", |(_, kind)| kind).to_owned(),
+                excess.map_or_else(
+                    || cell(None, percent),
+                    |(value, sign)| sign.to_owned() + &percent(value),
+                ),
                 get("adapter_bytes", bytes),
                 get("seconds", seconds),
             ]);

@@ -109,6 +109,7 @@ impl Grid {
                 .map(|panel| self.panel(panel, &roles))
                 .collect(),
             series,
+            reference: false,
             layers: layers.map_or(0, |last| last + 1),
         }
     }

@@ -1,6 +1,7 @@
 //! What everything was made from.
 
 use crate::{Result, Section, Table, inputs::Inputs, quantity::bytes};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use xgraft_results::Manifest;
 
@@ -28,12 +29,24 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
                 manifest
                     .seed
                     .map_or_else(|| "–".to_owned(), |seed| seed.to_string()),
-                manifest.config.to_string(),
+                listed(&manifest.config),
             ]);
         }
     }
     let known = !table.rows.is_empty();
     Ok(known.then(|| Section::new("How this was made").table(table)))
+}
+
+/// The top of the configuration as `name: value, ...`, so that lines can break.
+fn listed(config: &Value) -> String {
+    let Some(fields) = config.as_object() else {
+        return config.to_string();
+    };
+    let field = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{name}: {text}"),
+        other => format!("{name}: {other}"),
+    };
+    fields.iter().map(field).collect::<Vec<_>>().join(", ")
 }
 
 /// `base: 28 tensors, 3.7 MB; tuned: ...`

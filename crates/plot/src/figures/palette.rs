@@ -32,21 +32,25 @@ pub(crate) const PAPER: Ink = Ink {
     variable: "--paper",
 };
 
-/// All inks, for whoever replaces them.
-pub(crate) const INKS: [Ink; 4] = [TEXT, MUTED, GRID, PAPER];
-
-/// Colours of series, told apart with every kind of colour vision (Okabe and Ito), in order of use. The same in both schemes.
-const SERIES: [RGBColor; 6] = [
-    RGBColor(0x00, 0x72, 0xb2),
-    RGBColor(0xd5, 0x5e, 0x00),
-    RGBColor(0x00, 0x9e, 0x73),
-    RGBColor(0xcc, 0x79, 0xa7),
-    RGBColor(0xe6, 0x9f, 0x00),
-    RGBColor(0x56, 0xb4, 0xe9),
+/// Inks of series, told apart with every kind of colour vision (Okabe and Ito), in order of use.
+const SERIES: [Ink; 6] = [
+    series(0x00, 0x72, 0xb2, "--series-1"),
+    series(0xd5, 0x5e, 0x00, "--series-2"),
+    series(0x00, 0x9e, 0x73, "--series-3"),
+    series(0xcc, 0x79, 0xa7, "--series-4"),
+    series(0xe6, 0x9f, 0x00, "--series-5"),
+    series(0x56, 0xb4, 0xe9, "--series-6"),
 ];
 
-/// The colour of the series with this index.
-pub(crate) fn of_series(index: usize) -> RGBColor {
+const fn series(r: u8, g: u8, b: u8, variable: &'static str) -> Ink {
+    Ink {
+        light: RGBColor(r, g, b),
+        variable,
+    }
+}
+
+/// The ink of the series with this index.
+pub(crate) fn of_series(index: usize) -> Ink {
     SERIES[index % SERIES.len()]
 }
 
@@ -64,12 +68,11 @@ impl Ink {
     }
 }
 
-/// The figure with its inks bound to the page's variables; series stay as they are in both schemes.
+/// The figure with its inks bound to the page's variables.
 pub(crate) fn themed(svg: &str) -> String {
-    INKS.iter().fold(svg.to_owned(), |svg, ink| {
-        svg.replace(
-            &format!("\"{}\"", ink.hex()),
-            &format!("\"var({})\"", ink.variable),
-        )
+    let inks = [TEXT, MUTED, GRID, PAPER].into_iter().chain(SERIES);
+    inks.fold(svg.to_owned(), |svg, ink| {
+        let variable = format!("\"var({})\"", ink.variable);
+        svg.replace(&format!("\"{}\"", ink.hex()), &variable)
     })
 }

@@ -10,23 +10,28 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// The axis that holds every value, with at most `count` steps between ticks.
+    /// The tightest axis with two to four round steps that holds every value.
     ///
     /// `include` are values that must be on it, for example 0 or 1.
-    pub(crate) fn around(
-        values: impl IntoIterator<Item = f64>,
-        include: &[f64],
-        count: u32,
-    ) -> Self {
-        let all = || include.iter().copied();
-        let mut low = all().fold(f64::INFINITY, f64::min);
-        let mut high = all().fold(f64::NEG_INFINITY, f64::max);
-        for value in values {
-            (low, high) = (low.min(value), high.max(value));
-        }
-        if low > high {
-            (low, high) = (0.0, 1.0);
-        }
+    pub(crate) fn around(values: impl IntoIterator<Item = f64>, include: &[f64]) -> Self {
+        let values: Vec<f64> = values.into_iter().chain(include.iter().copied()).collect();
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+        let axes = [2, 3, 4].map(|steps| Self::between(low, high, steps));
+        let slack = |axis: &Self| axis.high - axis.low;
+        let tightest = |best: Self, next: Self| {
+            if slack(&next) < 0.999 * slack(&best) {
+                next
+            } else {
+                best
+            }
+        };
+        let [two, three, four] = axes;
+        tightest(tightest(two, three), four)
+    }
+
+    fn between(low: f64, high: f64, count: u32) -> Self {
         let room = (high - low).max(1e-9 * high.abs()).max(1e-12);
         let step = round_step(room / f64::from(count));
         let first = (low / step + 1e-9).floor();
@@ -83,18 +88,20 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_enclose_the_values() {
-        let scale = Scale::around([0.912, 0.987], &[1.0], 2);
+        let scale = Scale::around([0.912, 0.987], &[1.0]);
         assert_eq!(rounded(&scale), [900, 950, 1000]);
         assert!((scale.position(0.95) - 0.5).abs() < 1e-12);
-        let scale = Scale::around([0.13, 0.31], &[0.0], 2);
-        assert_eq!(rounded(&scale), [0, 200, 400]);
+        let scale = Scale::around([0.13, 0.45], &[0.0]);
+        assert_eq!(rounded(&scale), [0, 250, 500]);
+        let scale = Scale::around([0.88, 0.99], &[1.0]);
+        assert_eq!(rounded(&scale), [850, 900, 950, 1000]);
     }
 
     #[test]
     fn equal_values_and_no_values_still_make_an_axis() {
-        assert!(Scale::around([0.5, 0.5], &[], 2).position(0.5).is_finite());
-        assert!(Scale::around([], &[], 2).position(0.5).is_finite());
-        assert!(Scale::around([1.0], &[1.0], 2).position(1.0).is_finite());
+        assert!(Scale::around([0.5, 0.5], &[]).position(0.5).is_finite());
+        assert!(Scale::around([], &[]).position(0.5).is_finite());
+        assert!(Scale::around([1.0], &[1.0]).position(1.0).is_finite());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::{
     canvas::{Canvas, Lettering, Point, draw},
-    palette::{GRID, MUTED, TEXT, of_series},
+    palette::{GRID, Ink, MUTED, TEXT, of_series},
     scale::{Scale, index_ticks},
 };
 use crate::Result;
@@ -19,6 +19,8 @@ pub(crate) struct Strips {
     pub(crate) series: Vec<String>,
     /// The panels, left to right.
     pub(crate) panels: Vec<Panel>,
+    /// Whether the first series is what the others are held against, and drawn as such.
+    pub(crate) reference: bool,
     /// How many layers there are.
     pub(crate) layers: usize,
 }
@@ -70,6 +72,14 @@ impl Strips {
         })
     }
 
+    fn ink(&self, series: usize) -> Ink {
+        match (self.reference, series) {
+            (true, 0) => MUTED,
+            (true, other) => of_series(other - 1),
+            (false, other) => of_series(other),
+        }
+    }
+
     fn has_legend(&self) -> bool {
         self.series.len() > 1
     }
@@ -106,7 +116,7 @@ impl Strips {
         }
         let mut x = NAMES + TICKS;
         for (index, name) in self.series.iter().enumerate() {
-            let color = of_series(index);
+            let color = self.ink(index).into();
             canvas.line((x, 20.0), (x + 18.0, 20.0), color, 2.0);
             canvas.dot((x + 9.0, 20.0), 3.6, color);
             canvas.text(name, (x + 25.0, 20.0), Lettering::new(13.0, TEXT));
@@ -124,7 +134,7 @@ impl Strips {
     fn panel(&self, canvas: &mut Canvas<'_>, panel: &Panel, left: f64) {
         let right = left + self.plot_width();
         let values = panel.groups.iter().flat_map(Group::values);
-        let scale = Scale::around(values, &panel.include, 2);
+        let scale = Scale::around(values, &panel.include);
         let head = self.top() - 44.0;
         canvas.text(
             &panel.title,
@@ -231,7 +241,7 @@ impl Strip<'_> {
         let crowded = self.figure.layers > 24;
         let (radius, width) = if crowded { (1.9, 1.2) } else { (3.6, 1.8) };
         for (index, series) in group.0.iter().enumerate() {
-            let color = of_series(index);
+            let color = self.figure.ink(index).into();
             let line: Vec<Point> = series
                 .by_layer()
                 .into_iter()
@@ -259,9 +269,9 @@ impl Strip<'_> {
         let placed = spread(&wanted, 13.0, (self.top - 4.0, self.top + STRIP + 4.0));
         for ((mean, index), y) in means.into_iter().zip(placed) {
             let color = if self.figure.has_legend() {
-                of_series(index)
+                self.figure.ink(index)
             } else {
-                TEXT.into()
+                TEXT
             };
             let label = Lettering::new(12.0, color).bold().right();
             let text = crate::quantity::percent(mean);
@@ -303,6 +313,7 @@ mod tests {
             groups: vec!["q_proj".to_owned(), "up_proj".to_owned()],
             series: (0..series).map(|s| format!("r{s}")).collect(),
             panels: vec![panel.clone(), panel],
+            reference: false,
             layers,
         }
     }
@@ -332,6 +343,7 @@ mod tests {
             groups: Vec::new(),
             series: Vec::new(),
             panels: Vec::new(),
+            reference: true,
             layers: 0,
         };
         assert!(empty.render("x").is_ok());
