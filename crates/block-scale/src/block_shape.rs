@@ -119,7 +119,10 @@ impl BlockShape {
 }
 
 /// Cuts a range at the multiples of `size`; each piece with the index of its multiple.
-fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+pub(crate) fn pieces(
+    range: Range<usize>,
+    size: usize,
+) -> impl Iterator<Item = (usize, Range<usize>)> {
     let indices = match range.is_empty() {
         true => 0..0,
         false => range.start / size..(range.end - 1) / size + 1,

@@ -1,7 +1,7 @@
 //! What quantizing asks of a type of weights.
 
 use half::{bf16, f16};
-use xgraft_fp8_codec::{self as codec, Codec, Overflow, Quotient, Scaled};
+use xgraft_fp8_codec::{Codec, Overflow, Quotient, Rows, RowsMut, Scales};
 
 use crate::{Arithmetic, Recipe, WeightDtype};
 
@@ -11,16 +11,11 @@ pub(crate) trait Element: Copy + Sync {
 
     fn to_f32(self) -> f32;
 
-    /// The largest magnitude; not finite if an element is not.
-    fn amax(src: codec::Rows<'_, Self>) -> f32;
+    /// The largest magnitude in each block of `width` columns; not finite if an element is not.
+    fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]);
 
-    /// The codes of elements that share a scale.
-    fn encode(
-        recipe: &Recipe,
-        scale: f32,
-        src: codec::Rows<'_, Self>,
-        codes: codec::RowsMut<'_, u8>,
-    );
+    /// The codes of a row of blocks.
+    fn encode(recipe: &Recipe, scales: Scales<'_>, src: Rows<'_, Self>, codes: RowsMut<'_, u8>);
 }
 
 impl Element for f32 {
@@ -30,19 +25,13 @@ impl Element for f32 {
         self
     }
 
-    fn amax(src: codec::Rows<'_, Self>) -> f32 {
-        Codec::best().amax_f32(src)
+    fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {
+        Codec::best().amax_blocks_f32(src, width, amax);
     }
 
-    fn encode(
-        recipe: &Recipe,
-        scale: f32,
-        src: codec::Rows<'_, Self>,
-        codes: codec::RowsMut<'_, u8>,
-    ) {
+    fn encode(recipe: &Recipe, scales: Scales<'_>, src: Rows<'_, Self>, codes: RowsMut<'_, u8>) {
         // compressed-tensors rounds the quotient to the type of the weights, which it has already.
-        let rule = scaled(recipe, scale, Quotient::F32);
-        Codec::best().encode_scaled_f32(&rule, src, codes);
+        Codec::best().encode_blocks_f32(recipe.format, Quotient::F32, scales, src, codes);
     }
 }
 
@@ -53,22 +42,16 @@ impl Element for bf16 {
         self.to_f32()
     }
 
-    fn amax(src: codec::Rows<'_, Self>) -> f32 {
-        Codec::best().amax_bf16(src)
+    fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {
+        Codec::best().amax_blocks_bf16(src, width, amax);
     }
 
-    fn encode(
-        recipe: &Recipe,
-        scale: f32,
-        src: codec::Rows<'_, Self>,
-        codes: codec::RowsMut<'_, u8>,
-    ) {
+    fn encode(recipe: &Recipe, scales: Scales<'_>, src: Rows<'_, Self>, codes: RowsMut<'_, u8>) {
         let quotient = match recipe.arithmetic {
             Arithmetic::F32 => Quotient::F32,
             Arithmetic::CompressedTensors => Quotient::Bf16,
         };
-        let rule = scaled(recipe, scale, quotient);
-        Codec::best().encode_scaled_bf16(&rule, src, codes);
+        Codec::best().encode_blocks_bf16(recipe.format, quotient, scales, src, codes);
     }
 }
 
@@ -80,39 +63,44 @@ impl Element for f16 {
         self.to_f32()
     }
 
-    fn amax(src: codec::Rows<'_, Self>) -> f32 {
-        let magnitudes = src.iter().flatten().map(|x| x.to_bits() & 0x7fff);
-        Self::from_bits(magnitudes.max().unwrap_or(0)).to_f32()
+    fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {
+        amax.fill(0.0);
+        for row in src.iter() {
+            for (block, amax) in row.chunks(width).zip(&mut *amax) {
+                // Magnitudes are ordered as their bits are, and NaN comes after infinity.
+                let bits = block.iter().map(|x| x.to_bits() & 0x7fff).max();
+                let block = Self::from_bits(bits.unwrap_or(0)).to_f32();
+                *amax = f32::from_bits(amax.to_bits().max(block.to_bits()));
+            }
+        }
     }
 
     fn encode(
         recipe: &Recipe,
-        scale: f32,
-        src: codec::Rows<'_, Self>,
-        mut codes: codec::RowsMut<'_, u8>,
+        scales: Scales<'_>,
+        src: Rows<'_, Self>,
+        mut codes: RowsMut<'_, u8>,
     ) {
-        let mut buffer = [0f32; 256];
         for (src, codes) in src.iter().zip(codes.iter_mut()) {
-            for (src, codes) in src.chunks(256).zip(codes.chunks_mut(256)) {
-                let quotients = &mut buffer[..src.len()];
-                for (x, q) in src.iter().zip(&mut *quotients) {
-                    let quotient = x.to_f32() / scale;
-                    *q = match recipe.arithmetic {
-                        Arithmetic::F32 => quotient,
-                        Arithmetic::CompressedTensors => Self::from_f32(quotient).to_f32(),
-                    };
-                }
-                let quotients = &*quotients;
-                Codec::best().encode_f32(recipe.format, Overflow::Saturate, quotients, codes);
+            let blocks = src.chunks(scales.width).zip(codes.chunks_mut(scales.width));
+            for ((src, codes), &scale) in blocks.zip(scales.values) {
+                encode_run_f16(recipe, scale, src, codes);
             }
         }
     }
 }
 
-fn scaled(recipe: &Recipe, scale: f32, quotient: Quotient) -> Scaled {
-    Scaled {
-        format: recipe.format,
-        scale,
-        quotient,
+fn encode_run_f16(recipe: &Recipe, scale: f32, src: &[f16], codes: &mut [u8]) {
+    let mut buffer = [0f32; 256];
+    for (src, codes) in src.chunks(256).zip(codes.chunks_mut(256)) {
+        let quotients = &mut buffer[..src.len()];
+        for (x, q) in src.iter().zip(&mut *quotients) {
+            let quotient = x.to_f32() / scale;
+            *q = match recipe.arithmetic {
+                Arithmetic::F32 => quotient,
+                Arithmetic::CompressedTensors => f16::from_f32(quotient).to_f32(),
+            };
+        }
+        Codec::best().encode_f32(recipe.format, Overflow::Saturate, &*quotients, codes);
     }
 }

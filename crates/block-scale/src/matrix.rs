@@ -45,6 +45,17 @@ impl Matrix {
         assert!(row < self.rows, "row {row} of a matrix of {}", self.rows);
         &self.data[row * self.cols..][..self.cols]
     }
+
+    /// The `[cols, rows]` matrix of the same elements.
+    pub fn transposed(&self) -> Self {
+        let mut out = Self::zeros(self.cols, self.rows);
+        for (r, row) in self.data.chunks_exact(self.cols.max(1)).enumerate() {
+            for (c, x) in row.iter().enumerate() {
+                out.data[c * self.rows + r] = *x;
+            }
+        }
+        out
+    }
 }
 
 impl Source for Matrix {

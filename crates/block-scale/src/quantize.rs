@@ -1,11 +1,12 @@
 //! Strips of weights to codes and scales.
 
 use rayon::prelude::*;
+use xgraft_fp8_codec::Scales;
 
 use crate::{
     BlockShape, Error, Matrix, QuantizedMatrix, Recipe, Result, Rows,
     element::Element,
-    strip::{Strip, columns_of, columns_of_mut},
+    strip::{Strip, assert_count, columns_of, columns_of_mut},
 };
 
 /// Rows that a task works on where blocks are taller.
@@ -146,21 +147,28 @@ fn quantize_strip<T: Element>(
 ) -> Result<Stats> {
     recipe.check(T::DTYPE)?;
     let strip = Strip::new(src.len(), cols, &recipe.block);
-    assert_eq!(codes.len(), src.len(), "codes of a strip");
-    assert_eq!(scales.len(), strip.scales(), "scales of a strip");
+    assert_count("codes of a strip", codes.len(), src.len());
+    assert_count("scales of a strip", scales.len(), strip.scales());
     if src.is_empty() {
         return Ok(Stats::default());
     }
-    if !strip.has_small_blocks(size_of::<T>()) {
+    let Some(together) = strip.cached_blocks(size_of::<T>()) else {
         return quantize_in_two_passes(src, cols, recipe, codes, scales);
-    }
+    };
     let results: Vec<_> = src
         .par_chunks(strip.band())
         .zip(codes.par_chunks_mut(strip.band()))
         .zip(scales.par_chunks_mut(strip.grid.1))
         .enumerate()
         .with_min_len(TASK.div_ceil(strip.band()))
-        .map(|(i, ((src, codes), scales))| quantize_band(i, &strip, src, recipe, codes, scales))
+        .map(|(i, ((src, codes), scales))| {
+            let band = Band {
+                index: i,
+                strip: &strip,
+                src,
+            };
+            band.quantize(recipe, together, codes, scales)
+        })
         .collect();
     // The first error by row, whichever thread came first.
     results
@@ -168,32 +176,50 @@ fn quantize_strip<T: Element>(
         .try_fold(Stats::default(), |all, band| Ok(all.merge(band?)))
 }
 
-/// One row of blocks: each block's largest magnitude, its scale and its codes while it is in the cache.
-fn quantize_band<T: Element>(
+/// One row of blocks.
+struct Band<'a, T> {
     index: usize,
-    strip: &Strip,
-    src: &[T],
-    recipe: &Recipe,
-    codes: &mut [u8],
-    scales: &mut [f32],
-) -> Result<Stats> {
-    let mut stats = Stats::default();
-    for (j, (columns, scale)) in strip.columns().zip(scales).enumerate() {
-        let block = columns_of(src, strip.cols, columns.clone());
-        let amax = T::amax(block);
-        if !amax.is_finite() {
-            return Err(first_non_finite(src, strip.cols).below_rows(index * strip.height));
+    strip: &'a Strip,
+    src: &'a [T],
+}
+
+impl<T: Element> Band<'_, T> {
+    /// Finds the largest magnitudes of so many blocks, and encodes them while they are in the cache; then the next.
+    fn quantize(
+        &self,
+        recipe: &Recipe,
+        together: usize,
+        codes: &mut [u8],
+        scales: &mut [f32],
+    ) -> Result<Stats> {
+        let Strip { cols, width, .. } = *self.strip;
+        let mut stats = Stats::default();
+        for (blocks, columns) in self.strip.groups(together) {
+            let weights = columns_of(self.src, cols, columns.clone());
+            let values = &mut scales[blocks.clone()];
+            T::amax(weights, width, values);
+            for (j, value) in blocks.zip(&mut *values) {
+                stats = stats.merge(Stats::of_block(*value));
+                *value = self.scale(recipe, j, *value)?;
+            }
+            let scales = Scales { values, width };
+            T::encode(
+                recipe,
+                scales,
+                weights,
+                columns_of_mut(codes, cols, columns),
+            );
         }
-        *scale = recipe.scale_at((index, j), amax, T::DTYPE)?;
-        T::encode(
-            recipe,
-            *scale,
-            block,
-            columns_of_mut(codes, strip.cols, columns),
-        );
-        stats = stats.merge(Stats::of_block(amax));
+        Ok(stats)
     }
-    Ok(stats)
+
+    fn scale(&self, recipe: &Recipe, block_col: usize, amax: f32) -> Result<f32> {
+        if !amax.is_finite() {
+            let error = first_non_finite(self.src, self.strip.cols);
+            return Err(error.below_rows(self.index * self.strip.height));
+        }
+        recipe.scale_at((self.index, block_col), amax, T::DTYPE)
+    }
 }
 
 fn quantize_in_two_passes<T: Element>(
@@ -218,7 +244,7 @@ fn amax_strip<T: Element>(
     amax: &mut [f32],
 ) -> Result<()> {
     let strip = Strip::new(src.len(), cols, block);
-    assert_eq!(amax.len(), strip.scales(), "largest magnitudes of a strip");
+    assert_count("largest magnitudes of a strip", amax.len(), strip.scales());
     if src.is_empty() {
         return Ok(());
     }
@@ -235,9 +261,13 @@ fn amax_strip<T: Element>(
 /// The largest magnitudes in one row of blocks.
 fn amax_band<T: Element>(strip: &Strip, src: &[T], amax: &mut [f32]) {
     let partial = src.par_chunks(TALL * strip.cols).map(|src| {
-        let columns = strip.columns();
-        let part = columns.map(|columns| T::amax(columns_of(src, strip.cols, columns)));
-        part.collect::<Vec<_>>()
+        let mut amax = vec![0.0; strip.grid.1];
+        T::amax(
+            columns_of(src, strip.cols, 0..strip.cols),
+            strip.width,
+            &mut amax,
+        );
+        amax
     });
     let found = partial.reduce_with(|mut a, b| {
         merge_amax(&mut a, &b);
@@ -262,25 +292,31 @@ fn encode_strip<T: Element>(
     codes: &mut [u8],
 ) {
     let strip = Strip::new(src.len(), cols, &recipe.block);
-    assert_eq!(codes.len(), src.len(), "codes of a strip");
-    assert_eq!(scales.len(), strip.scales(), "scales of a strip");
+    assert_count("codes of a strip", codes.len(), src.len());
+    assert_count("scales of a strip", scales.len(), strip.scales());
     if src.is_empty() {
         return;
     }
-    let encode_part = |src: &[T], codes: &mut [u8], scales: &[f32]| {
-        for (columns, &scale) in strip.columns().zip(scales) {
-            let block = columns_of(src, cols, columns.clone());
-            T::encode(recipe, scale, block, columns_of_mut(codes, cols, columns));
-        }
-    };
     src.par_chunks(strip.band())
         .zip(codes.par_chunks_mut(strip.band()))
         .zip(scales.par_chunks(strip.grid.1))
         .with_min_len(TASK.div_ceil(strip.band()))
-        .for_each(|((src, codes), scales)| {
+        .for_each(|((src, codes), values)| {
+            let scales = Scales {
+                values,
+                width: strip.width,
+            };
             src.par_chunks(TALL * cols)
                 .zip(codes.par_chunks_mut(TALL * cols))
-                .for_each(|(src, codes)| encode_part(src, codes, scales));
+                .for_each(|(src, codes)| {
+                    let weights = columns_of(src, cols, 0..cols);
+                    T::encode(
+                        recipe,
+                        scales,
+                        weights,
+                        columns_of_mut(codes, cols, 0..cols),
+                    );
+                });
         });
 }
 

@@ -4,9 +4,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use xgraft_cpu_gemm::{Source, assert_rectangle};
-use xgraft_fp8_codec::{self as codec, Codec, Format};
+use xgraft_fp8_codec::{self as codec, Codec, Format, Scales};
 
-use crate::{BlockShape, Error, Matrix, Result, RowsMut, block_shape::Block};
+use crate::{
+    BlockShape, Error, Matrix, Result, RowsMut,
+    block_shape::{Block, pieces},
+    strip::assert_count,
+};
 
 /// Rows that a task decodes.
 const TALL: usize = 128;
@@ -119,10 +123,7 @@ impl QuantizedMatrix {
                 value: self.scales[i],
             });
         }
-        let finite: [bool; 256] = std::array::from_fn(|code| {
-            let code = u8::try_from(code).expect("below 256");
-            self.format.decode(code).is_finite()
-        });
+        let finite = self.format.values().map(f32::is_finite);
         let bad = self
             .codes
             .par_iter()
@@ -172,7 +173,7 @@ impl<'a> QuantizedRows<'a> {
 
     fn assert_valid(&self) {
         let (rows, cols) = self.shape;
-        assert_eq!(self.rows() * cols, self.codes.len(), "codes of whole rows");
+        assert_count("codes of whole rows", self.codes.len(), self.rows() * cols);
         assert!(
             self.first_row + self.rows() <= rows,
             "rows from {} on of {rows}",
@@ -197,11 +198,11 @@ pub fn dequantize_rows<'a>(src: QuantizedRows<'_>, out: impl Into<RowsMut<'a>>) 
     src.assert_valid();
     let codec = Codec::best();
     match out.into() {
-        RowsMut::F32(out) => decode_strips(&src, out, |scale, codes, out| {
-            codec.decode_scaled_f32(src.format, scale, codes, out);
+        RowsMut::F32(out) => decode_strips(&src, out, |scales, codes, out| {
+            codec.decode_blocks_f32(src.format, scales, codes, out);
         }),
-        RowsMut::Bf16(out) => decode_strips(&src, out, |scale, codes, out| {
-            codec.decode_scaled_bf16(src.format, scale, codes, out);
+        RowsMut::Bf16(out) => decode_strips(&src, out, |scales, codes, out| {
+            codec.decode_blocks_bf16(src.format, scales, codes, out);
         }),
     }
 }
@@ -216,40 +217,42 @@ pub fn dequantize(matrix: &QuantizedMatrix) -> Matrix {
 fn decode_strips<T: Send>(
     src: &QuantizedRows<'_>,
     out: &mut [T],
-    decode: impl Fn(f32, codec::Rows<'_, u8>, codec::RowsMut<'_, T>) + Sync,
+    decode: impl Fn(Scales<'_>, codec::Rows<'_, u8>, codec::RowsMut<'_, T>) + Sync,
 ) {
-    assert_eq!(out.len(), src.codes.len(), "elements of the rows");
-    let cols = src.shape.1;
+    assert_count("elements of the rows", out.len(), src.codes.len());
+    let (rows, cols) = src.shape;
     if out.is_empty() {
         return;
     }
-    // The first strip ends where a block does, if blocks are not much taller; so do the others.
-    let head = (TALL - src.first_row % TALL).min(src.rows()) * cols;
-    let (head, rest) = out.split_at_mut(head);
-    let head_rows = head.len() / cols;
+    let scales_of = |block_row: usize| {
+        let count = src.block.cols.blocks(cols);
+        Scales {
+            values: &src.scales[block_row * count..][..count],
+            width: src.block.cols.size(cols),
+        }
+    };
+    // Strips begin at multiples of TALL in the matrix, so that they do not cut blocks of that height.
+    let head_rows = (TALL - src.first_row % TALL).min(src.rows());
+    let (head, rest) = out.split_at_mut(head_rows * cols);
     let strips = rest.par_chunks_mut(TALL * cols).enumerate();
     let strips = strips.map(|(i, out)| (src.first_row + head_rows + i * TALL, out));
     rayon::iter::once((src.first_row, head))
         .chain(strips)
-        .for_each(|(first, out)| {
-            let rows = first..first + out.len() / cols;
-            for block in src.blocks(rows, 0..cols) {
-                let part = rectangle(out, cols, first, &block);
-                decode(src.scale(block.at), src.codes(&block), part);
+        .for_each(|(first, mut out)| {
+            let strip = first..first + out.len() / cols;
+            for (block_row, rows) in pieces(strip, src.block.rows.size(rows)) {
+                let (piece, rest) = out.split_at_mut(rows.len() * cols);
+                let start = (rows.start - src.first_row) * cols;
+                let codes = &src.codes[start..start + piece.len()];
+                let codes = codec::Rows::new(codes, cols, cols);
+                decode(
+                    scales_of(block_row),
+                    codes,
+                    codec::RowsMut::new(piece, cols, cols),
+                );
+                out = rest;
             }
         });
-}
-
-/// The part of `out`, whose rows begin with row `first` of the matrix, that a block covers.
-fn rectangle<'a, T>(
-    out: &'a mut [T],
-    stride: usize,
-    first: usize,
-    block: &Block,
-) -> codec::RowsMut<'a, T> {
-    let start = (block.rows.start - first) * stride + block.cols.start;
-    let len = (block.rows.len() - 1) * stride + block.cols.len();
-    codec::RowsMut::new(&mut out[start..start + len], block.cols.len(), stride)
 }
 
 /// Decodes while packing: the matrix of numbers never exists.

@@ -2,7 +2,7 @@
 
 use xgraft_fp8_codec::Format;
 
-use crate::{BlockShape, Error, Result, ScaleDtype, WeightDtype};
+use crate::{BlockShape, Error, Result, ScaleDtype, WeightDtype, strip::assert_count};
 
 /// How to quantize a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,12 @@ impl Recipe {
     /// If `amax` is no multiple of `grid_cols` long.
     pub fn scales(&self, amax: &[f32], grid_cols: usize, weights: WeightDtype) -> Result<Vec<f32>> {
         self.check(weights)?;
-        assert_eq!(amax.len() % grid_cols.max(1), 0, "grid of scales");
+        let grid_rows = amax.len() / grid_cols.max(1);
+        assert_count(
+            "largest magnitudes of a grid",
+            amax.len(),
+            grid_rows * grid_cols,
+        );
         let scales = amax.iter().enumerate().map(|(i, &amax)| {
             let at = (i / grid_cols, i % grid_cols);
             self.scale_at(at, amax, weights)

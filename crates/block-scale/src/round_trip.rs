@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::{QuantizedMatrix, QuantizedRows, Rows, element::Element, quantize::for_element};
+use crate::{
+    QuantizedMatrix, QuantizedRows, Rows, element::Element, quantize::for_element,
+    strip::assert_count,
+};
 
 /// The difference between weights and what their codes stand for.
 ///
@@ -75,7 +78,7 @@ pub fn round_trip(weights: Rows<'_>, quantized: &QuantizedMatrix) -> RoundTrip {
 /// # Panics
 /// If the two differ in shape.
 pub fn round_trip_rows(weights: Rows<'_>, quantized: QuantizedRows<'_>) -> RoundTrip {
-    assert_eq!(weights.len(), quantized.codes.len(), "elements of the rows");
+    assert_count("elements of the rows", weights.len(), quantized.codes.len());
     for_element!(weights, data => compare(data, &quantized))
 }
 
@@ -95,10 +98,7 @@ fn compare<T: Element>(weights: &[T], quantized: &QuantizedRows<'_>) -> RoundTri
 }
 
 fn compare_row<T: Element>(weights: &[T], quantized: &QuantizedRows<'_>, row: usize) -> RoundTrip {
-    let values: [f32; 256] = std::array::from_fn(|code| {
-        let code = u8::try_from(code).expect("below 256");
-        quantized.format.decode(code)
-    });
+    let values = quantized.format.values();
     let mut sums = RoundTrip::default();
     for block in quantized.blocks(row..row + 1, 0..weights.len()) {
         let scale = quantized.scale(block.at);

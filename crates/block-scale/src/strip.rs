@@ -6,13 +6,12 @@ use xgraft_fp8_codec as codec;
 
 use crate::BlockShape;
 
-/// A block of up to so many bytes stays in the cache between the search for its largest magnitude and its encoding.
-const CACHED_BLOCK: usize = 1 << 20;
+/// So many bytes stay in the cache of a core between the search for the largest magnitudes and the encoding.
+const CACHED: usize = 1 << 19;
 
 /// Rows, columns and blocks of a strip.
 #[derive(Clone, Copy)]
 pub(crate) struct Strip {
-    pub(crate) rows: usize,
     pub(crate) cols: usize,
     /// Rows of a block.
     pub(crate) height: usize,
@@ -31,7 +30,6 @@ impl Strip {
         };
         assert_eq!(rows * cols, len, "{len} elements are not rows of {cols}");
         Self {
-            rows,
             cols,
             height: block.rows.size(rows),
             width: block.cols.size(cols),
@@ -49,18 +47,33 @@ impl Strip {
         self.height * self.cols
     }
 
-    /// Whether a block of elements of this size survives in the cache between two passes over it.
-    pub(crate) fn has_small_blocks(&self, element: usize) -> bool {
-        self.height == 1 || self.height * self.width * element <= CACHED_BLOCK
+    /// Blocks side by side, of elements of this size, that survive in the cache between two passes over them.
+    /// Nothing if not one does.
+    pub(crate) fn cached_blocks(&self, element: usize) -> Option<usize> {
+        let row = self.width * element;
+        match CACHED / (self.height * row) {
+            0 if self.height == 1 => Some(1),
+            0 => None,
+            blocks => Some(blocks),
+        }
     }
 
-    /// The columns of each block.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (cols, width) = (self.cols, self.width);
-        (0..cols)
-            .step_by(width)
-            .map(move |start| start..cols.min(start + width))
+    /// The blocks of a row of blocks in groups of up to `count`: which blocks, and which columns they have.
+    pub(crate) fn groups(
+        &self,
+        count: usize,
+    ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<> {
+        let (blocks, cols, width) = (self.grid.1, self.cols, self.width);
+        (0..blocks).step_by(count).map(move |first| {
+            let last = blocks.min(first + count);
+            (first..last, first * width..cols.min(last * width))
+        })
     }
+}
+
+/// Panics if a caller's slice has another length than its shape says.
+pub(crate) fn assert_count(what: &str, found: usize, expected: usize) {
+    assert!(found == expected, "{found} {what}, expected {expected}");
 }
 
 /// The columns `columns` of all rows of a row-major slice.

@@ -7,8 +7,8 @@ use half::bf16;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86_64::{avx2::Avx2, avx512::Avx512, vbmi::Vbmi};
 use crate::{
-    Format, Overflow, Rows, RowsMut, Scaled,
-    arch::{Kernels, portable::Portable},
+    Format, Overflow, Quotient, Rows, RowsMut, Scaled, Scales,
+    arch::{Divide, Kernels, portable::Portable},
 };
 
 /// One implementation of the slice operations: [`Codec::best`] unless a test or a benchmark wants a certain one.
@@ -87,13 +87,49 @@ impl Codec {
     /// The largest magnitude: NaN if any element is NaN, else infinity if any is infinite; zero of no elements.
     pub fn amax_f32<'a>(self, src: impl Into<Rows<'a, f32>>) -> f32 {
         let src = src.into();
-        dispatch!(self, kernels => kernels.amax_f32(src))
+        let mut amax = [0.0];
+        let blocks = src.width().min(1);
+        self.amax_blocks_f32(src, src.width().max(1), &mut amax[..blocks]);
+        amax[0]
     }
 
     /// [`Self::amax_f32`] of bf16 elements.
     pub fn amax_bf16<'a>(self, src: impl Into<Rows<'a, bf16>>) -> f32 {
         let src = src.into();
-        dispatch!(self, kernels => kernels.amax_bf16(src))
+        let mut amax = [0.0];
+        let blocks = src.width().min(1);
+        self.amax_blocks_bf16(src, src.width().max(1), &mut amax[..blocks]);
+        amax[0]
+    }
+
+    /// [`Self::amax_f32`] of each block of `width` columns, the last of which may be narrower.
+    ///
+    /// # Panics
+    /// If `amax` does not have one element for each block.
+    pub fn amax_blocks_f32<'a>(
+        self,
+        src: impl Into<Rows<'a, f32>>,
+        width: usize,
+        amax: &mut [f32],
+    ) {
+        let src = src.into();
+        assert_one_each(&src, width, amax);
+        dispatch!(self, kernels => kernels.amax_f32(src, width, amax));
+    }
+
+    /// [`Self::amax_blocks_f32`] of bf16 elements.
+    ///
+    /// # Panics
+    /// If `amax` does not have one element for each block.
+    pub fn amax_blocks_bf16<'a>(
+        self,
+        src: impl Into<Rows<'a, bf16>>,
+        width: usize,
+        amax: &mut [f32],
+    ) {
+        let src = src.into();
+        assert_one_each(&src, width, amax);
+        dispatch!(self, kernels => kernels.amax_bf16(src, width, amax));
     }
 
     /// The code of each number: [`Format::encode`] on a slice.
@@ -136,9 +172,9 @@ impl Codec {
         src: impl Into<Rows<'a, f32>>,
         codes: impl Into<RowsMut<'a, u8>>,
     ) {
-        assert_divisor(rule.scale);
-        let (src, codes) = same_shape(src, codes);
-        dispatch!(self, kernels => kernels.encode_scaled_f32(rule, src, codes));
+        let src = src.into();
+        let scales = one_scale(&rule.scale, src.width());
+        self.encode_blocks_f32(rule.format, rule.quotient, scales, src, codes);
     }
 
     /// [`Self::encode_scaled_f32`] of bf16 elements.
@@ -151,8 +187,42 @@ impl Codec {
         src: impl Into<Rows<'a, bf16>>,
         codes: impl Into<RowsMut<'a, u8>>,
     ) {
-        assert_divisor(rule.scale);
+        let src = src.into();
+        let scales = one_scale(&rule.scale, src.width());
+        self.encode_blocks_bf16(rule.format, rule.quotient, scales, src, codes);
+    }
+
+    /// The code of each number divided by the scale of its block: [`Scaled::encode`] on a row of blocks.
+    ///
+    /// # Panics
+    /// If the shapes differ, there is not one scale for each block, or one is not positive and finite.
+    pub fn encode_blocks_f32<'a>(
+        self,
+        format: Format,
+        quotient: Quotient,
+        scales: Scales<'_>,
+        src: impl Into<Rows<'a, f32>>,
+        codes: impl Into<RowsMut<'a, u8>>,
+    ) {
         let (src, codes) = same_shape(src, codes);
+        let rule = divide(format, quotient, scales, src.width());
+        dispatch!(self, kernels => kernels.encode_scaled_f32(rule, src, codes));
+    }
+
+    /// [`Self::encode_blocks_f32`] of bf16 elements.
+    ///
+    /// # Panics
+    /// If the shapes differ, there is not one scale for each block, or one is not positive and finite.
+    pub fn encode_blocks_bf16<'a>(
+        self,
+        format: Format,
+        quotient: Quotient,
+        scales: Scales<'_>,
+        src: impl Into<Rows<'a, bf16>>,
+        codes: impl Into<RowsMut<'a, u8>>,
+    ) {
+        let (src, codes) = same_shape(src, codes);
+        let rule = divide(format, quotient, scales, src.width());
         dispatch!(self, kernels => kernels.encode_scaled_bf16(rule, src, codes));
     }
 
@@ -196,11 +266,9 @@ impl Codec {
         codes: impl Into<Rows<'a, u8>>,
         out: impl Into<RowsMut<'a, f32>>,
     ) {
-        let (codes, mut out) = same_shape(codes, out);
-        if scale.is_nan() {
-            return out.iter_mut().for_each(|row| row.fill(f32::NAN));
-        }
-        dispatch!(self, kernels => kernels.decode_scaled_f32(format, scale, codes, out));
+        let codes = codes.into();
+        let scales = one_scale(&scale, codes.width());
+        self.decode_blocks_f32(format, scales, codes, out);
     }
 
     /// [`Self::decode_scaled_f32`], the product then rounded to bf16, nearest even.
@@ -214,12 +282,75 @@ impl Codec {
         codes: impl Into<Rows<'a, u8>>,
         out: impl Into<RowsMut<'a, bf16>>,
     ) {
-        let (codes, mut out) = same_shape(codes, out);
-        if scale.is_nan() {
-            return out.iter_mut().for_each(|row| row.fill(bf16::NAN));
-        }
-        dispatch!(self, kernels => kernels.decode_scaled_bf16(format, scale, codes, out));
+        let codes = codes.into();
+        let scales = one_scale(&scale, codes.width());
+        self.decode_blocks_bf16(format, scales, codes, out);
     }
+
+    /// The value of each code times the scale of its block: [`Self::decode_scaled_f32`] on a row of blocks.
+    ///
+    /// # Panics
+    /// If the shapes differ, or there is not one scale for each block.
+    pub fn decode_blocks_f32<'a>(
+        self,
+        format: Format,
+        scales: Scales<'_>,
+        codes: impl Into<Rows<'a, u8>>,
+        out: impl Into<RowsMut<'a, f32>>,
+    ) {
+        let (codes, out) = same_shape(codes, out);
+        scales.assert_cover(codes.width());
+        dispatch!(self, kernels => kernels.decode_scaled_f32(format, scales, codes, out));
+    }
+
+    /// [`Self::decode_blocks_f32`], the products then rounded to bf16, nearest even.
+    ///
+    /// # Panics
+    /// If the shapes differ, or there is not one scale for each block.
+    pub fn decode_blocks_bf16<'a>(
+        self,
+        format: Format,
+        scales: Scales<'_>,
+        codes: impl Into<Rows<'a, u8>>,
+        out: impl Into<RowsMut<'a, bf16>>,
+    ) {
+        let (codes, out) = same_shape(codes, out);
+        scales.assert_cover(codes.width());
+        dispatch!(self, kernels => kernels.decode_scaled_bf16(format, scales, codes, out));
+    }
+}
+
+/// One block as wide as the rows; none if they have no columns.
+fn one_scale(scale: &f32, width: usize) -> Scales<'_> {
+    Scales {
+        values: &std::slice::from_ref(scale)[..width.min(1)],
+        width: width.max(1),
+    }
+}
+
+fn divide(format: Format, quotient: Quotient, scales: Scales<'_>, cols: usize) -> Divide<'_> {
+    scales.assert_cover(cols);
+    for scale in scales.values {
+        assert!(
+            *scale > 0.0 && scale.is_finite(),
+            "scale {scale} is not positive and finite"
+        );
+    }
+    Divide {
+        format,
+        scales,
+        quotient,
+    }
+}
+
+fn assert_one_each<T>(src: &Rows<'_, T>, width: usize, amax: &[f32]) {
+    assert!(width > 0, "blocks without columns");
+    assert_eq!(
+        amax.len(),
+        src.width().div_ceil(width),
+        "largest magnitudes of {} columns in blocks of {width}",
+        src.width()
+    );
 }
 
 fn same_shape<'a, T: 'a, U: 'a>(
@@ -233,11 +364,4 @@ fn same_shape<'a, T: 'a, U: 'a>(
         "source and destination differ in shape (rows, columns)"
     );
     (src, dst)
-}
-
-fn assert_divisor(scale: f32) {
-    assert!(
-        scale > 0.0 && scale.is_finite(),
-        "scale {scale} is not positive and finite"
-    );
 }

@@ -38,6 +38,15 @@ impl Format {
         }
     }
 
+    /// The value of every code.
+    pub fn values(self) -> [f32; 256] {
+        let mut values = [0.0; 256];
+        for (code, value) in (0..=u8::MAX).zip(&mut values) {
+            *value = self.decode(code);
+        }
+        values
+    }
+
     /// Whether the code is NaN.
     pub const fn is_nan(self, code: u8) -> bool {
         match self {
@@ -94,5 +103,27 @@ impl Scaled {
     pub fn encode(&self, x: f32) -> u8 {
         self.format
             .encode(self.quotient.round(x / self.scale), Overflow::Saturate)
+    }
+}
+
+/// The scales of a row of blocks: columns `j * width..(j + 1) * width` have the scale `values[j]`, in every row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scales<'a> {
+    /// One scale for each block; the last block may be narrower.
+    pub values: &'a [f32],
+    /// Columns of a block.
+    pub width: usize,
+}
+
+impl Scales<'_> {
+    /// Panics unless there are as many scales as a row of so many columns has blocks.
+    pub(crate) fn assert_cover(&self, cols: usize) {
+        assert!(self.width > 0, "blocks without columns");
+        assert_eq!(
+            self.values.len(),
+            cols.div_ceil(self.width),
+            "scales for {cols} columns in blocks of {}",
+            self.width
+        );
     }
 }

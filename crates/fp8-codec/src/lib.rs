@@ -46,6 +46,6 @@ mod ue8m0;
 pub use codec::Codec;
 pub use e4m3::E4m3;
 pub use e5m2::E5m2;
-pub use format::{Format, Overflow, Quotient, Scaled};
+pub use format::{Format, Overflow, Quotient, Scaled, Scales};
 pub use rows::{Rows, RowsMut};
 pub use ue8m0::Ue8m0;

@@ -12,8 +12,12 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{DIVIDE, DIVIDE_THEN_BF16, PLAIN, beyond_max, for_format};
-use crate::{Format, Overflow, Quotient, Rows, RowsMut, Scaled, arch::Kernels, minifloat::Layout};
+use super::{DIVIDE, DIVIDE_THEN_BF16, GROUP, PLAIN, Rule, beyond_max, for_format, undivided};
+use crate::{
+    Format, Overflow, Quotient, Rows, RowsMut, Scales,
+    arch::{Divide, Kernels},
+    minifloat::Layout,
+};
 
 /// Proof that the processor has AVX2 and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +31,14 @@ impl Avx2 {
 }
 
 impl Kernels for Avx2 {
-    fn amax_f32(self, src: Rows<'_, f32>) -> f32 {
+    fn amax_f32(self, src: Rows<'_, f32>, width: usize, amax: &mut [f32]) {
         // SAFETY: `self` exists only where `new` found the features.
-        unsafe { amax_f32(src) }
+        unsafe { amax_f32(src, width, amax) }
     }
 
-    fn amax_bf16(self, src: Rows<'_, bf16>) -> f32 {
+    fn amax_bf16(self, src: Rows<'_, bf16>, width: usize, amax: &mut [f32]) {
         // SAFETY: `self` exists only where `new` found the features.
-        unsafe { amax_bf16(src) }
+        unsafe { amax_bf16(src, width, amax) }
     }
 
     fn encode_f32(
@@ -45,9 +49,9 @@ impl Kernels for Avx2 {
         codes: RowsMut<'_, u8>,
     ) {
         for_format!(format, L => {
-            let rule = Rule { divisor: 1.0, limit: beyond_max::<L>(overflow) };
+            let limit = beyond_max::<L>(overflow);
             // SAFETY: `self` exists only where `new` found the features.
-            unsafe { encode_f32::<L, PLAIN>(rule, src, codes) }
+            unsafe { encode_f32::<L, PLAIN>(limit, undivided(&src), src, codes) }
         });
     }
 
@@ -59,122 +63,134 @@ impl Kernels for Avx2 {
         codes: RowsMut<'_, u8>,
     ) {
         for_format!(format, L => {
-            let rule = Rule { divisor: 1.0, limit: beyond_max::<L>(overflow) };
+            let limit = beyond_max::<L>(overflow);
             // SAFETY: `self` exists only where `new` found the features.
-            unsafe { encode_bf16::<L, PLAIN>(rule, src, codes) }
+            unsafe { encode_bf16::<L, PLAIN>(limit, undivided(&src), src, codes) }
         });
     }
 
-    fn encode_scaled_f32(self, rule: &Scaled, src: Rows<'_, f32>, codes: RowsMut<'_, u8>) {
-        for_format!(rule.format, L => {
-            let divide = Rule { divisor: rule.scale, limit: L::MAX };
-            match rule.quotient {
-                // SAFETY: `self` exists only where `new` found the features.
-                Quotient::F32 => unsafe { encode_f32::<L, DIVIDE>(divide, src, codes) },
-                // SAFETY: as above.
-                Quotient::Bf16 => unsafe { encode_f32::<L, DIVIDE_THEN_BF16>(divide, src, codes) },
-            }
+    fn encode_scaled_f32(self, rule: Divide<'_>, src: Rows<'_, f32>, codes: RowsMut<'_, u8>) {
+        for_format!(rule.format, L => match rule.quotient {
+            // SAFETY: `self` exists only where `new` found the features.
+            Quotient::F32 => unsafe { encode_f32::<L, DIVIDE>(L::MAX, rule.scales, src, codes) },
+            // SAFETY: as above.
+            Quotient::Bf16 => unsafe {
+                encode_f32::<L, DIVIDE_THEN_BF16>(L::MAX, rule.scales, src, codes);
+            },
         });
     }
 
-    fn encode_scaled_bf16(self, rule: &Scaled, src: Rows<'_, bf16>, codes: RowsMut<'_, u8>) {
-        for_format!(rule.format, L => {
-            let divide = Rule { divisor: rule.scale, limit: L::MAX };
-            match rule.quotient {
-                // SAFETY: `self` exists only where `new` found the features.
-                Quotient::F32 => unsafe { encode_bf16::<L, DIVIDE>(divide, src, codes) },
-                // SAFETY: as above.
-                Quotient::Bf16 => unsafe { encode_bf16::<L, DIVIDE_THEN_BF16>(divide, src, codes) },
-            }
+    fn encode_scaled_bf16(self, rule: Divide<'_>, src: Rows<'_, bf16>, codes: RowsMut<'_, u8>) {
+        for_format!(rule.format, L => match rule.quotient {
+            // SAFETY: `self` exists only where `new` found the features.
+            Quotient::F32 => unsafe { encode_bf16::<L, DIVIDE>(L::MAX, rule.scales, src, codes) },
+            // SAFETY: as above.
+            Quotient::Bf16 => unsafe {
+                encode_bf16::<L, DIVIDE_THEN_BF16>(L::MAX, rule.scales, src, codes);
+            },
         });
     }
 
     fn decode_scaled_f32(
         self,
         format: Format,
-        scale: f32,
+        scales: Scales<'_>,
         codes: Rows<'_, u8>,
         out: RowsMut<'_, f32>,
     ) {
         // SAFETY: `self` exists only where `new` found the features.
-        for_format!(format, L => unsafe { decode_f32::<L>(scale, codes, out) });
+        for_format!(format, L => unsafe { decode_f32::<L>(scales, codes, out) });
     }
 
     fn decode_scaled_bf16(
         self,
         format: Format,
-        scale: f32,
+        scales: Scales<'_>,
         codes: Rows<'_, u8>,
         out: RowsMut<'_, bf16>,
     ) {
         // SAFETY: `self` exists only where `new` found the features.
-        for_format!(format, L => unsafe { decode_bf16::<L>(scale, codes, out) });
+        for_format!(format, L => unsafe { decode_bf16::<L>(scales, codes, out) });
     }
 }
 
-/// What happens to an element before it is rounded to the format.
-#[derive(Clone, Copy)]
-struct Rule {
-    /// The element is divided by this, if the kernel divides.
-    divisor: f32,
-    /// Magnitudes are clamped to this.
-    limit: f32,
-}
-
-/// Defines a kernel that encodes rows of `$Element`, which `$load` widens to eight f32.
+/// Defines a kernel that encodes rows of `$Element`, which `$load` widens to eight f32, and one for a run of one scale.
 macro_rules! encode_rows {
-    ($name:ident, $Element:ty, $load:ident) => {
+    ($name:ident, $run:ident, $Element:ty, $load:ident) => {
         #[target_feature(enable = "avx2,f16c")]
         fn $name<L: Layout, const STEP: u8>(
-            rule: Rule,
+            limit: f32,
+            scales: Scales<'_>,
             src: Rows<'_, $Element>,
             mut codes: RowsMut<'_, u8>,
         ) {
             for (src, codes) in src.iter().zip(codes.iter_mut()) {
-                let (src, src_tail) = src.as_chunks::<8>();
-                let (codes, codes_tail) = codes.as_chunks_mut::<8>();
-                for (x, code) in src.iter().zip(codes) {
-                    store_u8(code, encode_lanes::<L, STEP>(rule, $load(x)));
-                }
-                if !src_tail.is_empty() {
-                    let mut x = [<$Element>::default(); 8];
-                    x[..src_tail.len()].copy_from_slice(src_tail);
-                    let mut code = [0; 8];
-                    store_u8(&mut code, encode_lanes::<L, STEP>(rule, $load(&x)));
-                    codes_tail.copy_from_slice(&code[..src_tail.len()]);
+                let blocks = src.chunks(scales.width).zip(codes.chunks_mut(scales.width));
+                for ((src, codes), &divisor) in blocks.zip(scales.values) {
+                    $run::<L, STEP>(Rule { divisor, limit }, src, codes);
                 }
             }
         }
-    };
-}
 
-/// Defines a kernel that decodes rows to `$Element`, to which `$store` rounds eight f32.
-macro_rules! decode_rows {
-    ($name:ident, $Element:ty, $store:ident) => {
+        #[inline]
         #[target_feature(enable = "avx2,f16c")]
-        fn $name<L: Layout>(scale: f32, codes: Rows<'_, u8>, mut out: RowsMut<'_, $Element>) {
-            for (codes, out) in codes.iter().zip(out.iter_mut()) {
-                let (codes, codes_tail) = codes.as_chunks::<8>();
-                let (out, out_tail) = out.as_chunks_mut::<8>();
-                for (code, y) in codes.iter().zip(out) {
-                    $store(y, decode_lanes::<L>(scale, code));
-                }
-                if !codes_tail.is_empty() {
-                    let mut code = [0; 8];
-                    code[..codes_tail.len()].copy_from_slice(codes_tail);
-                    let mut y = [<$Element>::default(); 8];
-                    $store(&mut y, decode_lanes::<L>(scale, &code));
-                    out_tail.copy_from_slice(&y[..codes_tail.len()]);
-                }
+        fn $run<L: Layout, const STEP: u8>(rule: Rule, src: &[$Element], codes: &mut [u8]) {
+            let (src, src_tail) = src.as_chunks::<8>();
+            let (codes, codes_tail) = codes.as_chunks_mut::<8>();
+            for (x, code) in src.iter().zip(codes) {
+                store_u8(code, encode_lanes::<L, STEP>(rule, $load(x)));
+            }
+            if !src_tail.is_empty() {
+                let mut x = [<$Element>::default(); 8];
+                x[..src_tail.len()].copy_from_slice(src_tail);
+                let mut code = [0; 8];
+                store_u8(&mut code, encode_lanes::<L, STEP>(rule, $load(&x)));
+                codes_tail.copy_from_slice(&code[..src_tail.len()]);
             }
         }
     };
 }
 
-encode_rows!(encode_f32, f32, load_f32);
-encode_rows!(encode_bf16, bf16, load_bf16);
-decode_rows!(decode_f32, f32, store_f32);
-decode_rows!(decode_bf16, bf16, store_bf16);
+/// Defines a kernel that decodes rows to `$Element`, to which `$store` rounds eight f32, and one for a run of one scale.
+macro_rules! decode_rows {
+    ($name:ident, $run:ident, $Element:ty, $store:ident) => {
+        #[target_feature(enable = "avx2,f16c")]
+        fn $name<L: Layout>(
+            scales: Scales<'_>,
+            codes: Rows<'_, u8>,
+            mut out: RowsMut<'_, $Element>,
+        ) {
+            for (codes, out) in codes.iter().zip(out.iter_mut()) {
+                let blocks = codes.chunks(scales.width).zip(out.chunks_mut(scales.width));
+                for ((codes, out), &scale) in blocks.zip(scales.values) {
+                    $run::<L>(scale, codes, out);
+                }
+            }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2,f16c")]
+        fn $run<L: Layout>(scale: f32, codes: &[u8], out: &mut [$Element]) {
+            let (codes, codes_tail) = codes.as_chunks::<8>();
+            let (out, out_tail) = out.as_chunks_mut::<8>();
+            for (code, y) in codes.iter().zip(out) {
+                $store(y, decode_lanes::<L>(scale, load_u8(code)));
+            }
+            if !codes_tail.is_empty() {
+                let mut code = [0; 8];
+                code[..codes_tail.len()].copy_from_slice(codes_tail);
+                let mut y = [<$Element>::default(); 8];
+                $store(&mut y, decode_lanes::<L>(scale, load_u8(&code)));
+                out_tail.copy_from_slice(&y[..codes_tail.len()]);
+            }
+        }
+    };
+}
+
+encode_rows!(encode_f32, encode_run_f32, f32, load_f32);
+encode_rows!(encode_bf16, encode_run_bf16, bf16, load_bf16);
+decode_rows!(decode_f32, decode_run_f32, f32, store_f32);
+decode_rows!(decode_bf16, decode_run_bf16, bf16, store_bf16);
 
 /// The codes of eight numbers, one in each 32-bit lane.
 #[inline]
@@ -218,9 +234,8 @@ fn encode_lanes<L: Layout, const STEP: u8>(rule: Rule, x: __m256) -> __m256i {
 /// The values of eight codes times the scale.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn decode_lanes<L: Layout>(scale: f32, codes: &[u8; 8]) -> __m256 {
+fn decode_lanes<L: Layout>(scale: f32, codes: __m128i) -> __m256 {
     // As an f16 the magnitude is 2^(15 - bias) times too small, and its subnormals are f16 subnormals.
-    let codes = _mm_set_epi64x(0, i64::from_le_bytes(*codes));
     let wide = _mm_cvtepi8_epi16(codes);
     let magnitude = _mm_and_si128(wide, _mm_set1_epi16(0x7f));
     let shifted = if L::MANTISSA_BITS == 3 {
@@ -257,41 +272,77 @@ fn round_to_bf16(x: __m256) -> __m256i {
     _mm256_blendv_epi8(rounded, bits, is_nan)
 }
 
+/// Defines a kernel that finds the largest magnitude in each block of a row of blocks. A row of blocks is passed over in
+/// order, because memory likes that, so a few blocks' vectors of largest magnitudes are kept.
+macro_rules! amax_rows {
+    ($name:ident, $run:ident, $Element:ty, $largest:ident) => {
+        #[target_feature(enable = "avx2,f16c")]
+        fn $name(src: Rows<'_, $Element>, width: usize, amax: &mut [f32]) {
+            for (group, amax) in amax.chunks_mut(GROUP).enumerate() {
+                let first = group * GROUP * width;
+                let last = src.width().min(first + GROUP * width);
+                let mut most = [_mm256_setzero_si256(); GROUP];
+                for row in src.iter() {
+                    for (block, most) in row[first..last].chunks(width).zip(&mut most) {
+                        *most = $run(*most, block);
+                    }
+                }
+                for (most, amax) in most.into_iter().zip(amax) {
+                    *amax = $largest(most);
+                }
+            }
+        }
+    };
+}
+
+amax_rows!(amax_f32, amax_run_f32, f32, largest_f32);
+amax_rows!(amax_bf16, amax_run_bf16, bf16, largest_bf16);
+
+/// The larger of each lane and the magnitudes of the run that fall on it.
+#[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn amax_f32(src: Rows<'_, f32>) -> f32 {
+fn amax_run_f32(mut most: __m256i, run: &[f32]) -> __m256i {
     let magnitude_bits = _mm256_set1_epi32(0x7fff_ffff);
-    let mut most = _mm256_setzero_si256();
-    for row in src.iter() {
-        let (chunks, tail) = row.as_chunks::<8>();
-        for x in chunks {
-            let bits = _mm256_castps_si256(load_f32(x));
-            most = _mm256_max_epu32(most, _mm256_and_si256(bits, magnitude_bits));
-        }
-        if !tail.is_empty() {
-            let mut x = [0.0; 8];
-            x[..tail.len()].copy_from_slice(tail);
-            let bits = _mm256_castps_si256(load_f32(&x));
-            most = _mm256_max_epu32(most, _mm256_and_si256(bits, magnitude_bits));
-        }
+    let (chunks, tail) = run.as_chunks::<8>();
+    for x in chunks {
+        let bits = _mm256_castps_si256(load_f32(x));
+        most = _mm256_max_epu32(most, _mm256_and_si256(bits, magnitude_bits));
     }
+    if !tail.is_empty() {
+        let mut x = [0.0; 8];
+        x[..tail.len()].copy_from_slice(tail);
+        let bits = _mm256_castps_si256(load_f32(&x));
+        most = _mm256_max_epu32(most, _mm256_and_si256(bits, magnitude_bits));
+    }
+    most
+}
+
+/// [`amax_run_f32`] of bf16 elements, in 16-bit lanes.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn amax_run_bf16(mut most: __m256i, run: &[bf16]) -> __m256i {
+    let magnitude_bits = _mm256_set1_epi16(0x7fff);
+    let (chunks, tail) = run.as_chunks::<16>();
+    for x in chunks {
+        most = _mm256_max_epu16(most, _mm256_and_si256(load_words(x), magnitude_bits));
+    }
+    if !tail.is_empty() {
+        let mut x = [bf16::ZERO; 16];
+        x[..tail.len()].copy_from_slice(tail);
+        most = _mm256_max_epu16(most, _mm256_and_si256(load_words(&x), magnitude_bits));
+    }
+    most
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn largest_f32(most: __m256i) -> f32 {
     f32::from_bits(largest_lane(most))
 }
 
+#[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn amax_bf16(src: Rows<'_, bf16>) -> f32 {
-    let magnitude_bits = _mm256_set1_epi16(0x7fff);
-    let mut most = _mm256_setzero_si256();
-    for row in src.iter() {
-        let (chunks, tail) = row.as_chunks::<16>();
-        for x in chunks {
-            most = _mm256_max_epu16(most, _mm256_and_si256(load_words(x), magnitude_bits));
-        }
-        if !tail.is_empty() {
-            let mut x = [bf16::ZERO; 16];
-            x[..tail.len()].copy_from_slice(tail);
-            most = _mm256_max_epu16(most, _mm256_and_si256(load_words(&x), magnitude_bits));
-        }
-    }
+fn largest_bf16(most: __m256i) -> f32 {
     // The larger of the two words of each 32-bit lane, in its upper half.
     let other = _mm256_slli_epi32::<16>(most);
     f32::from_bits(largest_lane(_mm256_max_epu16(most, other)) & 0xffff_0000)
@@ -330,6 +381,13 @@ fn load_bf16(x: &[bf16; 8]) -> __m256 {
 fn load_words(x: &[bf16; 16]) -> __m256i {
     // SAFETY: the array is 32 readable bytes, and the load needs no alignment.
     unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+}
+
+/// The codes in the lower half.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn load_u8(x: &[u8; 8]) -> __m128i {
+    _mm_set_epi64x(0, i64::from_le_bytes(*x))
 }
 
 /// Stores the lowest byte of each lane; the others are zero.

@@ -9,7 +9,7 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 pub(crate) mod vbmi;
 
-use crate::{Overflow, minifloat::Layout};
+use crate::{Overflow, Rows, Scales, minifloat::Layout};
 
 /// An encoding kernel takes its elements as they are.
 const PLAIN: u8 = 0;
@@ -17,6 +17,26 @@ const PLAIN: u8 = 0;
 const DIVIDE: u8 = 1;
 /// An encoding kernel divides first and rounds the quotient to bf16.
 const DIVIDE_THEN_BF16: u8 = 2;
+
+/// Blocks of a row that are worked on together, so that memory is passed over in order.
+const GROUP: usize = 16;
+
+/// What happens to an element before it is rounded to the format.
+#[derive(Clone, Copy)]
+struct Rule {
+    /// The element is divided by this, if the kernel divides.
+    divisor: f32,
+    /// Magnitudes are clamped to this.
+    limit: f32,
+}
+
+/// One block as wide as the rows, for kernels that do not divide.
+fn undivided<T>(src: &Rows<'_, T>) -> Scales<'static> {
+    Scales {
+        values: &[1.0],
+        width: src.width().max(1),
+    }
+}
 
 /// The magnitude to clamp to before rounding, which then makes the code that an overflow shall have.
 const fn beyond_max<L: Layout>(overflow: Overflow) -> f32 {

@@ -19,16 +19,20 @@ use std::arch::x86_64::*;
 use half::bf16;
 
 use super::{
-    DIVIDE, DIVIDE_THEN_BF16,
+    DIVIDE, DIVIDE_THEN_BF16, GROUP, Rule,
     avx512::{
-        Avx512, Rule, decode_bf16, encode_bf16, encode_lanes, load_bf16, load_bytes, load_words,
+        Avx512, decode_run_bf16, encode_lanes, encode_run_bf16, load_bf16, load_bytes, load_words,
         store_bytes, store_u8, store_words,
     },
     for_format,
 };
-use crate::{Format, Overflow, Quotient, Rows, RowsMut, Scaled, arch::Kernels, minifloat::Layout};
+use crate::{
+    Format, Overflow, Quotient, Rows, RowsMut, Scales,
+    arch::{Divide, Kernels},
+    minifloat::Layout,
+};
 
-/// Elements from which on a table pays.
+/// Elements of a block from which on a table pays.
 const WORTH_A_TABLE: usize = 512;
 
 /// Proof that the processor has AVX-512 VBMI beside [`Avx512`].
@@ -43,12 +47,12 @@ impl Vbmi {
 }
 
 impl Kernels for Vbmi {
-    fn amax_f32(self, src: Rows<'_, f32>) -> f32 {
-        self.0.amax_f32(src)
+    fn amax_f32(self, src: Rows<'_, f32>, width: usize, amax: &mut [f32]) {
+        self.0.amax_f32(src, width, amax);
     }
 
-    fn amax_bf16(self, src: Rows<'_, bf16>) -> f32 {
-        self.0.amax_bf16(src)
+    fn amax_bf16(self, src: Rows<'_, bf16>, width: usize, amax: &mut [f32]) {
+        self.0.amax_bf16(src, width, amax);
     }
 
     fn encode_f32(
@@ -71,49 +75,44 @@ impl Kernels for Vbmi {
         self.0.encode_bf16(format, overflow, src, codes);
     }
 
-    fn encode_scaled_f32(self, rule: &Scaled, src: Rows<'_, f32>, codes: RowsMut<'_, u8>) {
+    fn encode_scaled_f32(self, rule: Divide<'_>, src: Rows<'_, f32>, codes: RowsMut<'_, u8>) {
         self.0.encode_scaled_f32(rule, src, codes);
     }
 
-    fn encode_scaled_bf16(self, rule: &Scaled, src: Rows<'_, bf16>, codes: RowsMut<'_, u8>) {
-        let bounds = if src.count() * src.width() < WORTH_A_TABLE {
-            None
-        } else {
-            for_format!(rule.format, L => Bounds::new::<L>(rule.scale))
-        };
-        let Some(bounds) = bounds else {
+    fn encode_scaled_bf16(self, rule: Divide<'_>, src: Rows<'_, bf16>, codes: RowsMut<'_, u8>) {
+        if src.count() * rule.scales.width.min(src.width()) < WORTH_A_TABLE {
             return self.0.encode_scaled_bf16(rule, src, codes);
-        };
+        }
         for_format!(rule.format, L => match rule.quotient {
             // SAFETY: `self` exists only where `new` found the features.
-            Quotient::F32 => unsafe { encode::<L, DIVIDE>(rule.scale, bounds, src, codes) },
+            Quotient::F32 => unsafe { encode::<L, DIVIDE>(rule.scales, src, codes) },
             // SAFETY: as above.
-            Quotient::Bf16 => unsafe { encode::<L, DIVIDE_THEN_BF16>(rule.scale, bounds, src, codes) },
+            Quotient::Bf16 => unsafe { encode::<L, DIVIDE_THEN_BF16>(rule.scales, src, codes) },
         });
     }
 
     fn decode_scaled_f32(
         self,
         format: Format,
-        scale: f32,
+        scales: Scales<'_>,
         codes: Rows<'_, u8>,
         out: RowsMut<'_, f32>,
     ) {
-        self.0.decode_scaled_f32(format, scale, codes, out);
+        self.0.decode_scaled_f32(format, scales, codes, out);
     }
 
     fn decode_scaled_bf16(
         self,
         format: Format,
-        scale: f32,
+        scales: Scales<'_>,
         codes: Rows<'_, u8>,
         out: RowsMut<'_, bf16>,
     ) {
-        if codes.count() * codes.width() < WORTH_A_TABLE {
-            return self.0.decode_scaled_bf16(format, scale, codes, out);
+        if codes.count() * scales.width.min(codes.width()) < WORTH_A_TABLE {
+            return self.0.decode_scaled_bf16(format, scales, codes, out);
         }
         // SAFETY: `self` exists only where `new` found the features.
-        for_format!(format, L => unsafe { decode::<L>(scale, codes, out) });
+        for_format!(format, L => unsafe { decode::<L>(scales, codes, out) });
     }
 }
 
@@ -146,30 +145,59 @@ impl Bounds {
     }
 }
 
+/// What encodes the elements of one scale.
+#[derive(Clone, Copy)]
+struct Encoder {
+    scale: f32,
+    /// Where the table holds; nothing if it never does.
+    bounds: Option<Bounds>,
+    /// For each mantissa, the code of 1.m / t minus the code of 1, plus the code of the smallest normal number.
+    table: [__m512i; 2],
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 fn encode<L: Layout, const STEP: u8>(
-    scale: f32,
-    bounds: Bounds,
+    scales: Scales<'_>,
     src: Rows<'_, bf16>,
     mut codes: RowsMut<'_, u8>,
 ) {
-    let rule = Rule {
-        divisor: scale,
-        limit: L::MAX,
-    };
-    let table = mantissa_table::<L, STEP>(bounds);
-    for (src, codes) in src.iter().zip(codes.iter_mut()) {
-        let (src, src_tail) = src.as_chunks::<64>();
-        let (codes, codes_tail) = codes.as_chunks_mut::<64>();
-        for (x, codes) in src.iter().zip(codes) {
-            match look_up::<L>(table, bounds, x) {
-                Some(bytes) => store_bytes(codes, bytes),
-                None => encode_chunk::<L, STEP>(rule, x, codes),
+    let mut encoders = [encoder::<L, STEP>(1.0); GROUP];
+    for (group, values) in scales.values.chunks(GROUP).enumerate() {
+        for (encoder, &scale) in encoders.iter_mut().zip(values) {
+            *encoder = self::encoder::<L, STEP>(scale);
+        }
+        let first = group * GROUP * scales.width;
+        let last = src.width().min(first + GROUP * scales.width);
+        for (src, codes) in src.iter().zip(codes.iter_mut()) {
+            let src = src[first..last].chunks(scales.width);
+            let codes = codes[first..last].chunks_mut(scales.width);
+            for ((src, codes), encoder) in src.zip(codes).zip(&encoders) {
+                encode_run::<L, STEP>(encoder, src, codes);
             }
         }
-        if !src_tail.is_empty() {
-            encode_bf16::<L, STEP>(rule, src_tail.into(), codes_tail.into());
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn encode_run<L: Layout, const STEP: u8>(encoder: &Encoder, src: &[bf16], codes: &mut [u8]) {
+    let rule = Rule {
+        divisor: encoder.scale,
+        limit: L::MAX,
+    };
+    let Some(bounds) = encoder.bounds else {
+        return encode_run_bf16::<L, STEP>(rule, src, codes);
+    };
+    let (src, src_tail) = src.as_chunks::<64>();
+    let (codes, codes_tail) = codes.as_chunks_mut::<64>();
+    for (x, codes) in src.iter().zip(codes) {
+        match look_up::<L>(encoder.table, bounds, x) {
+            Some(bytes) => store_bytes(codes, bytes),
+            None => encode_chunk::<L, STEP>(rule, x, codes),
         }
+    }
+    if !src_tail.is_empty() {
+        encode_run_bf16::<L, STEP>(rule, src_tail, codes_tail);
     }
 }
 
@@ -217,26 +245,30 @@ fn look_up<L: Layout>(table: [__m512i; 2], bounds: Bounds, x: &[bf16; 64]) -> Op
     Some(_mm512_permutexvar_epi64(order, code))
 }
 
-/// For each mantissa, the code of 1.m / t minus the code of 1, plus the code of the smallest normal number.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn mantissa_table<L: Layout, const STEP: u8>(bounds: Bounds) -> [__m512i; 2] {
+fn encoder<L: Layout, const STEP: u8>(scale: f32) -> Encoder {
+    let bounds = Bounds::new::<L>(scale);
     let mut mantissas = [bf16::ONE; 128];
     for (m, x) in (0u16..).zip(&mut mantissas) {
         *x = bf16::from_bits(0x3f80 | m);
     }
     let rule = Rule {
-        divisor: bounds.reduced_scale,
+        divisor: bounds.map_or(1.0, |bounds| bounds.reduced_scale),
         limit: L::MAX,
     };
     let mut codes = [0; 128];
-    encode_bf16::<L, STEP>(rule, (&mantissas).into(), (&mut codes).into());
+    encode_run_bf16::<L, STEP>(rule, &mantissas, &mut codes);
     let excess = (L::BIAS - 1) << L::MANTISSA_BITS;
     let excess = _mm512_set1_epi8(u8::try_from(excess).expect("a code").cast_signed());
-    let [first, second] = load_table(&codes);
-    [
-        _mm512_sub_epi8(first, excess),
-        _mm512_sub_epi8(second, excess),
-    ]
+    let table = load_table(&codes);
+    Encoder {
+        scale,
+        bounds,
+        table: [
+            _mm512_sub_epi8(table[0], excess),
+            _mm512_sub_epi8(table[1], excess),
+        ],
+    }
 }
 
 /// The arithmetic kernel on a chunk that the table does not hold for.
@@ -250,44 +282,69 @@ fn encode_chunk<L: Layout, const STEP: u8>(rule: Rule, x: &[bf16; 64], codes: &m
     }
 }
 
+/// What decodes the elements of one scale: the low and the high bytes of the 128 magnitudes times the scale, in bf16.
+#[derive(Clone, Copy)]
+struct Decoder {
+    scale: f32,
+    low: [__m512i; 2],
+    high: [__m512i; 2],
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn decode<L: Layout>(scale: f32, codes: Rows<'_, u8>, mut out: RowsMut<'_, bf16>) {
-    let (low, high) = product_tables::<L>(scale);
-    for (codes, out) in codes.iter().zip(out.iter_mut()) {
-        let (codes, codes_tail) = codes.as_chunks::<64>();
-        let (out, out_tail) = out.as_chunks_mut::<64>();
-        for (codes, out) in codes.iter().zip(out) {
-            // So that interleaving low and high bytes within 128-bit lanes gives the words in order.
-            let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-            let codes = _mm512_permutexvar_epi64(order, load_bytes(codes));
-            let low = _mm512_permutex2var_epi8(low[0], codes, low[1]);
-            let high = _mm512_permutex2var_epi8(high[0], codes, high[1]);
-            // high ^ (codes & 0x80)
-            let high = _mm512_ternarylogic_epi32::<0x78>(high, codes, _mm512_set1_epi8(i8::MIN));
-            let [first, second] = halves_mut(out);
-            store_words(first, _mm512_unpacklo_epi8(low, high));
-            store_words(second, _mm512_unpackhi_epi8(low, high));
+fn decode<L: Layout>(scales: Scales<'_>, codes: Rows<'_, u8>, mut out: RowsMut<'_, bf16>) {
+    let mut decoders = [decoder::<L>(1.0); GROUP];
+    for (group, values) in scales.values.chunks(GROUP).enumerate() {
+        for (decoder, &scale) in decoders.iter_mut().zip(values) {
+            *decoder = self::decoder::<L>(scale);
         }
-        if !codes_tail.is_empty() {
-            decode_bf16::<L>(scale, codes_tail.into(), out_tail.into());
+        let first = group * GROUP * scales.width;
+        let last = codes.width().min(first + GROUP * scales.width);
+        for (codes, out) in codes.iter().zip(out.iter_mut()) {
+            let codes = codes[first..last].chunks(scales.width);
+            let out = out[first..last].chunks_mut(scales.width);
+            for ((codes, out), decoder) in codes.zip(out).zip(&decoders) {
+                decode_run::<L>(decoder, codes, out);
+            }
         }
     }
 }
 
-/// The low and the high bytes of the 128 magnitudes times the scale, in bf16.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn product_tables<L: Layout>(scale: f32) -> ([__m512i; 2], [__m512i; 2]) {
+fn decode_run<L: Layout>(decoder: &Decoder, codes: &[u8], out: &mut [bf16]) {
+    let (codes, codes_tail) = codes.as_chunks::<64>();
+    let (out, out_tail) = out.as_chunks_mut::<64>();
+    for (codes, out) in codes.iter().zip(out) {
+        // So that interleaving low and high bytes within 128-bit lanes gives the words in order.
+        let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+        let codes = _mm512_permutexvar_epi64(order, load_bytes(codes));
+        let low = _mm512_permutex2var_epi8(decoder.low[0], codes, decoder.low[1]);
+        let high = _mm512_permutex2var_epi8(decoder.high[0], codes, decoder.high[1]);
+        // high ^ (codes & 0x80)
+        let high = _mm512_ternarylogic_epi32::<0x78>(high, codes, _mm512_set1_epi8(i8::MIN));
+        let [first, second] = halves_mut(out);
+        store_words(first, _mm512_unpacklo_epi8(low, high));
+        store_words(second, _mm512_unpackhi_epi8(low, high));
+    }
+    if !codes_tail.is_empty() {
+        decode_run_bf16::<L>(decoder.scale, codes_tail, out_tail);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn decoder<L: Layout>(scale: f32) -> Decoder {
     let mut codes = [0; 128];
     for (code, c) in (0u8..).zip(&mut codes) {
         *c = code;
     }
     let mut products = [bf16::ZERO; 128];
-    decode_bf16::<L>(scale, (&codes).into(), (&mut products).into());
+    decode_run_bf16::<L>(scale, &codes, &mut products);
     let bytes = products.map(|product| product.to_bits().to_le_bytes());
-    (
-        load_table(&bytes.map(|b| b[0])),
-        load_table(&bytes.map(|b| b[1])),
-    )
+    Decoder {
+        scale,
+        low: load_table(&bytes.map(|b| b[0])),
+        high: load_table(&bytes.map(|b| b[1])),
+    }
 }
 
 #[inline]

@@ -1,0 +1,269 @@
+//! FP8 block quantize and dequantize against a copy of the same bytes.
+//!
+//! `cargo run --release -p benches --bin codec -- --rows 5120 --cols 25600 --threads 1 --reps 7`
+//!
+//! The result is first checked against the scalar definition of `fp8-codec` on every element of some blocks, and the codes
+//! of all implementations against each other. Then quantize, dequantize and copies of the same bytes run by turns, so that
+//! a disturbance of the machine meets all of them. One JSON line per case.
+#![allow(clippy::print_stdout, reason = "the benchmark's output is its lines")]
+
+use std::{hint::black_box, time::Instant};
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use half::bf16;
+use serde::Serialize;
+use xgraft_block_scale::{
+    BlockShape, QuantizedRows, Recipe, ScaleDtype, dequantize_rows, quantize_rows,
+};
+use xgraft_fp8_codec::{Format, Overflow};
+
+/// Times FP8 block quantize and dequantize against a copy of the same bytes.
+#[derive(Parser)]
+struct Args {
+    /// Rows of the matrix.
+    #[arg(long, default_value_t = 5120)]
+    rows: usize,
+    /// Columns of the matrix.
+    #[arg(long, default_value_t = 25600)]
+    cols: usize,
+    /// Threads; the copy uses as many.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Rounds of all cases.
+    #[arg(long, default_value_t = 7)]
+    reps: usize,
+}
+
+/// One line of output.
+#[derive(Serialize)]
+struct Line {
+    case: &'static str,
+    threads: usize,
+    rows: usize,
+    cols: usize,
+    wall_s: Vec<f64>,
+    cpu_s: Vec<f64>,
+    /// Bytes of the matrix in BF16, over the shortest time, in 10^9 per second.
+    gbps_bf16: f64,
+    /// Bytes read and written, over the shortest time.
+    gbps_rw: f64,
+    /// `gbps_rw` over that of the copy of as many bytes: the shortest time of each.
+    ratio_to_copy: f64,
+    peak_rss_mib: f64,
+}
+
+/// Wall and CPU seconds of each repetition.
+#[derive(Default)]
+struct Times {
+    wall: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+impl Times {
+    fn measure<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        let result = work();
+        self.wall.push(wall.elapsed().as_secs_f64());
+        self.cpu.push(cpu_seconds() - cpu);
+        result
+    }
+
+    fn shortest(&self) -> f64 {
+        self.wall.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// The matrix, its quantized forms, and what is copied for comparison.
+struct Data {
+    cols: usize,
+    weights: Vec<bf16>,
+    codes: Vec<u8>,
+    scales: Vec<f32>,
+    back: Vec<bf16>,
+    /// 1.5 bytes an element, so that a copy reads and writes as much as a conversion does.
+    copy: (Vec<u8>, Vec<u8>),
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build()
+        .context("starting threads")?
+        .install(|| run(&args))
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    let mut data = Data::new(args.rows, args.cols);
+    let hf = Recipe::f32(BlockShape::B128, ScaleDtype::F32);
+    let ct = Recipe::compressed_tensors(BlockShape::B128);
+    for recipe in [ct, hf] {
+        data.quantize(&recipe)?;
+        data.dequantize();
+        data.check(&recipe)?;
+    }
+    let [mut quantize, mut quantize_ct, mut dequantize, mut copy] =
+        std::array::from_fn(|_| Times::default());
+    for _ in 0..args.reps {
+        copy.measure(|| data.copy(args.threads));
+        quantize.measure(|| data.quantize(&hf))?;
+        dequantize.measure(|| data.dequantize());
+        quantize_ct.measure(|| data.quantize(&ct))?;
+    }
+    let roof = copy.shortest();
+    for (case, times) in [
+        ("copy", copy),
+        ("fp8_block_quantize", quantize),
+        ("fp8_block_quantize_compressed_tensors", quantize_ct),
+        ("fp8_block_dequantize", dequantize),
+    ] {
+        let line = line(case, times, roof, args);
+        println!("{}", serde_json::to_string(&line)?);
+    }
+    Ok(())
+}
+
+fn line(case: &'static str, times: Times, roof: f64, args: &Args) -> Line {
+    let elements = (args.rows * args.cols) as f64;
+    let shortest = times.shortest();
+    Line {
+        case,
+        threads: args.threads,
+        rows: args.rows,
+        cols: args.cols,
+        gbps_bf16: 2e-9 * elements / shortest,
+        gbps_rw: 3e-9 * elements / shortest,
+        ratio_to_copy: roof / shortest,
+        wall_s: times.wall,
+        cpu_s: times.cpu,
+        peak_rss_mib: peak_rss_mib(),
+    }
+}
+
+impl Data {
+    fn new(rows: usize, cols: usize) -> Self {
+        let len = rows * cols;
+        // A copy of n bytes reads n and writes n, together 2 n; a conversion reads and writes 3 bytes an element.
+        let copied = len * 3 / 2;
+        Self {
+            cols,
+            weights: normal_weights(len),
+            codes: vec![1; len],
+            scales: vec![1.0; BlockShape::B128.count(rows, cols)],
+            back: vec![bf16::ONE; len],
+            copy: (vec![1; copied], vec![2; copied]),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.weights.len() / self.cols
+    }
+
+    fn quantize(&mut self, recipe: &Recipe) -> anyhow::Result<()> {
+        let weights = self.weights.as_slice();
+        quantize_rows(
+            weights,
+            self.cols,
+            recipe,
+            &mut self.codes,
+            &mut self.scales,
+        )?;
+        Ok(())
+    }
+
+    fn dequantize(&mut self) {
+        let rows = QuantizedRows {
+            shape: (self.rows(), self.cols),
+            first_row: 0,
+            format: Format::E4m3,
+            block: BlockShape::B128,
+            codes: &self.codes,
+            scales: &self.scales,
+        };
+        dequantize_rows(rows, self.back.as_mut_slice());
+    }
+
+    fn copy(&mut self, threads: usize) {
+        let part = self.copy.0.len().div_ceil(threads);
+        let parts = self.copy.0.chunks(part).zip(self.copy.1.chunks_mut(part));
+        rayon::scope(|scope| {
+            for (from, to) in parts {
+                scope.spawn(move |_| black_box(to).copy_from_slice(black_box(from)));
+            }
+        });
+    }
+
+    /// Compares every element of every seventh block with the scalar definition.
+    fn check(&self, recipe: &Recipe) -> anyhow::Result<()> {
+        let shape = (self.rows(), self.cols);
+        let grid_cols = BlockShape::B128.grid(shape.0, shape.1).1;
+        for (index, &scale) in self.scales.iter().enumerate().step_by(7) {
+            let (i, j) = (index / grid_cols, index % grid_cols);
+            let rows = i * 128..shape.0.min((i + 1) * 128);
+            let cols = j * 128..shape.1.min((j + 1) * 128);
+            let elements: Vec<usize> = rows
+                .flat_map(|row| cols.clone().map(move |col| row * shape.1 + col))
+                .collect();
+            let magnitudes = elements.iter().map(|&at| self.weights[at].to_f32().abs());
+            let amax = magnitudes.fold(0.0, f32::max);
+            ensure!(scale == recipe.scale.round(amax / 448.0), "scale {index}");
+            for at in elements {
+                let quotient = self.weights[at].to_f32() / scale;
+                let quotient = match recipe.scale {
+                    ScaleDtype::Bf16 => bf16::from_f32(quotient).to_f32(),
+                    _ => quotient,
+                };
+                let code = Format::E4m3.encode(quotient, Overflow::Saturate);
+                ensure!(code == self.codes[at], "code {at}");
+                let back = bf16::from_f32(Format::E4m3.decode(code) * scale);
+                ensure!(back == self.back[at], "value {at}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Weights of a normal distribution with standard deviation 0.02: sums of twelve uniform numbers of a counter-based generator.
+fn normal_weights(len: usize) -> Vec<bf16> {
+    let uniform = |i: u64| {
+        let mut z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let mut index = 0;
+    let weight = || {
+        let mut sum = -6.0;
+        for _ in 0..3 {
+            index += 1;
+            let bits = uniform(index);
+            sum += (0..4)
+                .map(|i| (bits >> (16 * i) & 0xffff) as f32 / 65536.0)
+                .sum::<f32>();
+        }
+        bf16::from_f32(sum * 0.02)
+    };
+    std::iter::repeat_with(weight).take(len).collect()
+}
+
+/// CPU seconds of the process, user and system.
+fn cpu_seconds() -> f64 {
+    let usage = usage();
+    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 * 1e-6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+fn peak_rss_mib() -> f64 {
+    usage().ru_maxrss as f64 / 1024.0
+}
+
+#[expect(unsafe_code, reason = "a system call without a safe wrapper here")]
+fn usage() -> libc::rusage {
+    // SAFETY: the structure is plain numbers, for which all bits zero are valid, and the call writes only there.
+    unsafe {
+        let mut usage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    }
+}
