@@ -18,8 +18,22 @@
 //! assert_eq!(product, [0.5, 1.0, -3.0, -4.0]);
 //! ```
 
+mod arch;
+mod element;
+mod left;
+mod norm;
+mod panel;
+mod product;
 pub mod reference;
+mod schedule;
+mod scratch;
 mod source;
+mod wide;
 
-pub use reference::{matmul, matmul_tn, squared_norm};
-pub use source::{Bf16, Bf16Diff, Diff, F16, F32, Source, assert_rectangle};
+pub use norm::squared_norm;
+pub use product::{matmul, matmul_sub, matmul_tn};
+pub use source::{Bf16, Bf16Diff, Diff, F16, F32, Lines, Source, assert_rectangle};
+pub use wide::{Side, cross_f64, gram_f64};
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 use crate::Source;
 
 /// Terms of a sum that form one chain of fused multiply-adds.
-pub const KC: usize = 256;
+pub const KC: usize = 128;
 
 /// `sum_k left(k) * right(k)` in the order of this module.
 pub fn sum(terms: usize, left: impl Fn(usize) -> f32, right: impl Fn(usize) -> f32) -> f32 {

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 
-use super::{Source, assert_len, assert_rectangle};
+use super::{Lines, Source, assert_len, assert_rectangle};
+use crate::arch::{self, Isa};
 
 macro_rules! dense {
     ($(#[$doc:meta])* $name:ident, $element:ty, $decode:expr) => {
@@ -51,6 +52,13 @@ macro_rules! dense {
                     decode(&self.data[from + cols.start..from + cols.end], &mut dst[i * ld..][..cols.len()]);
                 }
             }
+
+            #[inline]
+            fn ahead(&self, rows: Range<usize>, cols: Range<usize>, lines: &mut Lines) {
+                for row in rows {
+                    lines.push(&self.data[row * self.cols..][cols.clone()]);
+                }
+            }
         }
     };
 }
@@ -66,9 +74,7 @@ dense!(
     /// A bf16 matrix in memory.
     Bf16,
     bf16,
-    |from, to| for (to, from) in to.iter_mut().zip(from) {
-        *to = widen(*from);
-    }
+    |from, to| arch::bf16_widen(Isa::detect(), from, to)
 );
 
 dense!(
@@ -77,9 +83,3 @@ dense!(
     f16,
     |from, to| half::slice::HalfFloatSliceExt::convert_to_f32_slice(from, to)
 );
-
-/// bf16 to f32, exactly. A plain shift, unlike [`bf16::to_f32`], so that loops over it vectorize.
-#[inline]
-pub(super) fn widen(x: bf16) -> f32 {
-    f32::from_bits(u32::from(x.to_bits()) << 16)
-}

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::dense::widen;
-use super::{Source, assert_len, assert_rectangle};
+use super::{Lines, Source, assert_len, assert_rectangle};
+use crate::arch::{self, Isa};
 
 /// `tuned - base` of two bf16 matrices: the weight delta of a fine-tune.
 ///
@@ -48,12 +48,20 @@ impl Source for Bf16Diff<'_> {
 
     fn pack(&self, rows: Range<usize>, cols: Range<usize>, dst: &mut [f32], ld: usize) {
         assert_rectangle((self.rows, self.cols), &rows, &cols, dst.len(), ld);
+        let isa = Isa::detect();
         for (i, row) in rows.enumerate() {
             let span = row * self.cols + cols.start..row * self.cols + cols.end;
-            let (tuned, base) = (&self.tuned[span.clone()], &self.base[span]);
-            for ((to, t), b) in dst[i * ld..][..cols.len()].iter_mut().zip(tuned).zip(base) {
-                *to = widen(*t) - widen(*b);
-            }
+            let to = &mut dst[i * ld..][..cols.len()];
+            arch::bf16_diff(isa, &self.tuned[span.clone()], &self.base[span], to);
+        }
+    }
+
+    #[inline]
+    fn ahead(&self, rows: Range<usize>, cols: Range<usize>, lines: &mut Lines) {
+        for row in rows {
+            let span = row * self.cols + cols.start..row * self.cols + cols.end;
+            lines.push(&self.tuned[span.clone()]);
+            lines.push(&self.base[span]);
         }
     }
 }
@@ -105,8 +113,8 @@ impl<A: Source, B: Source> Source for Diff<A, B> {
         }
     }
 
-    fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
-        self.a.prefetch(rows.clone(), cols.clone());
-        self.b.prefetch(rows, cols);
+    fn ahead(&self, rows: Range<usize>, cols: Range<usize>, lines: &mut Lines) {
+        self.a.ahead(rows.clone(), cols.clone(), lines);
+        self.b.ahead(rows, cols, lines);
     }
 }

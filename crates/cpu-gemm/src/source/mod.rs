@@ -2,11 +2,13 @@
 
 mod dense;
 mod diff;
+mod lines;
 
 use std::ops::Range;
 
 pub use dense::{Bf16, F16, F32};
 pub use diff::{Bf16Diff, Diff};
+pub use lines::Lines;
 
 /// A row-major `[rows, cols]` f32 matrix that can write any rectangle of itself.
 ///
@@ -28,9 +30,11 @@ pub trait Source: Sync {
     /// **Panics** if the rectangle leaves the matrix or `dst` is too short for it.
     fn pack(&self, rows: Range<usize>, cols: Range<usize>, dst: &mut [f32], ld: usize);
 
-    /// Hints that the rectangle will be packed soon. Does nothing unless an implementation says otherwise.
+    /// Names the memory that packing this rectangle will read, so that it can be fetched ahead of time.
+    ///
+    /// Worth implementing where the data may lie in main memory; by default nothing is fetched.
     #[inline]
-    fn prefetch(&self, _rows: Range<usize>, _cols: Range<usize>) {}
+    fn ahead(&self, _rows: Range<usize>, _cols: Range<usize>, _lines: &mut Lines) {}
 }
 
 impl<S: Source + ?Sized> Source for &S {
@@ -47,8 +51,8 @@ impl<S: Source + ?Sized> Source for &S {
     }
 
     #[inline]
-    fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
-        (**self).prefetch(rows, cols);
+    fn ahead(&self, rows: Range<usize>, cols: Range<usize>, lines: &mut Lines) {
+        (**self).ahead(rows, cols, lines);
     }
 }
 
@@ -66,8 +70,8 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 
     #[inline]
-    fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
-        (**self).prefetch(rows, cols);
+    fn ahead(&self, rows: Range<usize>, cols: Range<usize>, lines: &mut Lines) {
+        (**self).ahead(rows, cols, lines);
     }
 }
 

@@ -1,0 +1,105 @@
+//! The number types of the kernels, and the sizes that follow from them.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::thread::LocalKey;
+
+use crate::Source;
+use crate::arch::Kernels;
+pub(crate) use crate::reference::KC;
+
+/// Terms that a block of the left operand may have in [`Layout::Rows`](crate::left::Layout::Rows).
+pub(crate) const TERMS_AT_ONCE: usize = 4 * KC;
+
+/// A number type of the kernels.
+pub(crate) trait Element:
+    Kernels
+    + Copy
+    + Default
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + std::ops::Add<Output = Self>
+    + std::ops::Neg<Output = Self>
+    + 'static
+{
+    /// Distance of two rows in a [`Layout::Rows`](crate::left::Layout::Rows) block:
+    /// an odd number of cache lines, so that a column of the block spreads over the sets of the cache.
+    const ROWS_LD: usize;
+
+    /// Converts exactly.
+    fn from_f32(x: f32) -> Self;
+
+    /// `self * b + c` with one rounding.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+
+    /// This thread's scratch memory.
+    fn scratch() -> &'static LocalKey<Cell<Vec<Self>>>;
+
+    /// [`Source::pack`] into this type.
+    fn pack<S: Source + ?Sized>(
+        source: &S,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        dst: &mut [Self],
+        ld: usize,
+    );
+}
+
+macro_rules! element {
+    ($element:ty, $pad:literal, $pack:expr) => {
+        impl Element for $element {
+            const ROWS_LD: usize = TERMS_AT_ONCE + $pad;
+
+            #[inline(always)]
+            fn from_f32(x: f32) -> Self {
+                x.into()
+            }
+
+            #[inline(always)]
+            fn mul_add(self, b: Self, c: Self) -> Self {
+                <$element>::mul_add(self, b, c)
+            }
+
+            fn scratch() -> &'static LocalKey<Cell<Vec<Self>>> {
+                thread_local!(static SCRATCH: Cell<Vec<$element>> = const { Cell::new(Vec::new()) });
+                &SCRATCH
+            }
+
+            fn pack<S: Source + ?Sized>(
+                source: &S,
+                rows: Range<usize>,
+                cols: Range<usize>,
+                dst: &mut [Self],
+                ld: usize,
+            ) {
+                $pack(source, rows, cols, dst, ld);
+            }
+        }
+    };
+}
+
+element!(f32, 16, S::pack);
+element!(f64, 8, pack_wide);
+
+/// Packs row by row through f32.
+fn pack_wide<S: Source + ?Sized>(
+    source: &S,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    dst: &mut [f64],
+    ld: usize,
+) {
+    const STRIP: usize = 512;
+    let mut strip = [0.0; STRIP];
+    for (i, row) in rows.enumerate() {
+        for start in cols.clone().step_by(STRIP) {
+            let end = cols.end.min(start + STRIP);
+            source.pack(row..row + 1, start..end, &mut strip, STRIP);
+            let to = &mut dst[i * ld + start - cols.start..][..end - start];
+            for (to, from) in to.iter_mut().zip(strip) {
+                *to = from.into();
+            }
+        }
+    }
+}
