@@ -1,11 +1,52 @@
-//! `cargo xtask synth`.
+//! `cargo xtask synth`: a synthetic pair of checkpoints, made by a binary of `fixtures`.
 
-use anyhow::{Result, bail};
-use xshell::Shell;
+use crate::workspace;
+use anyhow::Result;
+use std::path::PathBuf;
+use xshell::{Shell, cmd};
 
+/// Which pair.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The model whose shapes it has: `qwen3-32b`.
+    #[arg(long, value_name = "MODEL", required_unless_present = "tiny")]
+    like: Option<String>,
+    /// The two layers of 1024 that mergekit is measured on, instead of a large model's.
+    #[arg(long, conflicts_with_all = ["like", "layers"])]
+    tiny: bool,
+    /// How many layers.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    layers: u16,
+    /// Rows of the embedding and the head; as the original by default.
+    #[arg(long, value_name = "ROWS")]
+    vocab: Option<u32>,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where `base` and `tuned` go; below `out/synth` by default.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace directories that exist.
+    #[arg(long)]
+    force: bool,
+}
 
-pub(crate) fn run(_sh: &Shell, _args: &Args) -> Result<()> {
-    bail!("not written yet")
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
+    let like = args.like.as_deref().unwrap_or("tiny");
+    let (layers, seed) = (args.layers.to_string(), args.seed.to_string());
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None if args.tiny => "out/synth/tiny".into(),
+        None => format!("out/synth/{like}-{layers}").into(),
+    };
+    let vocab = args.vocab.map(|rows| format!("--vocab={rows}"));
+    let force = args.force.then_some("--force");
+    let out = workspace::from_callers_folder(&out)?;
+    cmd!(
+        sh,
+        "cargo run --quiet --locked --package xgraft-fixtures --bin synth --
+         --like {like} --layers {layers} --seed {seed} --out {out} {vocab...} {force...}"
+    )
+    .run()?;
+    Ok(())
 }

@@ -11,6 +11,12 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// A path that the developer gave relative to where cargo was called, made absolute.
+pub(crate) fn from_callers_folder(path: &Path) -> Result<PathBuf> {
+    let here = std::env::current_dir().context("there is no current folder")?;
+    Ok(here.join(path))
+}
+
 /// A shell that stands in the root folder.
 pub(crate) fn shell() -> Result<Shell> {
     let sh = Shell::new()?;
