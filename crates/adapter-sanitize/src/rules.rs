@@ -132,8 +132,8 @@ impl Rules {
     pub fn check(&self, role: Role, form: Form, vocab: Option<usize>) -> Result<(), Reason> {
         let full_rank_kept = self.policy == Policy::Peft && form == Form::Full;
         match role {
-            Role::Norm if full_rank_kept => Ok(()),
-            Role::Norm => Err(Reason::Norm),
+            Role::Norm(_) if full_rank_kept => Ok(()),
+            Role::Norm(_) => Err(Reason::Norm),
             Role::Bias => Err(Reason::Bias),
             _ if form == Form::Full && !full_rank_kept => Err(Reason::FullRank),
             Role::Embedding | Role::LmHead if !self.embeddings && form == Form::LowRank => {

@@ -22,7 +22,7 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) force: bool,
     /// Worker threads; all cores by default. Results do not depend on it.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024).map(usize::from))]
+    #[arg(long, global = true, value_name = "N", value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
     /// Seed of everything random.
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
@@ -183,9 +183,9 @@ pub(crate) struct Quantize {
     /// How the files name and configure it.
     #[arg(long, value_enum, default_value_t = LayoutArg::Hf)]
     pub(crate) layout: LayoutArg,
-    /// Element type of the scales; layout `compressed-tensors` always has BF16.
-    #[arg(long, value_enum, default_value_t = ScaleArg::F32)]
-    pub(crate) scale_dtype: ScaleArg,
+    /// Element type of the scales [default: f32 for `hf`, bf16 for `compressed-tensors`].
+    #[arg(long, value_enum)]
+    pub(crate) scale_dtype: Option<ScaleArg>,
     #[command(flatten)]
     pub(crate) shards: ShardArgs,
 }
@@ -287,6 +287,13 @@ pub(crate) enum LayoutArg {
 pub(crate) enum ScaleArg {
     F32,
     Bf16,
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1024) => Ok(n),
+        _ => Err("expected a number from 1 to 1024".to_owned()),
+    }
 }
 
 /// Bytes with an optional unit: `123`, `500MB`, `2GiB`.

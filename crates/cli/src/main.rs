@@ -71,7 +71,7 @@ fn report(error: &anyhow::Error) {
     }
 }
 
-fn hint(error: &anyhow::Error) -> Option<String> {
+fn hint(error: &anyhow::Error) -> Option<&str> {
     error.chain().find_map(|cause| {
         let extract = cause.downcast_ref::<xgraft_lora_extract::Error>();
         let checkpoint = cause.downcast_ref::<xgraft_checkpoint::Error>();

@@ -5,6 +5,9 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use xgraft_checkpoint::RewriteEvent;
+
+use crate::interrupt;
 
 /// How often a line is printed when stderr is no terminal.
 const QUIET_INTERVAL: Duration = Duration::from_secs(15);
@@ -116,6 +119,17 @@ impl Progress {
         #![expect(clippy::print_stderr, reason = "progress belongs to stderr")]
         eprintln!("{}: {text}", self.verb);
     }
+}
+
+/// Shows a rewriting; `Err` when the person asked to stop.
+pub(crate) fn rewriting(progress: &Progress, event: &RewriteEvent<'_>) -> Result<(), ()> {
+    match event {
+        RewriteEvent::Planned { bytes, resumed } => progress.begin(*bytes, *resumed),
+        RewriteEvent::Begin { tensor } => progress.subject(tensor),
+        RewriteEvent::Done { bytes } => progress.advance(*bytes),
+        _ => {}
+    }
+    if interrupt::check().is_break() { Err(()) } else { Ok(()) }
 }
 
 fn human_rate(rate: f64, unit: &str) -> String {

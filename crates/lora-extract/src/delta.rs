@@ -51,6 +51,11 @@ impl Source for Delta<'_> {
             _ => Diff::new(Rows(self.tuned, m), Rows(self.base, m)).pack(rows, cols, dst, ld),
         }
     }
+
+    fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
+        self.tuned.prefetch(rows.clone(), cols.clone());
+        self.base.prefetch(rows, cols);
+    }
 }
 
 /// The first rows of a weight.

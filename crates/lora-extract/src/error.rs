@@ -150,26 +150,25 @@ pub enum Error {
 impl Error {
     /// What a person can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Checkpoint(error) => return error.hint(),
             Self::ConfigMismatch { .. } | Self::ShapeMismatch { .. } | Self::MissingModule { .. } => {
-                "--base must be the very checkpoint that --tuned was fine-tuned from".into()
+                "--base must be the very checkpoint that --tuned was fine-tuned from"
             }
             Self::NoDelta { .. } => {
-                "check that --base and --tuned are not the same directory or the same model".into()
+                "check that --base and --tuned are not the same directory or the same model"
             }
             Self::TooMuchDropped { .. } => "this fine-tune lives in tensors that the policy drops \
                 (see the findings above); keep embeddings with --embeddings, choose --policy peft, \
-                or raise --max-dropped knowingly"
-                .into(),
-            Self::BadPartial { .. } => "start afresh with --force".into(),
-            Self::Interrupted => "run the same command again to go on from here".into(),
+                or raise --max-dropped knowingly",
+            Self::BadPartial { .. } => "start afresh with --force",
+            Self::Interrupted => "run the same command again to go on from here",
             Self::LowRank { .. } | Self::NotFinite { .. } => {
-                "a checkpoint with broken weights cannot be extracted; find the cause first".into()
+                "a checkpoint with broken weights cannot be extracted; find the cause first"
             }
             Self::UnknownModule { .. } | Self::AdapterShape { .. } => {
-                "the adapter was made for another model".into()
+                "the adapter was made for another model"
             }
             _ => return None,
         })

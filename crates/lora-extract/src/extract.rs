@@ -1,12 +1,11 @@
 //! The extraction: plan, factorize module by module, choose ranks, write the adapter.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use xgraft_adapter_sanitize::{Ledger, VLLM_RANKS, ladder_up};
-use xgraft_checkpoint::{Checkpoint, Digest, OutputDir};
+use xgraft_checkpoint::{Checkpoint, Identity as _, OutputDir};
 use xgraft_cpu_gemm::{Source, squared_norm};
 use xgraft_low_rank::{Config as SvdConfig, Stop, truncated_svd};
 use xgraft_results::{Finding, Input, Severity};
@@ -17,10 +16,10 @@ use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::factors::{FactorStore, Record};
 use crate::noise::{noise_edge, rounding_noise};
-use crate::plan::{Action, Pair, Plan, plan};
+use crate::plan::{Action, Pair, Plan, plan, role_name};
 use crate::rank::{RankRule, Spectrum, rank_for_energy, snap, spread_budget};
 use crate::report::{ModuleReport, Report, Stated, Totals};
-use crate::stream::delta_energy;
+use crate::stream::{delta_energy, input};
 
 /// What happens while an extraction runs; the caller may stop it at any of these.
 #[derive(Debug)]
@@ -110,7 +109,7 @@ pub fn extract(
             limit: 100.0 * config.max_dropped,
         });
     }
-    write_adapter(&job.store, &records, &pairs, base, tuned, config, out)?;
+    write_adapter(&job.store, &records, &pairs, (base, tuned), config, out)?;
     job.store.remove()?;
     inputs.extend(records.iter().flat_map(|r| r.inputs.clone()));
     let modules: Vec<ModuleReport> = records.into_iter().map(|r| r.report).collect();
@@ -130,8 +129,8 @@ pub fn fingerprint(base: &Checkpoint, tuned: &Checkpoint, config: &Config) -> Va
     json!({
         "verb": "extract",
         "config": config.fingerprint(),
-        "base": base.fingerprint(),
-        "tuned": tuned.fingerprint(),
+        "base": base.identity_json(),
+        "tuned": tuned.identity_json(),
     })
 }
 
@@ -238,7 +237,7 @@ impl Job<'_> {
         let record = Record {
             report: ModuleReport {
                 module: pair.module.clone(),
-                role: pair.tuned.role.name().to_owned(),
+                role: role_name(pair.tuned.role).to_owned(),
                 shape: [delta.rows(), delta.cols()],
                 delta_norm,
                 base_norm,
@@ -258,7 +257,10 @@ impl Job<'_> {
             norm2: factors.norm2,
             excess: excess_table(&factors, cap),
             digest: String::new(),
-            inputs: inputs(pair, &tuned_digest, &base_digest),
+            inputs: vec![
+                input("base", self.base, pair.base, &base_digest)?,
+                input("tuned", self.tuned, pair.tuned, &tuned_digest)?,
+            ],
         };
         let record = self.store.save(&factors, self.config.dtype, record)?;
         self.tell(Event::Done {
@@ -298,15 +300,8 @@ fn excess_table(factors: &xgraft_low_rank::Factors, cap: usize) -> Vec<(usize, S
         .collect()
 }
 
-fn inputs(pair: &Pair<'_>, tuned: &Digest, base: &Digest) -> Vec<Input> {
-    vec![
-        Input::new("base", &pair.base.tensor, base.to_hex()),
-        Input::new("tuned", &pair.tuned.tensor, tuned.to_hex()),
-    ]
-}
-
 fn choose_ranks(records: &mut [Record], config: &Config, findings: &mut Vec<Finding>) -> Result<()> {
-    let element = config.dtype.size() as u64;
+    let element = config.dtype.bytes() as u64;
     let ranks: Vec<usize> = match config.rank {
         RankRule::Fixed(_) => records.iter().map(|r| r.cap).collect(),
         RankRule::Energy(share) => records
@@ -403,14 +398,3 @@ fn rank_findings(records: &[Record], config: &Config, findings: &mut Vec<Finding
         ),
     }
 }
-
-/// Makes the directory's own name the default of `base_model_name_or_path`.
-pub(crate) fn base_name(base: &Path, config: &Config) -> String {
-    config.base_name.clone().unwrap_or_else(|| {
-        base.canonicalize()
-            .unwrap_or_else(|_| base.to_owned())
-            .file_name()
-            .map_or_else(|| "base".to_owned(), |n| n.to_string_lossy().into_owned())
-    })
-}
-

@@ -72,13 +72,14 @@ impl FactorStore {
         Ok(Some(record))
     }
 
-    /// Rounds A = √S·Vᵀ and B = U·√S to the stored dtype and writes them, then the record.
+    /// Rounds the factors to the stored dtype and writes them, then the record.
     ///
-    /// The file holds A [cap, in] and then Bᵀ [cap, out], so that a smaller rank is a prefix of both.
+    /// The file holds √S·Vᵀ [cap, cols] and then (U·√S)ᵀ [cap, rows], so that a smaller rank is a
+    /// prefix of both.
     pub(crate) fn save(&self, factors: &Factors, dtype: Dtype, mut record: Record) -> Result<Record> {
         let module = record.report.module.clone();
         let mut bytes =
-            Vec::with_capacity(record.cap * (factors.rows + factors.cols) * dtype.size());
+            Vec::with_capacity(record.cap * (factors.rows + factors.cols) * dtype.bytes());
         push_columns(&factors.v, factors, record.cap, dtype, &mut bytes);
         push_columns(&factors.u, factors, record.cap, dtype, &mut bytes);
         record.digest = blake3::hash(&bytes).to_hex().to_string();
@@ -92,8 +93,22 @@ impl FactorStore {
         Ok(record)
     }
 
-    /// A [rank, in] and B [out, rank] in the stored dtype, row-major, little-endian.
-    pub(crate) fn pair(&self, record: &Record, rank: usize, element: usize) -> Result<[Vec<u8>; 2]> {
+    /// The first `rank` rows of √S·Vᵀ, [rank, cols] in the stored dtype, little-endian.
+    pub(crate) fn right(&self, record: &Record, rank: usize, element: usize) -> Result<Vec<u8>> {
+        let mut bytes = self.read(record)?;
+        bytes.truncate(rank * record.report.shape[1] * element);
+        Ok(bytes)
+    }
+
+    /// The first `rank` rows of (U·√S)ᵀ, [rank, rows] in the stored dtype, little-endian.
+    pub(crate) fn left(&self, record: &Record, rank: usize, element: usize) -> Result<Vec<u8>> {
+        let [rows, cols] = record.report.shape;
+        let bytes = self.read(record)?;
+        let start = record.cap * cols * element;
+        Ok(bytes[start..start + rank * rows * element].to_vec())
+    }
+
+    fn read(&self, record: &Record) -> Result<Vec<u8>> {
         let path = self.dir.join(format!("{}.bin", record.report.module));
         let bytes = fs_err::read(&path).map_err(io("read"))?;
         if blake3::hash(&bytes).to_hex().as_str() != record.digest {
@@ -102,17 +117,7 @@ impl FactorStore {
                 reason: "its digest is not the recorded one".into(),
             });
         }
-        let [out, input] = record.report.shape;
-        let (a, b_t) = bytes.split_at(record.cap * input * element);
-        let a = a[..rank * input * element].to_vec();
-        let mut b = vec![0; out * rank * element];
-        for (r, row) in b_t.chunks_exact(out * element).take(rank).enumerate() {
-            for (o, value) in row.chunks_exact(element).enumerate() {
-                let at = (o * rank + r) * element;
-                b[at..at + element].copy_from_slice(value);
-            }
-        }
-        Ok([a, b])
+        Ok(bytes)
     }
 
     /// Removes the work files, once the adapter is written.

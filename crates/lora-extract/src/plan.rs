@@ -1,8 +1,10 @@
 //! Which tensors of two checkpoints belong together, and what becomes of each.
 
+use std::collections::HashMap;
+
 use xgraft_adapter_sanitize::{Form, Reason, Rules};
 use xgraft_checkpoint::{Checkpoint, Role, Weight};
-use xgraft_results::{Finding, Severity};
+use xgraft_results::Finding;
 
 use crate::error::{Error, Result};
 
@@ -48,103 +50,132 @@ pub struct Plan<'a> {
     pub findings: Vec<Finding>,
 }
 
-/// Matches the weights of two checkpoints.
+/// Matches the weights of two checkpoints and decides what becomes of each difference.
 ///
 /// # Errors
 /// Different architectures, a linear layer that only one of them has, or different shapes of
 /// anything but vocabularies: the two are no base and fine-tune of each other.
 pub fn plan<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint, rules: Rules) -> Result<Plan<'a>> {
-    same_architecture(base, tuned)?;
-    let mut pairs = Vec::new();
-    let mut findings = Vec::new();
-    let mut lone = Vec::new();
-    for weight in tuned.weights() {
-        match counterpart(base, weight) {
-            Some(other) => {
-                let action = action(weight, other, rules, base)?;
-                vocabulary_finding(weight, other, &mut findings);
-                pairs.push(Pair {
-                    module: weight.module.clone(),
-                    tuned: weight,
-                    base: other,
-                    action,
-                });
-            }
-            None => lone.push((weight, "the tuned checkpoint", "the base")),
-        }
+    let mut plan = matched(base, tuned)?;
+    for pair in &mut plan.pairs {
+        pair.action = action(pair, rules);
     }
-    for weight in base.weights() {
-        if counterpart(tuned, weight).is_none() {
-            lone.push((weight, "the base", "the tuned checkpoint"));
-        }
-    }
-    report_lone(&lone, base, tuned, &mut findings)?;
-    if !pairs.iter().any(|p| p.action == Action::Factorize) {
+    if !plan.pairs.iter().any(|p| p.action == Action::Factorize) {
         return Err(Error::NothingToExtract {
             base: base.dir().to_owned(),
             tuned: tuned.dir().to_owned(),
         });
     }
-    pairs.sort_by(|a, b| natural(&a.module).cmp(&natural(&b.module)));
+    Ok(plan)
+}
+
+/// The pairs of two checkpoints, whatever is done with them; every action is [`Action::Copy`].
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result<Plan<'a>> {
+    same_architecture(base, tuned)?;
+    let (base_names, tuned_names) = (by_tensor(base), by_tensor(tuned));
+    let mut pairs = Vec::new();
+    let mut findings = Vec::new();
+    let mut lone = Vec::new();
+    for weight in tuned.weights() {
+        match counterpart(base, &base_names, weight) {
+            Some(other) => {
+                comparable(weight, other)?;
+                findings.extend(vocabulary_finding(weight, other));
+                pairs.push(Pair {
+                    module: weight.module.clone(),
+                    tuned: weight,
+                    base: other,
+                    action: Action::Copy,
+                });
+            }
+            None => lone.push((weight, tuned, base)),
+        }
+    }
+    for weight in base.weights() {
+        if counterpart(tuned, &tuned_names, weight).is_none() {
+            lone.push((weight, base, tuned));
+        }
+    }
+    missing_linear(&lone)?;
+    findings.extend(lone.iter().map(|(weight, present, absent)| {
+        Finding::warning(
+            "lone-tensor",
+            &weight.tensor,
+            format!(
+                "{} has this tensor, {} lacks it; it is left out",
+                present.dir().display(),
+                absent.dir().display()
+            ),
+        )
+    }));
     Ok(Plan { pairs, findings })
 }
 
-/// The weight of the same module, or the embedding that a missing head is tied to.
-fn counterpart<'a>(other: &'a Checkpoint, weight: &Weight) -> Option<&'a Weight> {
-    other.weight_of_tensor(&weight.tensor).or_else(|| {
-        (weight.role == Role::LmHead && other.config().tie_word_embeddings == Some(true))
-            .then(|| other.weights().iter().find(|w| w.role == Role::Embedding))
+fn by_tensor(checkpoint: &Checkpoint) -> HashMap<&str, &Weight> {
+    let weights = checkpoint.weights().iter();
+    weights.map(|w| (w.tensor.as_str(), w)).collect()
+}
+
+/// The weight of the same tensor, or the embedding that a missing head is tied to.
+fn counterpart<'a>(
+    checkpoint: &'a Checkpoint,
+    by_tensor: &HashMap<&str, &'a Weight>,
+    weight: &Weight,
+) -> Option<&'a Weight> {
+    let tied = || {
+        (weight.role == Role::LmHead && checkpoint.tied_embeddings())
+            .then(|| checkpoint.weights().iter().find(|w| w.role == Role::Embedding))
             .flatten()
+    };
+    by_tensor.get(weight.tensor.as_str()).copied().or_else(tied)
+}
+
+fn is_vocabulary(weight: &Weight) -> bool {
+    matches!(weight.role, Role::Embedding | Role::LmHead)
+}
+
+/// Shapes must be equal; vocabularies may differ in rows.
+fn comparable(tuned: &Weight, base: &Weight) -> Result<()> {
+    let ((base_rows, base_cols), (tuned_rows, tuned_cols)) = (base.matrix_shape(), tuned.matrix_shape());
+    let rows_may_differ = is_vocabulary(tuned) && tuned.shape.len() == 2;
+    if base.shape.len() == tuned.shape.len()
+        && base_cols == tuned_cols
+        && (base_rows == tuned_rows || rows_may_differ)
+    {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch {
+        tensor: tuned.tensor.clone(),
+        base: base.shape.clone(),
+        tuned: tuned.shape.clone(),
     })
 }
 
-fn action(tuned: &Weight, base: &Weight, rules: Rules, base_ck: &Checkpoint) -> Result<Action> {
-    let vocabulary = matches!(tuned.role, Role::Embedding | Role::LmHead);
-    let comparable = tuned.shape == base.shape
-        || (vocabulary
-            && tuned.shape.len() == 2
-            && base.shape.len() == 2
-            && tuned.shape[1] == base.shape[1]);
-    if !comparable {
-        return Err(Error::ShapeMismatch {
-            tensor: tuned.tensor.clone(),
-            base: base.shape.clone(),
-            tuned: tuned.shape.clone(),
-        });
+fn action(pair: &Pair<'_>, rules: Rules) -> Action {
+    if pair.tuned.role == Role::LmHead && pair.base.role == Role::Embedding {
+        return Action::Drop(Reason::TiedHead);
     }
-    if tuned.role == Role::LmHead && base.role == Role::Embedding {
-        return Ok(Action::Drop(Reason::TiedHead));
-    }
-    let _ = base_ck;
-    let form = if tuned.shape.len() == 2 && tuned.role != Role::Bias {
-        Form::LowRank
-    } else {
-        Form::Full
-    };
-    let vocab = vocabulary.then(|| base.shape[0]);
-    Ok(match rules.check(tuned.role, form, vocab) {
-        Ok(()) if form == Form::LowRank => Action::Factorize,
+    let low_rank = pair.tuned.shape.len() == 2 && !matches!(pair.tuned.role, Role::Bias | Role::Norm(_));
+    let form = if low_rank { Form::LowRank } else { Form::Full };
+    let vocab = is_vocabulary(pair.tuned).then(|| pair.base.shape[0]);
+    match rules.check(pair.tuned.role, form, vocab) {
+        Ok(()) if low_rank => Action::Factorize,
         Ok(()) => Action::Copy,
         Err(reason) => Action::Drop(reason),
-    })
+    }
 }
 
 fn same_architecture(base: &Checkpoint, tuned: &Checkpoint) -> Result<()> {
     let (b, t) = (base.config(), tuned.config());
-    let differ = |field: &'static str, base: String, tuned: String| Error::ConfigMismatch {
-        field,
-        base,
-        tuned,
+    let differ = |field: &'static str, base: String, tuned: String| {
+        Err(Error::ConfigMismatch { field, base, tuned })
     };
-    if !b.architectures.is_empty()
-        && !t.architectures.is_empty()
-        && b.architectures != t.architectures
-    {
-        return Err(differ(
-            "architectures",
-            b.architectures.join(","),
-            t.architectures.join(","),
-        ));
+    let named = !b.architectures.is_empty() && !t.architectures.is_empty();
+    if named && b.architectures != t.architectures {
+        return differ("architectures", b.architectures.join(","), t.architectures.join(","));
     }
     for (field, base, tuned) in [
         ("hidden_size", b.hidden_size, t.hidden_size),
@@ -157,65 +188,56 @@ fn same_architecture(base: &Checkpoint, tuned: &Checkpoint) -> Result<()> {
         if let (Some(base), Some(tuned)) = (base, tuned)
             && base != tuned
         {
-            return Err(differ(field, base.to_string(), tuned.to_string()));
+            return differ(field, base.to_string(), tuned.to_string());
         }
     }
     Ok(())
 }
 
-fn vocabulary_finding(tuned: &Weight, base: &Weight, findings: &mut Vec<Finding>) {
-    if tuned.shape != base.shape {
-        findings.push(
-            Finding::new(
-                Severity::Warning,
-                "vocabulary-rows",
-                &tuned.tensor,
-                format!(
-                    "the base has {} vocabulary rows, the tuned checkpoint {}; only the first {} are compared",
-                    base.shape[0],
-                    tuned.shape[0],
-                    base.shape[0].min(tuned.shape[0])
-                ),
-            )
-            .hint("rows that only the tuned checkpoint has cannot be carried by an adapter"),
-        );
-    }
+fn vocabulary_finding(tuned: &Weight, base: &Weight) -> Option<Finding> {
+    let (rows, tuned_rows) = (base.matrix_shape().0, tuned.matrix_shape().0);
+    (rows != tuned_rows).then(|| {
+        Finding::warning(
+            "vocabulary-rows",
+            &tuned.tensor,
+            format!(
+                "the base has {rows} vocabulary rows, the tuned checkpoint {tuned_rows}; only the first {} can be adapted",
+                rows.min(tuned_rows)
+            ),
+        )
+        .hint("rows that only the tuned checkpoint has cannot be carried by an adapter")
+    })
 }
 
-/// A linear that only one side has ends the extraction; anything else is a finding.
-fn report_lone(
-    lone: &[(&Weight, &'static str, &'static str)],
-    base: &Checkpoint,
-    tuned: &Checkpoint,
-    findings: &mut Vec<Finding>,
-) -> Result<()> {
-    let linears: Vec<&(&Weight, &str, &str)> =
-        lone.iter().filter(|(w, _, _)| w.role.is_linear()).collect();
-    if let Some((weight, present, absent)) = linears.first() {
-        return Err(Error::MissingModule {
-            tensor: weight.tensor.clone(),
-            count: linears.len(),
-            present_in: (if *present == "the base" { base } else { tuned }).dir().to_owned(),
-            absent_from: (if *absent == "the base" { base } else { tuned }).dir().to_owned(),
-        });
-    }
-    for (weight, present, absent) in lone {
-        findings.push(Finding::new(
-            Severity::Warning,
-            "lone-tensor",
-            &weight.tensor,
-            format!("only {present} has this tensor, {absent} lacks it; it is left out"),
-        ));
-    }
-    Ok(())
+/// A linear layer that only one side has ends the extraction.
+fn missing_linear(lone: &[(&Weight, &Checkpoint, &Checkpoint)]) -> Result<()> {
+    let mut linears = lone.iter().filter(|(w, _, _)| w.role.is_linear());
+    let Some((weight, present, absent)) = linears.next() else {
+        return Ok(());
+    };
+    Err(Error::MissingModule {
+        tensor: weight.tensor.clone(),
+        count: 1 + linears.count(),
+        present_in: present.dir().to_owned(),
+        absent_from: absent.dir().to_owned(),
+    })
 }
 
-/// A key that sorts `layers.2` before `layers.10`.
-fn natural(name: &str) -> Vec<(String, u64)> {
-    name.split('.')
-        .map(|part| match part.parse::<u64>() {
-            Ok(n) => (String::new(), n),
-            Err(_) => (part.to_owned(), 0),
-        })
-        .collect()
+/// The name of a role in reports, for grouping.
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Embedding => "embedding",
+        Role::LmHead => "lm_head",
+        Role::Norm(_) => "norm",
+        Role::Q => "q",
+        Role::K => "k",
+        Role::V => "v",
+        Role::O => "o",
+        Role::Gate => "gate",
+        Role::Up => "up",
+        Role::Down => "down",
+        Role::OtherLinear => "linear",
+        Role::Bias => "bias",
+        Role::Other => "other",
+    }
 }

@@ -8,16 +8,16 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xgraft_adapter_sanitize::Dropped;
-use xgraft_checkpoint::{Adapter, Checkpoint, Role, Weight, WeightMatrix};
+use xgraft_checkpoint::{Adapter, Checkpoint, LoraKind, Role, Weight, WeightMatrix};
 use xgraft_cpu_gemm::Source;
 use xgraft_low_rank::{Config as SvdConfig, Stop, exact_singular_values, truncated_svd};
 use xgraft_results::{Finding, Input, Row, Severity};
 
 use crate::delta::Delta;
 use crate::error::{Error, Result};
-use crate::plan::{Pair, plan_all};
+use crate::plan::{Pair, matched};
 use crate::report::Stated;
-use crate::stream::delta_energy;
+use crate::stream::{delta_energy, input};
 
 /// Rows per strip. Sums are taken strip by strip in this fixed order, whatever the thread count.
 const STRIP: usize = 64;
@@ -188,7 +188,7 @@ pub fn verify(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Interrupted),
     };
-    let pairs = plan_all(base, tuned)?;
+    let pairs = matched(base, tuned)?.pairs;
     known_modules(adapter, base, &pairs)?;
     tell(VerifyEvent::Planned {
         elements: pairs.iter().map(Pair::elements).sum(),
@@ -247,7 +247,7 @@ fn load_pair(adapter: &Adapter, pair: &Pair<'_>) -> Result<LowRank> {
             base: adapter.dir().to_owned(),
         })?;
     let (a, b) = (adapter.load_a(entry)?, adapter.load_b(entry)?);
-    let (left, right) = if entry.is_embedding() {
+    let (left, right) = if entry.kind == LoraKind::Embedding {
         (a.transposed(), b.transposed()) // ΔW [vocab, hidden] = (B A)ᵀ = Aᵀ Bᵀ
     } else {
         (b, a)
@@ -382,8 +382,8 @@ fn check_module(
         verdict: verdict(&sums, projection, tolerance, relative_error, config),
     };
     let inputs = vec![
-        Input::new("base", &pair.base.tensor, base_digest.to_hex()),
-        Input::new("tuned", &pair.tuned.tensor, tuned_digest.to_hex()),
+        input("base", base_ck, pair.base, &base_digest)?,
+        input("tuned", tuned_ck, pair.tuned, &tuned_digest)?,
     ];
     Ok((check, sums, inputs))
 }
@@ -453,7 +453,7 @@ fn optimum(
 
 /// Every module of the adapter must be a 2-D weight of the model.
 fn known_modules(adapter: &Adapter, base: &Checkpoint, pairs: &[Pair<'_>]) -> Result<()> {
-    let is_matrix = |w: &Weight| w.shape.len() == 2 && !matches!(w.role, Role::Bias | Role::Norm);
+    let is_matrix = |w: &Weight| w.shape.len() == 2 && !matches!(w.role, Role::Bias | Role::Norm(_));
     for module in adapter.modules() {
         let known = pairs
             .iter()
@@ -480,7 +480,7 @@ fn shares(uncovered: Vec<(String, f64)>, covered2: f64) -> (Vec<Dropped>, f64) {
         })
         .collect();
     list.sort_by(|a, b| b.share.unwrap_or(0.0).total_cmp(&a.share.unwrap_or(0.0)));
-    let share = list.iter().filter_map(|d| d.share).sum();
+    let share = list.iter().filter_map(|d| d.share).fold(0.0, |sum, s| sum + s);
     (list, share)
 }
 

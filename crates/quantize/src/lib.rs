@@ -1,1 +1,45 @@
-//! A whole checkpoint into a quantized format and back, streaming
+//! A whole checkpoint into a quantized format and back, streaming.
+//!
+//! [`quantize`] turns the linear layers of a float checkpoint into FP8 codes with block scales;
+//! embeddings, the head and norms stay as they are. [`dequantize`] makes the BF16 checkpoint that an
+//! FP8 one stands for (the bridge model that tools without FP8 support need).
+//!
+//! Key decision: the schemes are values ([`Scheme`], [`Fp8Layout`]), and what is done with one
+//! weight is a pure function of it; reading, sharding, journalling and resuming are
+//! `checkpoint`'s. So memory is that of the largest matrix, whatever the shards.
+//!
+//! Two layouts, because engines choose kernels by them: `hf` is what Qwen and DeepSeek publish
+//! (`weight_scale_inv`, F32 or BF16), `compressed-tensors` is what llm-compressor writes
+//! (`weight_scale`, BF16), equal to it byte for byte for BF16 weights.
+//!
+//! ```
+//! use xgraft_checkpoint::{Checkpoint, OutputDir};
+//! use xgraft_quantize::{Config, fingerprint, quantize};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let base = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-qwen3/base");
+//! let source = Checkpoint::open(&base)?;
+//! let config = Config::default(); // FP8, 128x128 blocks, layout hf
+//! # let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("fp8");
+//! let out = OutputDir::create(&path, false, &fingerprint("quantize", &source, &config))?;
+//! let done = quantize(&source, &config, &out, &|_| Ok(()))?;
+//! out.commit()?;
+//! assert!(Checkpoint::open(&path)?.weight("model.layers.0.mlp.up_proj").unwrap().is_quantized());
+//! assert!(done.report.modules.iter().all(|m| m.relative_error < 0.03));
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod dequantize;
+mod error;
+mod quantize;
+mod report;
+
+pub use config::{Config, Scheme, fingerprint};
+pub use dequantize::dequantize;
+pub use error::{Error, Result};
+pub use quantize::quantize;
+pub use report::{Conversion, ModuleReport, Report};
+pub use xgraft_checkpoint::Fp8Layout;

@@ -1,0 +1,27 @@
+//! `xgraft dequantize`
+
+use std::process::ExitCode;
+
+use xgraft_checkpoint::{Checkpoint, OutputDir};
+use xgraft_quantize::{Config, dequantize, fingerprint};
+
+use super::quantize::finish;
+use crate::args::{Dequantize, Global};
+use crate::progress::{Progress, rewriting};
+
+pub(crate) fn run(args: &Dequantize, global: &Global) -> anyhow::Result<ExitCode> {
+    let config = Config {
+        max_shard_bytes: args.shards.max_shard_size,
+        ..Config::default()
+    };
+    let source = Checkpoint::open(&args.dir)?;
+    let work = fingerprint("dequantize", &source, &config);
+    let out = OutputDir::create(&args.out, global.force, &work)?;
+    out.refuse_input(&args.dir)?;
+    let progress = Progress::new("dequantize", "byte");
+    let result = dequantize(&source, &config, &out, &|event| {
+        rewriting(&progress, &event).map_err(|()| xgraft_quantize::Error::Interrupted)
+    });
+    progress.finish();
+    finish(&result?, "dequantize", work, out, &args.out, global)
+}

@@ -1,0 +1,53 @@
+//! `xgraft merge`
+
+use std::process::ExitCode;
+
+use xgraft_checkpoint::{Adapter, Checkpoint, OutputDir};
+use xgraft_lora_merge::{Config, fingerprint, merge};
+
+use crate::args::{Global, Merge};
+use crate::output::{Account, commit, say, say_json};
+use crate::progress::{Progress, rewriting};
+use crate::table::{bytes, percent};
+
+pub(crate) fn run(args: &Merge, global: &Global) -> anyhow::Result<ExitCode> {
+    let config = Config {
+        max_shard_bytes: args.shards.max_shard_size,
+    };
+    let base = Checkpoint::open(&args.base)?;
+    let adapter = Adapter::open(&args.adapter)?;
+    let mut work = fingerprint(&base, &adapter, &config);
+    let out = OutputDir::create(&args.out, global.force, &work)?;
+    out.refuse_input(&args.base)?;
+    out.refuse_input(&args.adapter)?;
+    let progress = Progress::new("merge", "byte");
+    let result = merge(&base, &adapter, &config, &out, &|event| {
+        rewriting(&progress, &event).map_err(|()| xgraft_lora_merge::Error::Interrupted)
+    });
+    progress.finish();
+    let merged = result?;
+    let report = &merged.report;
+    let account = Account {
+        verb: "merge",
+        config: work["config"].take(),
+        seed: None,
+        inputs: merged.inputs.clone(),
+        report,
+        rows: report.rows("merge"),
+        findings: &[],
+    };
+    commit(out, account)?;
+    if global.json {
+        say_json(report)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let worst = report.modules.iter().max_by(|a, b| a.rounding.total_cmp(&b.rounding));
+    say(&format!(
+        "{} weights changed, {} written; rounding to the stored format costs at most {} of the update",
+        report.modules.len(),
+        bytes(report.bytes_out),
+        worst.map_or_else(|| "0 %".into(), |m| percent(m.rounding)),
+    ))?;
+    say(&format!("checkpoint: {}", args.out.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

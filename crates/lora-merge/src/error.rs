@@ -1,0 +1,82 @@
+//! What can go wrong while an adapter is folded in.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of merging.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A checkpoint or an adapter cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] xgraft_checkpoint::Error),
+    /// A merged weight cannot be stored in the base's format.
+    #[error("cannot quantize {tensor} after the adapter was added")]
+    Quantize {
+        /// The tensor.
+        tensor: String,
+        /// Why, with row and column.
+        #[source]
+        source: xgraft_block_scale::Error,
+    },
+    /// An adapter module that the base does not have.
+    #[error("adapter module {module} is not a weight of {base}")]
+    UnknownModule {
+        /// The module.
+        module: String,
+        /// The base directory.
+        base: PathBuf,
+    },
+    /// A pair whose shape does not fit the weight.
+    #[error("adapter module {module}: the pair makes a {found:?} matrix, the weight is {expected:?}")]
+    Shape {
+        /// The module.
+        module: String,
+        /// Shape of the weight.
+        expected: [usize; 2],
+        /// Shape of B·A.
+        found: [usize; 2],
+    },
+    /// An adapter for one of two tied weights.
+    #[error("the adapter changes {module}, which {base} ties to another weight")]
+    Tied {
+        /// The module.
+        module: String,
+        /// The base directory.
+        base: PathBuf,
+    },
+    /// A tensor of the adapter that is no LoRA pair.
+    #[error("adapter tensor {tensor} is no LoRA pair and would be left out")]
+    NotAPair {
+        /// The tensor.
+        tensor: String,
+    },
+    /// Factors with NaN or infinity.
+    #[error("adapter module {module} holds NaN or infinity")]
+    NotFinite {
+        /// The module.
+        module: String,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        Some(match self {
+            Self::Checkpoint(error) => return error.hint(),
+            Self::UnknownModule { .. } | Self::Shape { .. } => {
+                "the adapter was made for another model"
+            }
+            Self::NotAPair { .. } => "run `xgraft sanitize` on it first",
+            Self::Tied { .. } => "untie the embeddings of the base first",
+            Self::Interrupted => "run the same command again to go on from here",
+            _ => return None,
+        })
+    }
+}

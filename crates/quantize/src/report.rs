@@ -1,0 +1,104 @@
+//! What a conversion tells of itself.
+
+use serde::{Deserialize, Serialize};
+use xgraft_checkpoint::Rewritten;
+use xgraft_results::{Input, Row};
+
+/// What is known of one converted weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModuleReport {
+    /// Module path.
+    pub module: String,
+    /// [out, in].
+    pub shape: [usize; 2],
+    /// ‖decoded − original‖/‖original‖, Frobenius: what the round trip through the format costs.
+    pub relative_error: f64,
+    /// ‖decoded − original‖².
+    pub error2: f64,
+    /// ‖original‖².
+    pub norm2: f64,
+    /// Largest absolute error of an element.
+    pub max_abs_error: f64,
+    /// Elements that were clamped to the largest value of the format.
+    pub saturated: u64,
+    /// Bytes in the source.
+    pub bytes_in: u64,
+    /// Bytes written: codes and scales.
+    pub bytes_out: u64,
+}
+
+/// The whole of `report.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// `xgraft.quantize-report/1`.
+    pub schema: String,
+    /// Converted weights, in model order.
+    pub modules: Vec<ModuleReport>,
+    /// ‖decoded − original‖/‖original‖ over all of them.
+    pub relative_error: f64,
+    /// Tensor bytes of the source.
+    pub bytes_in: u64,
+    /// Tensor bytes written.
+    pub bytes_out: u64,
+}
+
+impl Report {
+    pub(crate) fn of(done: &[Rewritten<ModuleReport>]) -> Self {
+        let modules: Vec<ModuleReport> = done.iter().filter_map(|d| d.note.clone()).collect();
+        let sum = |f: &dyn Fn(&ModuleReport) -> f64| modules.iter().map(f).sum::<f64>();
+        let (error2, norm2) = (sum(&|m| m.error2), sum(&|m| m.norm2));
+        Self {
+            schema: "xgraft.quantize-report/1".into(),
+            relative_error: if norm2 > 0.0 { (error2 / norm2).sqrt() } else { 0.0 },
+            bytes_in: done.iter().map(|d| d.bytes_in).sum(),
+            bytes_out: done.iter().map(|d| d.bytes_out).sum(),
+            modules,
+        }
+    }
+
+    /// The measurements as rows.
+    #[must_use]
+    pub fn rows(&self, arm: &str) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for m in &self.modules {
+            let mut push = |metric: &str, value: f64, unit: Option<&str>| {
+                let row = Row::new(metric, value).arm(arm).module(&m.module).source("quantize");
+                rows.push(match unit {
+                    Some(unit) => row.unit(unit),
+                    None => row,
+                });
+            };
+            push("quantization_error", m.relative_error, None);
+            push("weight_bytes", m.bytes_out as f64, Some("bytes"));
+        }
+        rows.push(Row::new("checkpoint_bytes", self.bytes_out as f64).unit("bytes").arm(arm).source("quantize"));
+        rows
+    }
+}
+
+/// A finished conversion.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversion {
+    /// `report.json`.
+    pub report: Report,
+    /// Every weight that was read, with its digest.
+    pub inputs: Vec<Input>,
+}
+
+impl Conversion {
+    pub(crate) fn of(done: &[Rewritten<ModuleReport>]) -> Self {
+        Self {
+            report: Report::of(done),
+            inputs: done
+                .iter()
+                .map(|d| Input {
+                    role: "source".into(),
+                    tensor: Some(d.tensor.clone()),
+                    file: d.file.clone(),
+                    blake3: d.blake3.clone(),
+                    bytes: d.bytes_in,
+                })
+                .collect(),
+        }
+    }
+}
