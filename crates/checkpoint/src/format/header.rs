@@ -11,9 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use serde::de::{
-    DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::dtype::Dtype;
 use crate::error::{Error, Result, shape_text};
@@ -144,6 +142,9 @@ struct RawTensor {
     end: u64,
 }
 
+/// What a header says of a tensor; the format has no other fields.
+const FIELDS: [&str; 3] = ["dtype", "shape", "data_offsets"];
+
 type Metadata = BTreeMap<String, String>;
 
 fn parse_json(json: &[u8], file: &Path) -> Result<(Vec<RawTensor>, Metadata)> {
@@ -236,7 +237,7 @@ impl<'de> Visitor<'de> for TensorSeed {
                     })?)
                     .is_some(),
                 "data_offsets" => offsets.replace(map.next_value::<(u64, u64)>()?).is_some(),
-                _ => map.next_value::<IgnoredAny>().map(|_| false)?,
+                _ => return Err(A::Error::unknown_field(&key, &FIELDS)),
             };
             if twice {
                 return Err(A::Error::custom(format!("`{key}` twice")));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::{write_atomic, write_error};
+use super::atomic::write_error;
 use crate::error::{Error, Result};
 
 #[derive(Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Journal {
         believed
     }
 
-    /// Starts the file anew with these tensors, whose bytes must be flushed.
+    /// Starts the file anew with these tensors, whose bytes must be flushed already.
     pub(super) fn start<'a>(
         path: &Path,
         plan: &str,
@@ -78,7 +78,10 @@ impl Journal {
             .chain(done.map(|t| Line::Done(t.clone())))
             .chain([Line::Flushed]);
         let text: String = lines.map(|line| text(&line)).collect();
-        write_atomic(path, text.as_bytes())?;
+        // Renamed into place, so that a kill leaves the old journal or this one; lost in a power cut, it is only work.
+        let new = path.with_extension("new");
+        fs::write(&new, text).map_err(Error::io("write", &new))?;
+        fs::rename(&new, path).map_err(Error::io("rename into place", path))?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)
@@ -100,11 +103,6 @@ impl Journal {
         self.file
             .sync_data()
             .map_err(Error::io("flush", &self.path))
-    }
-
-    /// Removes the file: the job is finished.
-    pub(super) fn remove(&self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(Error::io("remove", &self.path))
     }
 
     fn append(&mut self, line: &Line) -> Result<()> {

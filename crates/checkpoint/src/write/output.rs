@@ -178,35 +178,22 @@ impl OutputDir {
     fn take_over(&self, control: &Path, fingerprint: &Value) -> Result<bool> {
         let path = control.join(FINGERPRINT);
         let canonical = canonical(fingerprint).to_string();
-        let error = |expected: &str, found: &str, hint| {
-            Err(Error::OtherJob {
-                partial: self.partial.clone(),
-                expected: expected.to_owned(),
-                found: found.to_owned(),
-                hint,
-            })
-        };
-        let before = fs::read_to_string(&path).ok();
-        match before {
-            Some(before) if before == canonical => return has_content(&self.partial),
-            Some(_) if !self.force && has_content(&self.partial)? => {
-                return error(
-                    "nothing, or the unfinished output of the same job",
-                    "the unfinished output of a job with other inputs or options",
-                    "repeat the earlier command to resume it, or pass --force to discard it",
-                );
-            }
-            Some(_) => self.clear()?,
-            None if has_content(&self.partial)? => {
-                return error(
-                    "nothing, or the unfinished output of the same job",
-                    "a directory that is none of ours",
-                    "move it away, or choose another output",
-                );
-            }
-            None => {}
+        // Our folder without a fingerprint is what a power cut leaves of one that was just made.
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        let content = has_content(&self.partial)?;
+        if before == canonical {
+            return Ok(content);
         }
-        write_atomic(&path, canonical.as_bytes())?;
+        if content && !self.force {
+            return Err(Error::OtherJob {
+                partial: self.partial.clone(),
+                expected: "nothing, or the unfinished output of the same job".to_owned(),
+                found: "the unfinished output of a job with other inputs or options".to_owned(),
+                hint: "repeat the earlier command to resume it, or pass --force to discard it",
+            });
+        }
+        self.clear()?;
+        fs::write(&path, canonical).map_err(Error::io("write", &path))?;
         Ok(false)
     }
 

@@ -78,10 +78,11 @@ impl CheckpointWriter {
             if !file.resumed {
                 done.retain(|name| !layout.slots.iter().any(|slot| slot.tensor.name == *name));
             }
-            file.file
-                .sync_data()
-                .map_err(Error::io("flush", &file.path))?;
             files.push(file);
+        }
+        if !done.is_empty() {
+            // The new journal will say that these are on the disk.
+            files.iter().try_for_each(sync)?;
         }
         let mut places = HashMap::new();
         for (at, layout) in plan.files.iter().enumerate() {
@@ -150,14 +151,14 @@ impl CheckpointWriter {
         ))
     }
 
-    /// Checks that every tensor is complete, flushes, and writes the index if there are several files.
+    /// Checks that every tensor is complete, and writes the index if there are several files.
     ///
-    /// The directory is then a valid checkpoint but for its configuration.
+    /// The directory is then a valid checkpoint but for its configuration; [`OutputDir::commit`] flushes it to the disk.
     ///
     /// # Errors
     /// [`Error::Plan`] naming a tensor that is missing, [`Error::Io`].
     pub fn finish(self) -> Result<()> {
-        let mut state = self.state();
+        let state = self.state();
         let missing = self.plan.tensors().find(|t| !state.done.contains(&t.name));
         if let Some(tensor) = missing {
             let count = self.places.len();
@@ -168,19 +169,15 @@ impl CheckpointWriter {
                 found: format!("{} of them, and not this one", state.done.len()),
             });
         }
-        self.flush(&mut state)?;
         if self.files.len() > 1 {
             write_atomic(&self.dir.join(INDEX), self.plan.index_json().as_bytes())?;
         }
-        state.journal.remove()
+        Ok(())
     }
 
     fn flush(&self, state: &mut State) -> Result<()> {
-        for file in self.files.iter().filter(|f| state.dirty.contains(&f.path)) {
-            file.file
-                .sync_data()
-                .map_err(Error::io("flush", &file.path))?;
-        }
+        let mut dirty = self.files.iter().filter(|f| state.dirty.contains(&f.path));
+        dirty.try_for_each(sync)?;
         state.dirty.clear();
         state.unflushed_bytes = 0;
         state.journal.flushed()
@@ -209,6 +206,12 @@ impl Ledger for CheckpointWriter {
     fn given_up(&self, slot: &Slot) {
         self.state().open.remove(&slot.tensor.name);
     }
+}
+
+fn sync(file: &FileInProgress) -> Result<()> {
+    file.file
+        .sync_data()
+        .map_err(Error::io("flush", &file.path))
 }
 
 /// Compares the space that the plan still needs with the space there is.

@@ -1,0 +1,18 @@
+//! The crate from outside: hostile files, round trips through other writers, interrupted work.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails like the test itself"
+)]
+
+mod adapter;
+mod entry;
+mod fixtures;
+mod fp8;
+mod header;
+mod index;
+mod load;
+mod mutation;
+mod output;
+mod side_files;
+mod support;
+mod writer;
