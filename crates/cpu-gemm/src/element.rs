@@ -82,7 +82,7 @@ macro_rules! element {
 element!(f32, 16, S::pack);
 element!(f64, 8, pack_wide);
 
-/// Packs row by row through f32.
+/// Packs through f32, some rows at a time.
 fn pack_wide<S: Source + ?Sized>(
     source: &S,
     rows: Range<usize>,
@@ -90,15 +90,19 @@ fn pack_wide<S: Source + ?Sized>(
     dst: &mut [f64],
     ld: usize,
 ) {
-    const STRIP: usize = 512;
-    let mut strip = [0.0; STRIP];
-    for (i, row) in rows.enumerate() {
-        for start in cols.clone().step_by(STRIP) {
-            let end = cols.end.min(start + STRIP);
-            source.pack(row..row + 1, start..end, &mut strip, STRIP);
-            let to = &mut dst[i * ld + start - cols.start..][..end - start];
-            for (to, from) in to.iter_mut().zip(strip) {
-                *to = from.into();
+    const LEN: usize = 1024;
+    let mut narrow = [0.0_f32; LEN];
+    let width = cols.len().clamp(1, LEN);
+    for first in rows.clone().step_by(LEN / width) {
+        let some = first..rows.end.min(first + LEN / width);
+        for start in cols.clone().step_by(width) {
+            let part = start..cols.end.min(start + width);
+            source.pack(some.clone(), part.clone(), &mut narrow, width);
+            for (row, narrow) in some.clone().zip(narrow.chunks_exact(width)) {
+                let to = &mut dst[(row - rows.start) * ld + start - cols.start..][..part.len()];
+                for (to, from) in to.iter_mut().zip(narrow) {
+                    *to = (*from).into();
+                }
             }
         }
     }

@@ -93,19 +93,14 @@ impl<S: Source + ?Sized> Left<'_, S> {
         /// Room for the widest block, its last tile filled up, and what the copy of that tile reads behind it.
         const LD: usize = 336 + 16;
         let lead = lead(height);
-        let mut strip = [T::default(); SOME * LD];
+        let mut strip = [0.0_f32; SOME * LD];
         let width = block.rows.len();
         for first in block.terms.clone().step_by(SOME) {
             let some = first..block.terms.end.min(first + SOME);
-            T::pack(
-                self.source,
-                some.clone(),
-                block.rows.clone(),
-                &mut strip,
-                LD,
-            );
+            self.source
+                .pack(some.clone(), block.rows.clone(), &mut strip, LD);
             for (k, line) in some.zip(strip.chunks_exact_mut(LD)) {
-                line[width..].fill(T::default());
+                line[width..].fill(0.0);
                 let at = (k - block.terms.start) * lead;
                 let tiles = memory.chunks_exact_mut(tile_len(height));
                 match lead {
@@ -131,7 +126,7 @@ const fn tile_len(height: usize) -> usize {
 /// Copies one term to place `at` of every tile, `LEAD` elements each, of which those behind the height are not used.
 #[inline]
 fn cut<'a, T: Element, const LEAD: usize>(
-    line: &[T],
+    line: &[f32],
     height: usize,
     at: usize,
     tiles: impl Iterator<Item = &'a mut [T]>,
@@ -140,7 +135,7 @@ fn cut<'a, T: Element, const LEAD: usize>(
     for (tile, piece) in tiles.zip(pieces) {
         if let (Some(to), Some(from)) = (tile[at..].first_chunk_mut::<LEAD>(), piece.first_chunk())
         {
-            *to = *from;
+            *to = from.map(T::from_f32);
         }
     }
 }

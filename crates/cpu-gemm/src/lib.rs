@@ -22,18 +22,18 @@ mod arch;
 mod element;
 mod left;
 mod norm;
+mod own;
 mod panel;
 mod product;
 pub mod reference;
 mod schedule;
 mod scratch;
 mod source;
-mod wide;
 
 pub use norm::squared_norm;
+pub use own::{Side, cross_f64, gram, gram_f64};
 pub use product::{matmul, matmul_sub, matmul_tn};
 pub use source::{Bf16, Bf16Diff, Diff, F16, F32, Lines, Source, assert_rectangle};
-pub use wide::{Side, cross_f64, gram_f64};
 
 #[cfg(test)]
 mod tests;

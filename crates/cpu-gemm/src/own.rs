@@ -1,7 +1,8 @@
-//! Products summed in f64.
+//! Products with itself, and products summed in f64.
 
 use crate::Source;
 use crate::arch::Isa;
+use crate::element::Element;
 use crate::left::Layout;
 use crate::panel::Right;
 use crate::schedule::{Product, Start};
@@ -39,20 +40,30 @@ pub enum Side {
 /// ```
 #[must_use]
 pub fn gram_f64<S: Source + ?Sized>(d: &S, side: Side) -> Vec<f64> {
+    own_product(d, side)
+}
+
+/// `D Dᵀ` or `Dᵀ D` in f32; symmetric, both triangles filled.
+#[must_use]
+pub fn gram<S: Source + ?Sized>(d: &S, side: Side) -> Vec<f32> {
+    own_product(d, side)
+}
+
+/// The product with its own transpose.
+fn own_product<T: Element, S: Source + ?Sized>(d: &S, side: Side) -> Vec<T> {
     let (n, layout, right) = match side {
         Side::Rows => (d.rows(), Layout::Rows, Right::Transposed(d)),
         Side::Cols => (d.cols(), Layout::Cols, Right::Plain(d)),
     };
-    let mut out = vec![0.0; n * n];
-    Product::new(d, layout, right)
-        .lower()
-        .run(Isa::detect(), Start::Keep, &mut out);
+    let mut out = vec![T::default(); n * n];
+    let product = Product::new(d, layout, right).lower();
+    product.run(Isa::detect(), Start::Keep, &mut out);
     mirror(&mut out, n);
     out
 }
 
 /// Copies the lower triangle to the upper one, in blocks that fit the cache.
-fn mirror(matrix: &mut [f64], n: usize) {
+fn mirror<T: Copy>(matrix: &mut [T], n: usize) {
     const BLOCK: usize = 32;
     for rows in (0..n).step_by(BLOCK) {
         for cols in (0..=rows).step_by(BLOCK) {
