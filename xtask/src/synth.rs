@@ -35,13 +35,12 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let like = args.like.as_deref().unwrap_or("tiny");
     let (layers, seed) = (args.layers.to_string(), args.seed.to_string());
     let out = match &args.out {
-        Some(out) => out.clone(),
+        Some(out) => workspace::from_callers_folder(out)?,
         None if args.tiny => "out/synth/tiny".into(),
         None => format!("out/synth/{like}-{layers}").into(),
     };
     let vocab = args.vocab.map(|rows| format!("--vocab={rows}"));
     let force = args.force.then_some("--force");
-    let out = workspace::from_callers_folder(&out)?;
     cmd!(
         sh,
         "cargo run --quiet --locked --package xgraft-fixtures --bin synth --

@@ -1,0 +1,101 @@
+//! `cargo xtask reproduce`: the pipeline of a recipe, step by step, to one report.
+//!
+//! A step is one call of `xgraft` that reads directories and writes one. It is skipped when its stamp says that the tool, the
+//! arguments and the inputs are those of the last time. To add a step: its verb in `cli`, and a function in `steps`.
+
+mod headers;
+mod model;
+mod modules;
+mod plan;
+mod recipe;
+mod runner;
+mod space;
+mod stamp;
+mod steps;
+mod units;
+
+use crate::workspace;
+use anyhow::Result;
+use recipe::Recipe;
+use std::path::{Path, PathBuf};
+use xshell::Shell;
+
+/// Which pipeline, and how.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// What to do; the tiny pair in `fixtures` by default.
+    #[arg(value_name = "RECIPE.toml")]
+    recipe: Option<PathBuf>,
+    /// Check the inputs and the space, say what each step will read, write and compute, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// The base model, in place of the recipe's.
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+    /// The fine-tuned model, in place of the recipe's.
+    #[arg(long, value_name = "DIR")]
+    tuned: Option<PathBuf>,
+    /// The quantized base, in place of the recipe's or of making one.
+    #[arg(long, value_name = "DIR")]
+    quantized: Option<PathBuf>,
+    /// Where the steps' directories go, in a folder of the recipe's name; `out/reproduce` by default.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Worker threads; all cores by default. Results do not depend on it.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
+    let recipe = recipe_of(args)?;
+    let out = match &args.out {
+        Some(out) => workspace::from_callers_folder(out)?,
+        None => PathBuf::from("out/reproduce"),
+    };
+    let steps = steps::all(&recipe, &out.join(&recipe.name));
+    if args.dry_run {
+        return plan::show(sh, &recipe, &steps, args.threads);
+    }
+    recipe.check_inputs()?;
+    runner::run(sh, &recipe, &steps, args.threads)?;
+    modules::show(&steps)?;
+    announce(&steps);
+    Ok(())
+}
+
+fn recipe_of(args: &Args) -> Result<Recipe> {
+    let file = match &args.recipe {
+        Some(file) => workspace::from_callers_folder(file)?,
+        None => workspace::root().join("recipes/fixture.toml"),
+    };
+    let mut recipe = Recipe::read(&file)?;
+    let given = |path: &PathBuf| workspace::from_callers_folder(path);
+    if let Some(base) = &args.base {
+        recipe.base = given(base)?;
+    }
+    if let Some(tuned) = &args.tuned {
+        recipe.tuned = given(tuned)?;
+    }
+    if let Some(quantized) = &args.quantized {
+        recipe.quantized = Some(given(quantized)?);
+    }
+    Ok(recipe)
+}
+
+fn announce(steps: &[steps::Step]) {
+    let Some(report) = steps.iter().find(|step| step.kind == steps::Kind::Report) else {
+        return;
+    };
+    let show = |file: &str| workspace::root().join(&report.out).join(file);
+    println!("\nreport: {}", shown(&show("report.html")));
+    println!("        {}", shown(&show("report.md")));
+}
+
+/// A path as short as it can be from where the developer stands.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}

@@ -1,0 +1,239 @@
+//! What a recipe file says.
+
+use super::model::Published;
+use crate::workspace;
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// A pipeline's inputs and choices. Paths are relative to the workspace's folder.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Recipe {
+    /// The file's name without its ending: the name of the output folder.
+    #[serde(skip)]
+    pub(super) name: String,
+    /// The report's title.
+    pub(super) title: String,
+    /// The model that was fine-tuned.
+    pub(super) base: PathBuf,
+    /// The fine-tuned model.
+    pub(super) tuned: PathBuf,
+    /// The quantized base that will be served; made from the base when absent.
+    pub(super) quantized: Option<PathBuf>,
+    /// The adapters' ranks.
+    pub(super) ranks: Vec<u32>,
+    #[serde(default)]
+    pub(super) quantize: Quantize,
+    #[serde(default)]
+    pub(super) sanitize: Sanitize,
+    #[serde(default)]
+    pub(super) verify: Verify,
+    /// Which build of the tool: `dev`, which the tests use too, or `release`.
+    #[serde(default)]
+    pub(super) profile: Profile,
+    #[serde(default)]
+    pub(super) rates: Rates,
+    /// The models' published shapes, to price the work before the files are there.
+    pub(super) published: Option<Published>,
+    #[serde(default)]
+    pub(super) data: Data,
+    #[serde(default)]
+    pub(super) endpoints: Vec<Endpoint>,
+}
+
+/// How the base is quantized.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Quantize {
+    pub(super) scheme: String,
+    pub(super) layout: String,
+}
+
+/// Whose loader must accept the adapter.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sanitize {
+    pub(super) policy: String,
+}
+
+/// How the adapter is checked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Verify {
+    /// Compute the optimum of each rank exactly.
+    pub(super) exact: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Profile {
+    #[default]
+    Dev,
+    Release,
+}
+
+/// What the machine is taken to do, for prices only.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct Rates {
+    /// f32 products and sums of one core, in 10^9 a second.
+    pub(super) gflops_per_core: f64,
+    /// Reading and writing, in 10^9 bytes a second.
+    pub(super) disk_gb_per_s: f64,
+}
+
+/// Files for calibration and evaluation. Named and checked; no step reads them yet.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Data {
+    pub(super) trajectories: Option<PathBuf>,
+    pub(super) questions: Option<PathBuf>,
+}
+
+/// An OpenAI-compatible server to evaluate. Listed; no step calls it yet.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Endpoint {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) model: String,
+}
+
+impl Default for Quantize {
+    fn default() -> Self {
+        Self {
+            scheme: "fp8-block".to_owned(),
+            layout: "hf".to_owned(),
+        }
+    }
+}
+
+impl Default for Sanitize {
+    fn default() -> Self {
+        Self {
+            policy: "vllm".to_owned(),
+        }
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            gflops_per_core: 100.0,
+            disk_gb_per_s: 1.0,
+        }
+    }
+}
+
+impl Recipe {
+    pub(super) fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the recipe {}", file.display()))?;
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        Self::parse(&text, &name).with_context(|| format!("recipe {}", file.display()))
+    }
+
+    fn parse(text: &str, name: &str) -> Result<Self> {
+        let mut recipe: Self = toml::from_str(text)?;
+        name.clone_into(&mut recipe.name);
+        ensure!(
+            !recipe.ranks.is_empty(),
+            "`ranks` is empty: give one at least"
+        );
+        ensure!(
+            !recipe.ranks.contains(&0),
+            "`ranks` holds 0: a rank is at least 1"
+        );
+        Ok(recipe)
+    }
+
+    /// The directories and files that the steps read from outside, by role.
+    pub(super) fn inputs(&self) -> Vec<(&'static str, &Path)> {
+        let models = [("base", &self.base), ("tuned", &self.tuned)];
+        let quantized = self.quantized.as_ref().map(|dir| ("quantized", dir));
+        let data = &self.data;
+        let trajectories = data
+            .trajectories
+            .as_ref()
+            .map(|file| ("trajectories", file));
+        let questions = data.questions.as_ref().map(|file| ("questions", file));
+        let all = models
+            .into_iter()
+            .chain(quantized)
+            .chain(trajectories)
+            .chain(questions);
+        all.map(|(role, path)| (role, path.as_path())).collect()
+    }
+
+    /// What is wrong with the inputs, one line each.
+    pub(super) fn missing_inputs(&self) -> Vec<String> {
+        let missing = |(role, path): (&str, &Path)| {
+            let full = workspace::root().join(path);
+            let path = path.display();
+            if !full.exists() {
+                return Some(format!("{role}: {path} does not exist"));
+            }
+            let is_model = ["base", "tuned", "quantized"].contains(&role);
+            let has_config = full.join("config.json").is_file();
+            (is_model && !has_config).then(|| format!("{role}: {path} has no config.json"))
+        };
+        self.inputs().into_iter().filter_map(missing).collect()
+    }
+
+    pub(super) fn check_inputs(&self) -> Result<()> {
+        let missing = self.missing_inputs();
+        let (base, tuned) = (self.base.display(), self.tuned.display());
+        ensure!(
+            missing.is_empty(),
+            "{}\nhint: put the models where the recipe says ({base}, {tuned}), or name them with --base, --tuned, --quantized",
+            missing.join("\n")
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "title = 't'\nbase = 'b'\ntuned = 't'\nranks = [32]\n";
+
+    #[test]
+    fn the_least_recipe_quantizes_and_is_sanitized_for_vllm() {
+        let recipe = Recipe::parse(LEAST, "x").expect("parses");
+        assert_eq!(recipe.quantize.scheme, "fp8-block");
+        assert_eq!(recipe.sanitize.policy, "vllm");
+        assert!(recipe.quantized.is_none());
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_ranks_are_refused() {
+        let refused = |more: &str| Recipe::parse(&format!("{LEAST}{more}"), "x").is_err();
+        assert!(refused("rank = 8"));
+        let zero = LEAST.replace("[32]", "[8, 0]");
+        assert!(Recipe::parse(&zero, "x").is_err());
+        assert!(Recipe::parse(&LEAST.replace("32", ""), "x").is_err());
+    }
+
+    #[test]
+    fn missing_inputs_are_named_by_role() {
+        let recipe = Recipe::parse(LEAST, "x").expect("parses");
+        assert_eq!(recipe.missing_inputs().len(), 2);
+        assert!(recipe.missing_inputs()[0].starts_with("base: b does not exist"));
+    }
+
+    #[test]
+    fn every_recipe_of_the_repository_parses() {
+        let dir = workspace::root().join("recipes");
+        let mut count = 0;
+        for entry in std::fs::read_dir(dir).expect("lists") {
+            let path = entry.expect("lists").path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                Recipe::read(&path).expect("parses");
+                count += 1;
+            }
+        }
+        assert!(count >= 2);
+    }
+}

@@ -1,0 +1,209 @@
+//! The steps of the pipeline, as data.
+
+use super::recipe::Recipe;
+use std::path::{Path, PathBuf};
+
+/// One call of `xgraft`.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// The name of its folder: `extract-r32`.
+    pub(super) name: String,
+    /// What it is, for its price.
+    pub(super) kind: Kind,
+    /// The verb and its arguments, without `--out` and the global flags.
+    pub(super) arguments: Vec<String>,
+    /// The directories that it reads.
+    pub(super) inputs: Vec<PathBuf>,
+    /// The directory that it writes.
+    pub(super) out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Quantize,
+    Extract { rank: u32 },
+    Sanitize { rank: u32 },
+    Verify { rank: u32, exact: bool },
+    Report,
+}
+
+/// The steps of a recipe, in order; their folders go below `out`.
+pub(super) fn all(recipe: &Recipe, out: &Path) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let quantized = match &recipe.quantized {
+        Some(given) => given.clone(),
+        None => add(&mut steps, quantize(recipe, out)),
+    };
+    for rank in &recipe.ranks {
+        let extracted = add(&mut steps, extract(recipe, *rank, out));
+        let adapter = add(&mut steps, sanitize(recipe, *rank, &extracted, out));
+        add(&mut steps, verify(recipe, *rank, &quantized, &adapter, out));
+    }
+    let report = report(recipe, &steps, out);
+    steps.push(report);
+    steps
+}
+
+/// Adds a step and gives what it makes.
+fn add(steps: &mut Vec<Step>, step: Step) -> PathBuf {
+    let out = step.out.clone();
+    steps.push(step);
+    out
+}
+
+fn quantize(recipe: &Recipe, out: &Path) -> Step {
+    let arguments = Arguments::new("quantize")
+        .path(&recipe.base)
+        .option("--scheme", &recipe.quantize.scheme)
+        .option("--layout", &recipe.quantize.layout);
+    step("quantize", Kind::Quantize, arguments, out)
+}
+
+fn extract(recipe: &Recipe, rank: u32, out: &Path) -> Step {
+    let arguments = Arguments::new("extract")
+        .input("--base", &recipe.base)
+        .input("--tuned", &recipe.tuned)
+        .option("--rank", &rank.to_string())
+        .option("--policy", &recipe.sanitize.policy);
+    step(
+        &format!("extract-r{rank}"),
+        Kind::Extract { rank },
+        arguments,
+        out,
+    )
+}
+
+fn sanitize(recipe: &Recipe, rank: u32, adapter: &Path, out: &Path) -> Step {
+    let arguments = Arguments::new("sanitize")
+        .path(adapter)
+        .option("--policy", &recipe.sanitize.policy)
+        .input("--base", &recipe.base);
+    step(
+        &format!("sanitize-r{rank}"),
+        Kind::Sanitize { rank },
+        arguments,
+        out,
+    )
+}
+
+fn verify(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Path) -> Step {
+    let exact = recipe.verify.exact;
+    let mut arguments = Arguments::new("verify")
+        .input("--base", quantized)
+        .input("--tuned", &recipe.tuned)
+        .input("--adapter", adapter);
+    if exact {
+        arguments.texts.push("--exact".to_owned());
+    }
+    step(
+        &format!("verify-r{rank}"),
+        Kind::Verify { rank, exact },
+        arguments,
+        out,
+    )
+}
+
+fn report(recipe: &Recipe, steps: &[Step], out: &Path) -> Step {
+    let mut arguments = Arguments::new("report").option("--title", &recipe.title);
+    for step in steps {
+        let labelled = format!("{}={}", step.name, step.out.display());
+        arguments.texts.push(labelled);
+        arguments.inputs.push(step.out.clone());
+    }
+    step("report", Kind::Report, arguments, out)
+}
+
+fn step(name: &str, kind: Kind, arguments: Arguments, out: &Path) -> Step {
+    Step {
+        name: name.to_owned(),
+        kind,
+        arguments: arguments.texts,
+        inputs: arguments.inputs,
+        out: out.join(name),
+    }
+}
+
+/// Arguments under construction; every directory among them is an input.
+struct Arguments {
+    texts: Vec<String>,
+    inputs: Vec<PathBuf>,
+}
+
+impl Arguments {
+    fn new(verb: &str) -> Self {
+        Self {
+            texts: vec![verb.to_owned()],
+            inputs: Vec::new(),
+        }
+    }
+
+    fn path(mut self, path: &Path) -> Self {
+        self.texts.push(path.display().to_string());
+        self.inputs.push(path.to_owned());
+        self
+    }
+
+    fn input(mut self, flag: &str, path: &Path) -> Self {
+        self.texts.push(flag.to_owned());
+        self.path(path)
+    }
+
+    fn option(mut self, flag: &str, value: &str) -> Self {
+        self.texts.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    fn names(recipe: &Recipe) -> Vec<String> {
+        all(recipe, Path::new("out"))
+            .into_iter()
+            .map(|step| step.name)
+            .collect()
+    }
+
+    fn fixture() -> Recipe {
+        Recipe::read(&workspace::root().join("recipes/fixture.toml")).expect("parses")
+    }
+
+    #[test]
+    fn a_given_quantized_base_is_not_made_again() {
+        let mut recipe = fixture();
+        recipe.ranks = vec![8, 32];
+        let ranks = [
+            "extract-r8",
+            "sanitize-r8",
+            "verify-r8",
+            "extract-r32",
+            "sanitize-r32",
+            "verify-r32",
+        ];
+        let expected = |first: &[&'static str]| [first, &ranks, &["report"]].concat();
+        assert_eq!(names(&recipe), expected(&["quantize"]));
+        recipe.quantized = Some("q".into());
+        assert_eq!(names(&recipe), expected(&[]));
+        let verify = &all(&recipe, Path::new("out"))[2];
+        assert_eq!(verify.inputs[0], Path::new("q"));
+    }
+
+    #[test]
+    fn the_check_reads_the_sanitized_adapter_and_the_report_reads_every_step() {
+        let steps = all(&fixture(), Path::new("out"));
+        let verify = steps
+            .iter()
+            .find(|s| matches!(s.kind, Kind::Verify { .. }))
+            .expect("is there");
+        assert!(
+            verify
+                .inputs
+                .iter()
+                .any(|dir| dir.starts_with("out/sanitize-r32"))
+        );
+        let report = steps.last().expect("is there");
+        assert_eq!(report.inputs.len(), steps.len() - 1);
+    }
+}
