@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use xgraft_checkpoint::WeightMatrix;
-use xgraft_cpu_gemm::{Bf16Diff, Diff, Source};
+use xgraft_cpu_gemm::{Bf16Diff, Diff, Lines, Source};
 
 /// The difference of two weights of the same shape [out, in], packed rectangle by rectangle.
 ///
@@ -52,9 +52,9 @@ impl Source for Delta<'_> {
         }
     }
 
-    fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
-        self.tuned.prefetch(rows.clone(), cols.clone());
-        self.base.prefetch(rows, cols);
+    fn ahead(&self, rows: Range<usize>, cols: Range<usize>, lines: &mut Lines) {
+        self.tuned.ahead(rows.clone(), cols.clone(), lines);
+        self.base.ahead(rows, cols, lines);
     }
 }
 

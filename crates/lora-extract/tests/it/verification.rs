@@ -1,0 +1,162 @@
+//! What the check finds in spoiled adapters.
+
+use half::bf16;
+use xgraft_checkpoint::{Adapter, AdapterPart, AdapterWriter, PlannedTensor, peft_name};
+use xgraft_lora_extract::{Config, Error, Optimum, RankRule, Verdict, Verification, VerifyConfig};
+
+use crate::support::{Pair, check, fixture, run};
+
+fn adapter() -> Pair {
+    let pair = Pair::planted();
+    let config = Config {
+        rank: RankRule::Fixed(4),
+        ..Config::default()
+    };
+    pair.extract(&config, "a").unwrap();
+    pair
+}
+
+const Q: &str = "model.layers.0.self_attn.q_proj";
+
+/// Copies the adapter "a" to "b"; `spoil` gets every tensor's name and values.
+fn spoiled(pair: &Pair, spoil: impl Fn(&str, &mut Vec<f32>)) {
+    let from = Adapter::open(pair.path("a")).unwrap();
+    let planned: Vec<PlannedTensor> = from
+        .tensors()
+        .iter()
+        .map(|t| PlannedTensor::new(t.info.name.clone(), t.info.dtype, t.info.shape.clone()))
+        .collect();
+    let writer = AdapterWriter::create(&pair.path("b"), from.config().clone(), planned).unwrap();
+    for tensor in from.tensors() {
+        let mut values = from.load(&tensor.info).unwrap().0.to_f32();
+        spoil(&tensor.info.name, &mut values);
+        let mut to = writer.tensor(&tensor.info.name).unwrap();
+        to.write_bf16(&values.into_iter().map(bf16::from_f32).collect::<Vec<_>>()).unwrap();
+        to.finish().unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+fn verdict(report: &Verification, module: &str) -> Verdict {
+    report.modules.iter().find(|m| m.module == module).unwrap().verdict
+}
+
+#[test]
+fn the_optimum_is_met_and_exact_agrees_with_the_estimate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, tuned, a) = (fixture("tiny-qwen3/base"), fixture("tiny-qwen3/tuned"), folder.path().join("a"));
+    let config = Config {
+        rank: RankRule::Fixed(16),
+        ..Config::default()
+    };
+    run(&base, &tuned, &config, &a).unwrap();
+    let with = |optimum| check(&base, &tuned, &a, &VerifyConfig { optimum, ..Default::default() }).unwrap();
+    let (exact, randomized) = (with(Optimum::Exact), with(Optimum::Randomized));
+    for (e, r) in exact.modules.iter().zip(&randomized.modules) {
+        let excess = e.excess.unwrap();
+        assert!((-1e-6..5e-4).contains(&excess), "{}: {excess}", e.module);
+        assert!((e.optimum.unwrap() / r.optimum.unwrap() - 1.0).abs() < 1e-3);
+        assert_eq!(e.optimum_kind.as_deref(), Some("exact"));
+    }
+}
+
+#[test]
+fn a_flipped_sign_is_found() {
+    let pair = adapter();
+    spoiled(&pair, |name, values| {
+        if name == peft_name(Q, AdapterPart::LoraB) {
+            values.iter_mut().for_each(|x| *x = -*x);
+        }
+    });
+    let report = pair.verify("b").unwrap();
+    assert_eq!(verdict(&report, Q), Verdict::FlippedSign);
+    assert_eq!(report.modules.iter().filter(|m| m.verdict != Verdict::Ok).count(), 1);
+    assert!(!report.passed());
+    assert!(report.findings.iter().any(|f| f.subject == Q && f.message.contains("flipped")));
+}
+
+#[test]
+fn swapped_modules_are_found() {
+    let pair = adapter();
+    let from = Adapter::open(pair.path("a")).unwrap();
+    let up = "model.layers.0.mlp.up_proj";
+    let gate = "model.layers.0.mlp.gate_proj";
+    let other = from.load_b(from.module(up).unwrap()).unwrap().data;
+    spoiled(&pair, |name, values| {
+        if name == peft_name(gate, AdapterPart::LoraB) {
+            values.clone_from(&other);
+        }
+    });
+    let report = pair.verify("b").unwrap();
+    assert_ne!(verdict(&report, gate), Verdict::Ok);
+    assert_eq!(verdict(&report, up), Verdict::Ok);
+}
+
+#[test]
+fn a_wrong_alpha_is_found_in_every_module() {
+    let pair = adapter();
+    let path = pair.path("a").join("adapter_config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"lora_alpha\": 4", "\"lora_alpha\": 8")).unwrap();
+    let report = pair.verify("a").unwrap();
+    assert!(report.modules.iter().all(|m| m.verdict == Verdict::WrongScale), "{:?}", report.modules);
+    assert!((report.modules[0].projection - 0.5).abs() < 0.01);
+}
+
+#[test]
+fn a_truncated_factor_shows_as_excess() {
+    let pair = adapter();
+    spoiled(&pair, |name, values| {
+        if name == peft_name(Q, AdapterPart::LoraA) {
+            let cols = values.len() / 4;
+            values[..cols].iter_mut().for_each(|x| *x = 0.0); // the largest singular value
+        }
+    });
+    let report = pair.verify("b").unwrap();
+    let spoiled = report.modules.iter().find(|m| m.module == Q).unwrap();
+    assert!(spoiled.excess.unwrap() > 1.0, "{spoiled:?}");
+}
+
+#[test]
+fn a_limit_on_the_error_is_held() {
+    let pair = adapter();
+    let config = VerifyConfig {
+        max_error: Some(1e-5),
+        optimum: Optimum::Skip,
+        ..Default::default()
+    };
+    let report = check(&pair.path("base"), &pair.path("tuned"), &pair.path("a"), &config).unwrap();
+    assert!(report.modules.iter().all(|m| m.verdict == Verdict::AboveLimit && m.optimum.is_none()));
+}
+
+#[test]
+fn an_adapter_of_another_model_is_an_error() {
+    let pair = adapter();
+    let error = check(
+        &pair.path("base"),
+        &pair.path("tuned"),
+        &fixture("golden/peft-plain"),
+        &VerifyConfig::default(),
+    )
+    .unwrap_err();
+    assert!(matches!(error, Error::UnknownModule { .. } | Error::AdapterShape { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("another model"));
+}
+
+#[test]
+fn a_noisy_base_does_not_hide_a_good_adapter() {
+    // FP8 noise of this base is about four times the delta
+    let folder = tempfile::tempdir().unwrap();
+    let (base, tuned, a) = (
+        fixture("tiny-qwen3-elicited/base"),
+        fixture("tiny-qwen3-elicited/tuned"),
+        folder.path().join("a"),
+    );
+    let config = Config {
+        rank: RankRule::Fixed(32),
+        ..Config::default()
+    };
+    run(&base, &tuned, &config, &a).unwrap();
+    let report = check(&base, &tuned, &a, &VerifyConfig::default()).unwrap();
+    assert!(report.passed(), "{:?}", report.findings);
+}
