@@ -12,6 +12,14 @@ impl Digest {
         Digest(blake3::hash(bytes).into())
     }
 
+    /// The digest of a weight that several tensors store: of their digests, one after the other; one tensor's own.
+    pub fn of_all(digests: &[Digest]) -> Digest {
+        match digests {
+            [one] => *one,
+            several => Digest::of(&several.iter().flat_map(|d| d.0).collect::<Vec<u8>>()),
+        }
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

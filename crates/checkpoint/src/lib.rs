@@ -52,6 +52,7 @@ mod model;
 mod pattern;
 mod read;
 mod rewrite;
+mod sys;
 mod write;
 
 pub use adapter::config::{AdapterConfig, Resolver, TargetModules};
@@ -72,7 +73,7 @@ pub use read::checkpoint::Checkpoint;
 pub use read::matrix::WeightMatrix;
 pub use read::store::ShardIdentity;
 pub use read::stream::CHUNK_BYTES;
-pub use rewrite::{Converted, Fate, Rewrite, RewriteEvent, Rewritten, rewrite};
+pub use rewrite::{Convert, Converted, Fate, Rewrite, RewriteEvent, Rewritten, rewrite};
 pub use write::atomic::write_atomic;
 pub use write::file::TensorWriter;
 pub use write::output::OutputDir;

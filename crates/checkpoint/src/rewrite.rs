@@ -78,12 +78,15 @@ pub enum RewriteEvent<'a> {
     },
 }
 
+/// Makes the bytes of a weight out of its matrix.
+pub type Convert<N, E> = dyn Fn(&Weight, WeightMatrix) -> Result<Converted<N>, E>;
+
 /// The functions of a rewriting.
 pub struct Rewrite<'a, N, E> {
     /// What becomes of each weight.
     pub fate: &'a dyn Fn(&Weight) -> Fate,
     /// Makes the bytes of a weight that is replaced.
-    pub convert: &'a dyn Fn(&Weight, WeightMatrix) -> Result<Converted<N>, E>,
+    pub convert: &'a Convert<N, E>,
     /// Told of progress; its error ends the work, which can then be resumed.
     pub on_event: &'a dyn Fn(RewriteEvent<'_>) -> Result<(), E>,
     /// The text of the new `config.json`.
@@ -245,12 +248,7 @@ fn rewrite_one<N, E: From<Error>>(
         Some(weight) if item.replaced => {
             let (matrix, digest) = source.load(weight)?;
             let converted = (job.convert)(weight, matrix)?;
-            assert_eq!(
-                converted.tensors.len(),
-                item.planned.len(),
-                "tensors of {}",
-                item.name()
-            );
+            check_count(item, converted.tensors.len());
             let mut bytes_out = 0;
             for (planned, bytes) in item.planned.iter().zip(&converted.tensors) {
                 let mut tensor = writer.tensor(&planned.name)?;
@@ -272,6 +270,10 @@ fn rewrite_one<N, E: From<Error>>(
     })
 }
 
+fn check_count(item: &Item<'_>, converted: usize) {
+    assert_eq!(converted, item.planned.len(), "tensors of {}", item.name());
+}
+
 /// Copies an item's tensors; the digest of several is that of their digests.
 fn copy(source: &Checkpoint, item: &Item<'_>, writer: &CheckpointWriter) -> Result<Digest> {
     let mut digests = Vec::with_capacity(item.stored.len());
@@ -280,13 +282,5 @@ fn copy(source: &Checkpoint, item: &Item<'_>, writer: &CheckpointWriter) -> Resu
         digests.push(source.stream(stored, |chunk| tensor.write(chunk))?);
         tensor.finish()?;
     }
-    Ok(match digests[..] {
-        [one] => one,
-        _ => Digest::of(
-            &digests
-                .iter()
-                .flat_map(|d| *d.as_bytes())
-                .collect::<Vec<u8>>(),
-        ),
-    })
+    Ok(Digest::of_all(&digests))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::load;
 use super::matrix::WeightMatrix;
 use super::store::{ShardIdentity, Store};
+use super::stream::Hash;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
@@ -146,17 +147,17 @@ impl Checkpoint {
         self.tensors().map(|t| t.bytes).sum()
     }
 
-    /// Reads a whole weight in its stored form, with BLAKE3 of its bytes (codes and then scales) taken on the way.
+    /// Reads a whole weight in its stored form, with BLAKE3 of its bytes taken on the way;
+    /// of codes and scales the [`Digest::of_all`] of both.
     ///
     /// Memory: the matrix and a few chunks. Every element is checked to be finite.
     ///
     /// # Errors
     /// [`Error::NotFinite`] with row and column, [`Error::Tensor`] for integers, [`Error::Io`].
     pub fn load(&self, weight: &Weight) -> Result<(WeightMatrix, Digest)> {
-        let mut hasher = blake3::Hasher::new();
         let (rows, _) = weight.matrix_shape();
-        let matrix = load::rows(&self.store, weight, 0..rows, Some(&mut hasher))?;
-        Ok((matrix, hasher.finalize().into()))
+        let (matrix, digests) = load::rows(&self.store, weight, 0..rows, Hash::Yes)?;
+        Ok((matrix, Digest::of_all(&digests)))
     }
 
     /// Reads some rows of a weight in its stored form.
@@ -167,7 +168,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::load`].
     pub fn load_rows(&self, weight: &Weight, rows: Range<usize>) -> Result<WeightMatrix> {
-        load::rows(&self.store, weight, rows, None)
+        load::rows(&self.store, weight, rows, Hash::No).map(|(matrix, _)| matrix)
     }
 
     /// Reads some rows of a weight as f32 into `out`, which is cleared first; any range, whatever the blocks.
@@ -193,9 +194,7 @@ impl Checkpoint {
         tensor: &TensorInfo,
         chunk: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<Digest> {
-        let mut hasher = blake3::Hasher::new();
-        self.store.span(tensor)?.stream(Some(&mut hasher), chunk)?;
-        Ok(hasher.finalize().into())
+        self.store.span(tensor)?.stream(chunk)
     }
 }
 

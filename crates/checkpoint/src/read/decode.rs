@@ -3,123 +3,161 @@
 //! A chunk is still in the cache when it comes here, so the test for NaN and infinity is a second pass over it:
 //! the largest magnitude as an integer, which compilers vectorise for every element size.
 
-use half::{bf16, f16};
 use xgraft_block_scale::Format;
 
-/// A number type that is stored little-endian in a file.
-pub(crate) trait Element: Copy {
+/// An element of a file, as the bits that stand there.
+///
+/// Implemented by the unsigned integers; `bf16` and `f16` come as `u16`, `f32` as `u32`, `f64` as `u64`.
+pub(crate) trait Bits: Copy + Default + Send + Sync {
     /// Bytes of one element.
     const BYTES: usize;
 
-    /// Reads one element from exactly [`Element::BYTES`] bytes.
+    /// Reads one element from exactly [`Bits::BYTES`] bytes.
     fn decode(bytes: &[u8]) -> Self;
 
-    /// Whether every element of a chunk is finite.
-    fn all_finite(chunk: &[u8]) -> bool;
-
-    /// What to call an element that is not finite.
-    fn is_nan(self) -> bool;
+    /// Whether no magnitude (the bits without their highest) in `chunk` is above `largest`.
+    fn all_at_most(chunk: &[u8], largest: Self) -> bool;
 }
 
-macro_rules! element {
-    ($type:ty, $bits:ty, $signed:ty, $largest_finite:expr) => {
-        impl Element for $type {
+macro_rules! bits {
+    ($type:ty, $signed:ty) => {
+        impl Bits for $type {
             const BYTES: usize = size_of::<$type>();
 
+            #[inline]
             fn decode(bytes: &[u8]) -> Self {
                 let mut buffer = [0; size_of::<$type>()];
                 buffer.copy_from_slice(bytes);
                 <$type>::from_le_bytes(buffer)
             }
 
-            fn all_finite(chunk: &[u8]) -> bool {
-                let magnitude = |b: &[u8]| {
-                    let mut buffer = [0; size_of::<$type>()];
-                    buffer.copy_from_slice(b);
-                    // The sign bit is masked, so the signed comparison is the one that SSE2 has.
-                    (<$bits>::from_le_bytes(buffer) & <$bits>::MAX >> 1) as $signed
-                };
-                let largest = chunk
-                    .chunks_exact(size_of::<$type>())
+            fn all_at_most(chunk: &[u8], largest: Self) -> bool {
+                // The sign bit is masked, so the signed comparison is the one that SSE2 has.
+                let magnitude = |b| (Self::decode(b) & (<$type>::MAX >> 1)) as $signed;
+                let found = chunk
+                    .chunks_exact(Self::BYTES)
                     .map(magnitude)
                     .fold(0, <$signed>::max);
-                largest <= $largest_finite
-            }
-
-            fn is_nan(self) -> bool {
-                <$type>::is_nan(self)
+                found <= largest as $signed
             }
         }
     };
 }
 
-element!(bf16, u16, i16, 0x7f7f);
-element!(f16, u16, i16, 0x7bff);
-element!(f32, u32, i32, 0x7f7f_ffff);
-element!(f64, u64, i64, 0x7fef_ffff_ffff_ffff);
+bits!(u16, i16);
+bits!(u32, i32);
+bits!(u64, i64);
 
-/// Index and name of the first element of a chunk that is not finite.
-pub(crate) fn first_not_finite<T: Element>(chunk: &[u8]) -> Option<(usize, String)> {
-    if T::all_finite(chunk) {
-        return None;
+impl Bits for u8 {
+    const BYTES: usize = 1;
+
+    #[inline]
+    fn decode(bytes: &[u8]) -> Self {
+        bytes[0]
     }
-    let at = chunk
-        .chunks_exact(T::BYTES)
-        .position(|one| !T::all_finite(one))?;
-    let value = T::decode(&chunk[at * T::BYTES..][..T::BYTES]);
-    Some((
-        at,
-        if value.is_nan() { "NaN" } else { "infinity" }.to_owned(),
-    ))
-}
 
-/// Index and name of the first code of a chunk that is no finite number.
-pub(crate) fn first_bad_code(codes: &[u8], format: Format) -> Option<(usize, String)> {
-    let largest_finite = match format {
-        Format::E4m3 => 0x7e,
-        Format::E5m2 => 0x7b,
-    };
-    let largest = codes.iter().map(|c| c & 0x7f).fold(0, u8::max);
-    if largest <= largest_finite {
-        return None;
+    fn all_at_most(chunk: &[u8], largest: Self) -> bool {
+        chunk.iter().map(|b| b & 0x7f).fold(0, u8::max) <= largest
     }
-    let at = codes.iter().position(|c| c & 0x7f > largest_finite)?;
-    Some((at, format!("the code {:#04x}", codes[at])))
 }
 
-/// Appends a chunk's elements to `out`.
-pub(crate) fn extend<T: Element>(out: &mut Vec<T>, chunk: &[u8]) {
-    out.extend(chunk.chunks_exact(T::BYTES).map(T::decode));
+/// Which magnitudes of a type are finite numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Finite<B> {
+    /// The largest finite magnitude.
+    largest: B,
+    /// The magnitude that means infinity, if there is one.
+    infinity: Option<B>,
 }
 
-/// Appends a chunk's elements to `out` as f32.
-pub(crate) fn extend_f32<T: Element>(out: &mut Vec<f32>, chunk: &[u8], to_f32: impl Fn(T) -> f32) {
-    out.extend(
-        chunk
-            .chunks_exact(T::BYTES)
-            .map(|one| to_f32(T::decode(one))),
-    );
+pub(crate) const BF16: Finite<u16> = Finite {
+    largest: 0x7f7f,
+    infinity: Some(0x7f80),
+};
+pub(crate) const F16: Finite<u16> = Finite {
+    largest: 0x7bff,
+    infinity: Some(0x7c00),
+};
+pub(crate) const F32: Finite<u32> = Finite {
+    largest: 0x7f7f_ffff,
+    infinity: Some(0x7f80_0000),
+};
+pub(crate) const F64: Finite<u64> = Finite {
+    largest: 0x7fef_ffff_ffff_ffff,
+    infinity: Some(0x7ff0_0000_0000_0000),
+};
+
+/// The finite codes of an FP8 format.
+pub(crate) const fn codes(format: Format) -> Finite<u8> {
+    match format {
+        Format::E4m3 => Finite {
+            largest: 0x7e,
+            infinity: None,
+        },
+        Format::E5m2 => Finite {
+            largest: 0x7b,
+            infinity: Some(0x7c),
+        },
+    }
+}
+
+impl<B: Bits> Finite<B> {
+    /// Index and name of the first element of a chunk that is no finite number.
+    pub(crate) fn first_other(self, chunk: &[u8]) -> Option<(usize, &'static str)> {
+        if B::all_at_most(chunk, self.largest) {
+            return None;
+        }
+        let at = chunk
+            .chunks_exact(B::BYTES)
+            .position(|one| !B::all_at_most(one, self.largest))?;
+        let one = &chunk[at * B::BYTES..][..B::BYTES];
+        let infinite = self
+            .infinity
+            .is_some_and(|infinity| B::all_at_most(one, infinity));
+        Some((at, if infinite { "infinity" } else { "NaN" }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::*;
 
     #[test]
-    fn every_bf16_is_told_finite_or_not() {
+    fn every_bf16_and_f16_is_told_finite_or_not() {
+        let name = |finite, nan| match (finite, nan) {
+            (true, _) => None,
+            (_, true) => Some((0, "NaN")),
+            _ => Some((0, "infinity")),
+        };
         for bits in 0..=u16::MAX {
-            let finite = bf16::from_bits(bits).is_finite();
+            let (b, f) = (bf16::from_bits(bits), f16::from_bits(bits));
+            let bytes = bits.to_le_bytes();
             assert_eq!(
-                first_not_finite::<bf16>(&bits.to_le_bytes()).is_none(),
-                finite,
+                BF16.first_other(&bytes),
+                name(b.is_finite(), b.is_nan()),
                 "{bits:#06x}"
             );
-            let finite = f16::from_bits(bits).is_finite();
             assert_eq!(
-                first_not_finite::<f16>(&bits.to_le_bytes()).is_none(),
-                finite,
+                F16.first_other(&bytes),
+                name(f.is_finite(), f.is_nan()),
                 "{bits:#06x}"
             );
+        }
+    }
+
+    #[test]
+    fn every_code_is_told_finite_or_not() {
+        for code in 0..=u8::MAX {
+            for format in [Format::E4m3, Format::E5m2] {
+                let finite = format.decode(code).is_finite();
+                assert_eq!(
+                    codes(format).first_other(&[code]).is_none(),
+                    finite,
+                    "{format:?} {code:#04x}"
+                );
+            }
         }
     }
 
@@ -128,25 +166,12 @@ mod tests {
         let mut chunk: Vec<u8> = (0..1000u32)
             .flat_map(|i| (i as f32).to_le_bytes())
             .collect();
-        assert_eq!(first_not_finite::<f32>(&chunk), None);
+        assert_eq!(F32.first_other(&chunk), None);
         chunk[4 * 700..][..4].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
         chunk[4 * 800..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
-        assert_eq!(
-            first_not_finite::<f32>(&chunk),
-            Some((700, "infinity".to_owned()))
-        );
-    }
-
-    #[test]
-    fn nan_codes_are_0x7f_and_0xff_in_e4m3() {
-        assert_eq!(first_bad_code(&[0x7e, 0xfe, 0], Format::E4m3), None);
-        assert_eq!(
-            first_bad_code(&[0, 0xff], Format::E4m3),
-            Some((1, "the code 0xff".to_owned()))
-        );
-        assert_eq!(
-            first_bad_code(&[0x7b, 0x7c], Format::E5m2),
-            Some((1, "the code 0x7c".to_owned()))
-        );
+        assert_eq!(F32.first_other(&chunk), Some((700, "infinity")));
+        let double = [1.0, f64::NAN].map(f64::to_le_bytes).concat();
+        assert_eq!(F64.first_other(&double), Some((1, "NaN")));
+        assert_eq!(F64.first_other(&f64::MAX.to_le_bytes()), None);
     }
 }

@@ -2,31 +2,34 @@
 
 use std::ops::Range;
 
+use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
 use xgraft_block_scale::{BlockShape, Extent, Format, Matrix, QuantizedMatrix, ScaleDtype};
 use xgraft_cpu_gemm::Source;
 
-use super::decode::{Element, extend, extend_f32, first_bad_code, first_not_finite};
+use super::decode::{BF16, Bits, F16, F32, F64, Finite, codes};
 use super::matrix::WeightMatrix;
 use super::store::Store;
-use super::stream::Span;
+use super::stream::{Hash, Span};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::format::dtype::Dtype;
 use crate::model::weight::{Stored, TensorInfo, Weight, matrix_shape};
+use crate::sys::prefer_large_pages;
 
-type Hasher<'a> = Option<&'a mut blake3::Hasher>;
-
-/// Some rows of a weight in stored form.
+/// Some rows of a weight in stored form; with the digest of each tensor's bytes, if asked for.
 pub(crate) fn rows(
     store: &Store,
     weight: &Weight,
     rows: Range<usize>,
-    hasher: Hasher<'_>,
-) -> Result<WeightMatrix> {
-    let tensor = store.tensor(&weight.tensor)?;
-    let run = Run::new(store, tensor, &rows)?;
+    hash: Hash,
+) -> Result<(WeightMatrix, Vec<Digest>)> {
+    let run = Run::new(store, store.tensor(&weight.tensor)?, &rows)?;
     match &weight.stored {
-        Stored::Plain(_) => run.plain(hasher),
+        Stored::Plain(_) => {
+            let (matrix, digest) = run.plain(hash)?;
+            Ok((matrix, digest.into_iter().collect()))
+        }
         Stored::Fp8 {
             format,
             block,
@@ -39,21 +42,16 @@ pub(crate) fn rows(
                 block: *block,
                 scale: *scale,
             };
-            layout
-                .load(store, &run, scales, &rows, hasher)
-                .map(WeightMatrix::Fp8)
+            layout.load(store, &run, scales, &rows, hash)
         }
     }
 }
 
-/// A whole tensor that stores plain numbers.
-pub(crate) fn tensor(
-    store: &Store,
-    tensor: &TensorInfo,
-    hasher: Hasher<'_>,
-) -> Result<WeightMatrix> {
+/// A whole tensor that stores plain numbers, with the digest of its bytes.
+pub(crate) fn tensor(store: &Store, tensor: &TensorInfo) -> Result<(WeightMatrix, Digest)> {
     let (rows, _) = matrix_shape(&tensor.shape);
-    Run::new(store, tensor, &(0..rows))?.plain(hasher)
+    let (matrix, digest) = Run::new(store, tensor, &(0..rows))?.plain(Hash::Yes)?;
+    Ok((matrix, Digest::of_all(digest.as_slice())))
 }
 
 /// Some rows of a weight as f32.
@@ -63,7 +61,6 @@ pub(crate) fn decoded_rows(
     wanted: Range<usize>,
     out: &mut Vec<f32>,
 ) -> Result<()> {
-    out.clear();
     let Stored::Fp8 { block, .. } = &weight.stored else {
         let tensor = store.tensor(&weight.tensor)?;
         return Run::new(store, tensor, &wanted)?.plain_f32(out);
@@ -73,8 +70,9 @@ pub(crate) fn decoded_rows(
         Extent::Of(n) => wanted.start - wanted.start % n,
         Extent::All => 0,
     };
-    let strip = rows(store, weight, start..wanted.end, None)?;
+    let (strip, _) = rows(store, weight, start..wanted.end, Hash::No)?;
     let cols = strip.cols();
+    out.clear();
     out.resize(wanted.len() * cols, 0.0);
     strip.pack(wanted.start - start..wanted.end - start, 0..cols, out, cols);
     Ok(())
@@ -108,69 +106,98 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn plain(&self, hasher: Hasher<'_>) -> Result<WeightMatrix> {
+    fn plain(&self, hash: Hash) -> Result<(WeightMatrix, Option<Digest>)> {
         let (rows, cols) = (self.rows, self.cols);
-        Ok(match self.dtype {
-            Dtype::Bf16 => WeightMatrix::Bf16 {
-                rows,
-                cols,
-                data: self.elements::<bf16>(hasher)?,
-            },
-            Dtype::F16 => WeightMatrix::F16 {
-                rows,
-                cols,
-                data: self.elements::<f16>(hasher)?,
-            },
-            Dtype::F32 => WeightMatrix::F32(Matrix {
-                rows,
-                cols,
-                data: self.elements::<f32>(hasher)?,
-            }),
-            Dtype::F64 => {
-                let mut data = Vec::with_capacity(rows * cols);
-                self.f64_as_f32(hasher, &mut data)?;
-                WeightMatrix::F32(Matrix { rows, cols, data })
-            }
-            _ => return Err(self.not_a_float()),
-        })
-    }
-
-    fn plain_f32(&self, out: &mut Vec<f32>) -> Result<()> {
         match self.dtype {
-            Dtype::Bf16 => self.checked::<bf16>(None, |chunk| extend_f32(out, chunk, bf16::to_f32)),
-            Dtype::F16 => self.checked::<f16>(None, |chunk| extend_f32(out, chunk, f16::to_f32)),
-            Dtype::F32 => self.checked::<f32>(None, |chunk| extend(out, chunk)),
-            Dtype::F64 => self.f64_as_f32(None, out),
+            Dtype::Bf16 => {
+                let (bits, digest) = self.new_elements(BF16, |bits| bits, hash)?;
+                Ok((
+                    WeightMatrix::Bf16 {
+                        rows,
+                        cols,
+                        data: bits.reinterpret_into(),
+                    },
+                    digest,
+                ))
+            }
+            Dtype::F16 => {
+                let (bits, digest) = self.new_elements(F16, |bits| bits, hash)?;
+                Ok((
+                    WeightMatrix::F16 {
+                        rows,
+                        cols,
+                        data: bits.reinterpret_into(),
+                    },
+                    digest,
+                ))
+            }
+            Dtype::F32 => {
+                let (data, digest) = self.new_elements(F32, f32::from_bits, hash)?;
+                Ok((WeightMatrix::F32(Matrix { rows, cols, data }), digest))
+            }
+            Dtype::F64 => {
+                let (data, digest) = self.new_elements(F64, narrow, hash)?;
+                self.check_narrowed(&data)?;
+                Ok((WeightMatrix::F32(Matrix { rows, cols, data }), digest))
+            }
             _ => Err(self.not_a_float()),
         }
     }
 
-    fn elements<T: Element>(&self, hasher: Hasher<'_>) -> Result<Vec<T>> {
-        let mut data = Vec::with_capacity(self.rows * self.cols);
-        self.checked::<T>(hasher, |chunk| extend(&mut data, chunk))?;
-        Ok(data)
+    fn plain_f32(&self, out: &mut Vec<f32>) -> Result<()> {
+        out.clear();
+        out.resize(self.rows * self.cols, 0.0);
+        match self.dtype {
+            Dtype::Bf16 => self.elements(out, BF16, |b| bf16::from_bits(b).to_f32(), Hash::No)?,
+            Dtype::F16 => self.elements(out, F16, |b| f16::from_bits(b).to_f32(), Hash::No)?,
+            Dtype::F32 => self.elements(out, F32, f32::from_bits, Hash::No)?,
+            Dtype::F64 => self.elements(out, F64, narrow, Hash::No)?,
+            _ => return Err(self.not_a_float()),
+        };
+        self.check_narrowed(out)
     }
 
-    /// Doubles rounded to f32; one that is too large for f32 counts as infinite.
-    fn f64_as_f32(&self, hasher: Hasher<'_>, out: &mut Vec<f32>) -> Result<()> {
-        self.checked::<f64>(hasher, |chunk| extend_f32(out, chunk, |x: f64| x as f32))?;
-        match out.iter().position(|x| !x.is_finite()) {
+    fn new_elements<B: Bits, T: Copy + Default + Send>(
+        &self,
+        finite: Finite<B>,
+        convert: impl Fn(B) -> T + Sync,
+        hash: Hash,
+    ) -> Result<(Vec<T>, Option<Digest>)> {
+        // Zeroed by the system and touched first by the thread that fills it.
+        let mut out = vec![T::default(); self.rows * self.cols];
+        prefer_large_pages(&mut out);
+        let digest = self.elements(&mut out, finite, convert, hash)?;
+        Ok((out, digest))
+    }
+
+    /// Reads the run into `out`; each chunk is checked to be finite before it is converted.
+    fn elements<B: Bits, T: Send>(
+        &self,
+        out: &mut [T],
+        finite: Finite<B>,
+        convert: impl Fn(B) -> T + Sync,
+        hash: Hash,
+    ) -> Result<Option<Digest>> {
+        self.span.fill(out, B::BYTES, hash, |first, chunk, place| {
+            if let Some((at, found)) = finite.first_other(chunk) {
+                return Err(self.not_finite(first + at, found.to_owned()));
+            }
+            for (element, bytes) in place.iter_mut().zip(chunk.chunks_exact(B::BYTES)) {
+                *element = convert(B::decode(bytes));
+            }
+            Ok(())
+        })
+    }
+
+    /// A double that is too large for f32 counts as infinite.
+    fn check_narrowed(&self, numbers: &[f32]) -> Result<()> {
+        if self.dtype != Dtype::F64 {
+            return Ok(());
+        }
+        match numbers.iter().position(|x| !x.is_finite()) {
             Some(at) => Err(self.not_finite(at, "a number beyond f32".to_owned())),
             None => Ok(()),
         }
-    }
-
-    /// Streams the run; each chunk is checked to be finite before `take` sees it.
-    fn checked<T: Element>(&self, hasher: Hasher<'_>, mut take: impl FnMut(&[u8])) -> Result<()> {
-        let mut seen = 0;
-        self.span.stream(hasher, |chunk| {
-            if let Some((at, found)) = first_not_finite::<T>(chunk) {
-                return Err(self.not_finite(seen + at, found));
-            }
-            seen += chunk.len() / T::BYTES;
-            take(chunk);
-            Ok(())
-        })
     }
 
     fn not_finite(&self, element: usize, found: String) -> Error {
@@ -193,6 +220,10 @@ impl<'a> Run<'a> {
     }
 }
 
+fn narrow(bits: u64) -> f32 {
+    f64::from_bits(bits) as f32
+}
+
 /// How one weight's codes and scales go together.
 struct Fp8 {
     format: Format,
@@ -207,25 +238,22 @@ impl Fp8 {
         run: &Run<'_>,
         scales: &TensorInfo,
         rows: &Range<usize>,
-        mut hasher: Hasher<'_>,
-    ) -> Result<QuantizedMatrix> {
-        let mut codes = Vec::with_capacity(run.rows * run.cols);
-        run.span.stream(hasher.as_deref_mut(), |chunk| {
-            if let Some((at, found)) = first_bad_code(chunk, self.format) {
-                return Err(run.not_finite(codes.len() + at, found));
-            }
-            codes.extend_from_slice(chunk);
-            Ok(())
-        })?;
-        let scales = self.scales(store, scales, rows, run.cols, hasher)?;
-        Ok(QuantizedMatrix {
+        hash: Hash,
+    ) -> Result<(WeightMatrix, Vec<Digest>)> {
+        let (codes, of_codes) = run.new_elements(codes(self.format), |code| code, hash)?;
+        let (scales, of_scales) = self.scales(store, scales, rows, run.cols)?;
+        let matrix = QuantizedMatrix {
             rows: run.rows,
             cols: run.cols,
             format: self.format,
             block: self.block,
             codes,
             scales,
-        })
+        };
+        Ok((
+            WeightMatrix::Fp8(matrix),
+            of_codes.into_iter().chain([of_scales]).collect(),
+        ))
     }
 
     /// The scales of `rows`, which must start where a block does.
@@ -235,8 +263,7 @@ impl Fp8 {
         tensor: &TensorInfo,
         rows: &Range<usize>,
         cols: usize,
-        hasher: Hasher<'_>,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<(Vec<f32>, Digest)> {
         let grid_rows = match self.block.rows {
             Extent::Of(n) => {
                 check_start(rows, n.get());
@@ -252,7 +279,7 @@ impl Fp8 {
         );
         let span = store.span(tensor)?.part(part.0 as u64, part.1 as u64);
         let mut scales = Vec::with_capacity(grid_rows.len() * grid_cols);
-        span.stream(hasher, |chunk| {
+        let digest = span.stream(|chunk| {
             scales.extend(self.scale.read(chunk));
             Ok(())
         })?;
@@ -268,7 +295,7 @@ impl Fp8 {
                 column: at % grid_cols,
                 found: format!("the scale {}", scales[at]),
             }),
-            None => Ok(scales),
+            None => Ok((scales, digest)),
         }
     }
 }

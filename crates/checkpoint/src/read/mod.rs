@@ -6,3 +6,4 @@ pub(crate) mod load;
 pub(crate) mod matrix;
 pub(crate) mod store;
 pub(crate) mod stream;
+pub(crate) mod tree;

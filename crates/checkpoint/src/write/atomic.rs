@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::write::sys;
+use crate::sys;
 
 /// Writes a file so that a reader, or a crash, sees the old bytes or the new ones and nothing between.
 ///

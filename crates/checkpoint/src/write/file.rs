@@ -8,9 +8,9 @@ use half::{bf16, f16};
 
 use super::atomic::write_error;
 use super::plan::{FileLayout, Slot};
-use super::sys;
 use crate::error::{Error, Result};
 use crate::format::dtype::Dtype;
+use crate::sys;
 
 /// An open file with its header in place and room for its tensors.
 #[derive(Debug)]

@@ -6,5 +6,4 @@ pub(crate) mod journal;
 pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod side_files;
-pub(crate) mod sys;
 pub(crate) mod writer;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::atomic::{sync_dir, write_atomic};
-use super::sys;
 use crate::error::{Error, Result};
+use crate::sys;
 
 /// Our own files inside an unfinished directory; they go when it is finished.
 const CONTROL: &str = ".xgraft";

@@ -9,9 +9,9 @@ use super::file::{FileInProgress, Ledger, TensorWriter};
 use super::journal::Journal;
 use super::output::OutputDir;
 use super::plan::{ShardPlan, Slot};
-use super::sys;
 use crate::error::{Error, Result};
 use crate::read::checkpoint::INDEX;
+use crate::sys;
 
 /// After this many bytes the shards and the journal are flushed to the disk.
 const FLUSH_EVERY_BYTES: u64 = 256 << 20;

@@ -1,7 +1,7 @@
-//! Three calls that the standard library does not have: free space, preallocation, and the exchange of two names.
+//! Calls that the standard library does not have: free space, preallocation, the exchange of two names, large pages.
 #![expect(
     unsafe_code,
-    reason = "statvfs, fallocate and renameat2 have no safe form in std"
+    reason = "statvfs, fallocate, renameat2 and madvise have no safe form in std"
 )]
 
 use std::ffi::CString;
@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Bytes that this user may still write on the file system of `path`.
-pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = c_path(path)?;
     let mut answer = MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `path` is a C string that outlives the call and `answer` has the size that the call fills.
@@ -32,7 +32,7 @@ pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
 
 /// Gives `file` the length `bytes` and, where the file system can, the disk blocks for it,
 /// so that a full disk shows now and not after hours.
-pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+pub(crate) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if let Ok(length @ 1..) = libc::off_t::try_from(bytes) {
         // SAFETY: the descriptor is open for as long as `file` is borrowed; the call has no pointers.
@@ -51,7 +51,7 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Exchanges two names in one step; `false` where the system or the file system cannot.
-pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
+pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     {
         let (a, b) = (c_path(a)?, c_path(b)?);
@@ -79,6 +79,25 @@ pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
         let _ = (a, b);
         Ok(false)
     }
+}
+
+/// Asks for large pages for memory that is about to be filled: fewer page faults now, fewer misses when it is multiplied.
+/// A hint: where the system refuses, nothing changes.
+pub(crate) fn prefer_large_pages<T>(memory: &mut [T]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 1 << 21;
+        let (start, bytes) = (memory.as_mut_ptr().cast::<u8>(), size_of_val(memory));
+        let skip = start.align_offset(PAGE);
+        let whole = bytes.saturating_sub(skip) / PAGE * PAGE;
+        if whole > 0 {
+            // SAFETY: the range lies inside `memory`, which is borrowed exclusively, starts at a page and is whole pages;
+            // this advice changes how memory is backed and never what it holds.
+            unsafe { libc::madvise(start.add(skip).cast(), whole, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {
