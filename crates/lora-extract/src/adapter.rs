@@ -1,5 +1,6 @@
 //! The chosen factors as a PEFT adapter.
 
+use rayon::prelude::*;
 use xgraft_adapter_sanitize::servable_config;
 use xgraft_checkpoint::{
     AdapterPart, AdapterWriter, Checkpoint, LoraKind, OutputDir, PlannedTensor, Role, peft_name,
@@ -63,20 +64,15 @@ fn write_pair(
 ) -> Result<()> {
     let module = &record.report.module;
     let (rank, element) = (record.report.rank, config.dtype.bytes());
+    let (right, left) = store.pair(record, rank, element)?;
     let parts = match kind(pairs, module) {
         LoraKind::Linear => [
-            (AdapterPart::LoraA, store.right(record, rank, element)?),
-            (
-                AdapterPart::LoraB,
-                transposed(&store.left(record, rank, element)?, rank, element),
-            ),
+            (AdapterPart::LoraA, right),
+            (AdapterPart::LoraB, transposed(&left, rank, element)),
         ],
         LoraKind::Embedding => [
-            (AdapterPart::EmbeddingA, store.left(record, rank, element)?),
-            (
-                AdapterPart::EmbeddingB,
-                transposed(&store.right(record, rank, element)?, rank, element),
-            ),
+            (AdapterPart::EmbeddingA, left),
+            (AdapterPart::EmbeddingB, transposed(&right, rank, element)),
         ],
     };
     for (part, bytes) in parts {
@@ -96,14 +92,28 @@ fn kind(pairs: &[Pair<'_>], module: &str) -> LoraKind {
 
 /// [rows, n] elements of `element` bytes to [n, rows].
 fn transposed(bytes: &[u8], rows: usize, element: usize) -> Vec<u8> {
-    let cols = bytes.len() / (rows * element);
-    let mut out = vec![0; bytes.len()];
-    for (r, row) in bytes.chunks_exact(cols * element).enumerate() {
-        for (c, value) in row.chunks_exact(element).enumerate() {
-            let at = (c * rows + r) * element;
-            out[at..at + element].copy_from_slice(value);
-        }
+    match element {
+        2 => transposed_of::<2>(bytes, rows),
+        _ => transposed_of::<4>(bytes, rows),
     }
+}
+
+fn transposed_of<const N: usize>(bytes: &[u8], rows: usize) -> Vec<u8> {
+    /// Columns that are turned at a time.
+    const TILE: usize = 64;
+    let elements: &[[u8; N]] = bytes.as_chunks().0;
+    let cols = elements.len() / rows.max(1);
+    let mut out = vec![0; bytes.len()];
+    out.par_chunks_mut((TILE * rows * N).max(1)).enumerate().for_each(|(tile, part)| {
+        let cells: &mut [[u8; N]] = part.as_chunks_mut().0;
+        let width = cells.len() / rows.max(1);
+        for r in 0..rows {
+            let row = &elements[r * cols + tile * TILE..][..width];
+            for (c, value) in row.iter().enumerate() {
+                cells[c * rows + r] = *value;
+            }
+        }
+    });
     out
 }
 

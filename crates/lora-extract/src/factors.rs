@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xgraft_checkpoint::{Dtype, write_atomic};
 use xgraft_low_rank::Factors;
@@ -78,10 +79,8 @@ impl FactorStore {
     /// prefix of both.
     pub(crate) fn save(&self, factors: &Factors, dtype: Dtype, mut record: Record) -> Result<Record> {
         let module = record.report.module.clone();
-        let mut bytes =
-            Vec::with_capacity(record.cap * (factors.rows + factors.cols) * dtype.bytes());
-        push_columns(&factors.v, factors, record.cap, dtype, &mut bytes);
-        push_columns(&factors.u, factors, record.cap, dtype, &mut bytes);
+        let mut bytes = rows_of_columns(&factors.v, factors, record.cap, dtype);
+        bytes.extend(rows_of_columns(&factors.u, factors, record.cap, dtype));
         record.digest = blake3::hash(&bytes).to_hex().to_string();
         let path = self.dir.join(format!("{module}.bin"));
         write_atomic(&path, &bytes)?;
@@ -93,19 +92,14 @@ impl FactorStore {
         Ok(record)
     }
 
-    /// The first `rank` rows of √S·Vᵀ, [rank, cols] in the stored dtype, little-endian.
-    pub(crate) fn right(&self, record: &Record, rank: usize, element: usize) -> Result<Vec<u8>> {
-        let mut bytes = self.read(record)?;
-        bytes.truncate(rank * record.report.shape[1] * element);
-        Ok(bytes)
-    }
-
-    /// The first `rank` rows of (U·√S)ᵀ, [rank, rows] in the stored dtype, little-endian.
-    pub(crate) fn left(&self, record: &Record, rank: usize, element: usize) -> Result<Vec<u8>> {
+    /// The first `rank` rows of √S·Vᵀ, [rank, cols], and of (U·√S)ᵀ, [rank, rows], in the stored
+    /// dtype, little-endian.
+    pub(crate) fn pair(&self, record: &Record, rank: usize, element: usize) -> Result<(Vec<u8>, Vec<u8>)> {
         let [rows, cols] = record.report.shape;
-        let bytes = self.read(record)?;
-        let start = record.cap * cols * element;
-        Ok(bytes[start..start + rank * rows * element].to_vec())
+        let mut right = self.read(record)?;
+        let left = right.split_off(record.cap * cols * element);
+        right.truncate(rank * cols * element);
+        Ok((right, left[..rank * rows * element].to_vec()))
     }
 
     fn read(&self, record: &Record) -> Result<Vec<u8>> {
@@ -130,17 +124,48 @@ pub(crate) fn io(action: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Io { action, source }
 }
 
-/// Appends the first `cap` columns of `panel` [len, r], each scaled by √σ, as rows.
-fn push_columns(panel: &[f32], factors: &Factors, cap: usize, dtype: Dtype, out: &mut Vec<u8>) {
+/// The first `cap` columns of `panel` [len, r], each scaled by √σ, as rows [cap, len] of `dtype`.
+fn rows_of_columns(panel: &[f32], factors: &Factors, cap: usize, dtype: Dtype) -> Vec<u8> {
+    /// Rows of the panel that are turned at a time.
+    const TILE: usize = 512;
     let r = factors.rank();
-    for k in 0..cap {
-        let root = factors.singular_values[k].sqrt();
-        for row in panel.chunks_exact(r) {
-            let x = (f64::from(row[k]) * root) as f32;
-            match dtype {
-                Dtype::Bf16 => out.extend_from_slice(&bf16::from_f32(x).to_le_bytes()),
-                Dtype::F16 => out.extend_from_slice(&f16::from_f32(x).to_le_bytes()),
-                _ => out.extend_from_slice(&x.to_le_bytes()),
+    let len = panel.len() / r.max(1);
+    let mut out = vec![0; cap * len * dtype.bytes()];
+    let row_bytes = (len * dtype.bytes()).max(1);
+    out.par_chunks_mut(8 * row_bytes).enumerate().for_each(|(group, rows)| {
+        let roots: Vec<f64> = factors.singular_values[8 * group..]
+            .iter()
+            .take(rows.len() / row_bytes)
+            .map(|s| s.sqrt())
+            .collect();
+        for start in (0..len).step_by(TILE) {
+            let tile = start..len.min(start + TILE);
+            for (k, (root, row)) in roots.iter().zip(rows.chunks_exact_mut(row_bytes)).enumerate() {
+                let column = 8 * group + k;
+                let values = tile.clone().map(|i| (f64::from(panel[i * r + column]) * root) as f32);
+                let cells = &mut row[start * dtype.bytes()..tile.end * dtype.bytes()];
+                encode(values, dtype, cells);
+            }
+        }
+    });
+    out
+}
+
+fn encode(values: impl Iterator<Item = f32>, dtype: Dtype, cells: &mut [u8]) {
+    match dtype {
+        Dtype::Bf16 => {
+            for (cell, x) in cells.as_chunks_mut().0.iter_mut().zip(values) {
+                *cell = bf16::from_f32(x).to_le_bytes();
+            }
+        }
+        Dtype::F16 => {
+            for (cell, x) in cells.as_chunks_mut().0.iter_mut().zip(values) {
+                *cell = f16::from_f32(x).to_le_bytes();
+            }
+        }
+        _ => {
+            for (cell, x) in cells.as_chunks_mut().0.iter_mut().zip(values) {
+                *cell = x.to_le_bytes();
             }
         }
     }
