@@ -17,7 +17,7 @@ pub(super) struct Stamp {
     tool: String,
     arguments: Vec<String>,
     inputs: Vec<InputFile>,
-    /// The digest of the step's `manifest.json`.
+    /// The digest of what the step made: its `manifest.json`, or its page.
     manifest: String,
 }
 

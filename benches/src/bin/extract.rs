@@ -1,0 +1,86 @@
+//! The harness of `cargo xtask bench`: runs suites of benchmarks, prints their table, keeps every sample.
+#![expect(clippy::print_stdout, reason = "the table is the output")]
+
+use anyhow::{Context, Result};
+use benches::harness::{Programs, Record, Samples, Table, codec, extract};
+use clap::{Parser, ValueEnum};
+use std::{fs, path::PathBuf};
+
+/// Runs suites of benchmarks against their peers.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The suites.
+    #[arg(value_enum, required = true)]
+    suites: Vec<Suite>,
+    /// The folder of our binaries, built in release.
+    #[arg(long, value_name = "DIR")]
+    binaries: PathBuf,
+    /// The folder of the peers' scripts.
+    #[arg(long, value_name = "DIR")]
+    peers: PathBuf,
+    /// A Python with the peers installed; without it their numbers are missing.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// A folder for data that is made for the run, and kept for the next one.
+    #[arg(long, value_name = "DIR")]
+    scratch: PathBuf,
+    /// Where the run's folder goes.
+    #[arg(long, value_name = "DIR")]
+    runs: PathBuf,
+    /// Small sizes and one round: to try the harness, not to measure.
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Truncated SVD, and `xgraft extract` as a whole process.
+    Extract,
+    /// FP8 block quantize and dequantize.
+    Codec,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let scratch = &args.scratch;
+    fs::create_dir_all(scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    let mut programs = Programs {
+        binaries: args.binaries,
+        peers: args.peers,
+        python: args.python,
+        scratch: args.scratch,
+        quick: args.quick,
+        samples: Samples::default(),
+    };
+    let mut table = Table::default();
+    let record = Record::begin(&args.runs, command(&args.suites, &programs));
+    for suite in &args.suites {
+        match suite {
+            Suite::Extract => extract::run(&mut programs, &mut table)?,
+            Suite::Codec => codec::run(&mut programs, &mut table)?,
+        }
+    }
+    let folder = record.write(&programs, &table)?;
+    println!("{}", table.markdown());
+    if !programs.has_peers() {
+        println!(
+            "no Python was given (--python or XGRAFT_BENCH_PYTHON): what needs a peer is missing"
+        );
+    }
+    println!("{} numbers are not what they must be", table.missed());
+    println!("every sample is in {}", folder.display());
+    Ok(())
+}
+
+/// What a developer typed, for the record.
+fn command(suites: &[Suite], programs: &Programs) -> String {
+    let names = suites.iter().filter_map(ValueEnum::to_possible_value);
+    let names: Vec<_> = names.map(|value| value.get_name().to_owned()).collect();
+    let python = if programs.has_peers() {
+        " --python PATH"
+    } else {
+        ""
+    };
+    let quick = if programs.quick { " --quick" } else { "" };
+    format!("cargo xtask bench {}{python}{quick}", names.join(" "))
+}

@@ -1,0 +1,20 @@
+//! Ours and theirs by turns: run programs, collect what they print, compare.
+//!
+//! Every program prints one JSON line a case, with `cpu_s` and `wall_s` of each repetition and `peak_rss_mib` of its process.
+//! On a machine that others use too, the smallest CPU time is the honest number for one thread, so ratios are taken of those;
+//! what is said of wall time is said as such.
+
+pub mod codec;
+pub mod extract;
+mod machine;
+mod process;
+mod programs;
+mod record;
+mod sample;
+mod table;
+
+pub use process::{Cost, Finished, measure};
+pub use programs::Programs;
+pub use record::Record;
+pub use sample::{Sample, Samples};
+pub use table::{Goal, Line, Show, Table};

@@ -1,0 +1,194 @@
+//! Where our programs and the peers' are.
+
+use super::sample::{Sample, Samples};
+use super::{Finished, measure};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The programs of one run, and the samples that they have given so far.
+#[derive(Debug)]
+pub struct Programs {
+    /// The folder of our binaries.
+    pub binaries: PathBuf,
+    /// The folder of the peers' scripts.
+    pub peers: PathBuf,
+    /// A Python that has the peers; without it they are missing.
+    pub python: Option<PathBuf>,
+    /// A folder for data that is made for the run.
+    pub scratch: PathBuf,
+    /// Fewer repetitions and smaller sizes: to try the harness, not to measure.
+    pub quick: bool,
+    /// Everything measured so far.
+    pub samples: Samples,
+}
+
+impl Programs {
+    /// Whether there are peers to compare with.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.python.is_some()
+    }
+
+    /// How often everything is repeated, by turns.
+    #[must_use]
+    pub fn rounds(&self) -> u32 {
+        if self.quick { 1 } else { 3 }
+    }
+
+    /// Runs one of our binaries that print JSON lines, and keeps the lines as samples of `group`.
+    ///
+    /// # Errors
+    /// It fails, or prints something else.
+    pub fn ours<T: AsRef<OsStr>>(
+        &mut self,
+        group: &str,
+        round: u32,
+        binary: &str,
+        arguments: &[T],
+    ) -> Result<()> {
+        let mut command = Command::new(self.binary(binary));
+        command.args(arguments);
+        self.lines("xgraft", group, round, &mut command)
+    }
+
+    /// Runs a peer's script likewise, if there is a Python.
+    ///
+    /// # Errors
+    /// It fails, or prints something else.
+    pub fn peer<T: AsRef<OsStr>>(
+        &mut self,
+        group: &str,
+        round: u32,
+        script: &str,
+        arguments: &[T],
+    ) -> Result<()> {
+        let Some(mut command) = self.script(script) else {
+            return Ok(());
+        };
+        command.args(arguments);
+        self.lines("peer", group, round, &mut command)
+    }
+
+    /// Runs `xgraft` as a whole process, and keeps its cost as a sample of `group` and `case`, with what `more` reads from its output.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn xgraft<T: AsRef<OsStr>>(
+        &mut self,
+        group: &str,
+        round: u32,
+        case: &str,
+        arguments: &[T],
+        more: impl FnOnce() -> Result<Value>,
+    ) -> Result<()> {
+        let mut command = Command::new(self.binary("xgraft"));
+        command.args(arguments);
+        announce(&command);
+        let Finished { cost, .. } = measure(&mut command)?;
+        let mut line = json!({
+            "case": case,
+            "cpu_s": [cost.cpu_s],
+            "wall_s": [cost.wall_s],
+            "peak_rss_mib": cost.peak_rss_mib,
+        });
+        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more()?) {
+            line.extend(more);
+        }
+        self.keep("xgraft", group, round, &command, line);
+        Ok(())
+    }
+
+    /// Makes data that is not there yet: runs the command and does not measure it.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn make(&self, there: &Path, command: &mut Command) -> Result<()> {
+        if !there.exists() {
+            announce(command);
+            measure(command).with_context(|| format!("cannot make {}", there.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The path of one of our binaries.
+    #[must_use]
+    pub fn binary(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
+    /// A peer's script, if there is a Python.
+    #[must_use]
+    pub fn script(&self, name: &str) -> Option<Command> {
+        let mut command = Command::new(self.python.as_ref()?);
+        command.arg(self.peers.join(name));
+        Some(command)
+    }
+
+    fn lines(&mut self, who: &str, group: &str, round: u32, command: &mut Command) -> Result<()> {
+        announce(command);
+        let finished = measure(command)?;
+        for line in finished
+            .stdout
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+        {
+            let line = serde_json::from_str(line)
+                .with_context(|| format!("expected a JSON line, found {line:?}"))?;
+            self.keep(who, group, round, command, line);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, who: &str, group: &str, round: u32, command: &Command, line: Value) {
+        self.samples.0.push(Sample {
+            who: who.to_owned(),
+            group: group.to_owned(),
+            round,
+            command: shown(command),
+            line,
+        });
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a run takes minutes: say what is going on"
+)]
+fn announce(command: &Command) {
+    eprintln!("  $ {}", shown(command));
+}
+
+/// The command with the program's name only: paths of this machine do not belong in what is kept.
+fn shown(command: &Command) -> String {
+    let name = |text: &OsStr| {
+        let path = Path::new(text);
+        let short = path.is_absolute().then(|| path.file_name()).flatten();
+        short.unwrap_or(text).to_string_lossy().into_owned()
+    };
+    let program = name(command.get_program());
+    let arguments = command.get_args().map(name);
+    std::iter::once(program)
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_kept_without_folders_of_the_machine() {
+        let mut command = Command::new("/somewhere/bin/python");
+        command
+            .arg("/somewhere/peers/torch_cases.py")
+            .arg("--rank=8")
+            .arg("fixtures/x");
+        assert_eq!(shown(&command), "python torch_cases.py --rank=8 fixtures/x");
+    }
+}
