@@ -33,6 +33,9 @@ struct Args {
     /// Rounds of all cases.
     #[arg(long, default_value_t = 7)]
     reps: usize,
+    /// Elements by which the matrices begin after a multiple of 64 bytes, which is where frameworks put tensors.
+    #[arg(long, default_value_t = 0)]
+    offset: usize,
 }
 
 /// One line of output.
@@ -74,15 +77,38 @@ impl Times {
     }
 }
 
+/// Elements that begin a chosen number of elements after a multiple of 64 bytes.
+struct Aligned<T> {
+    memory: Vec<T>,
+    first: usize,
+    len: usize,
+}
+
+impl<T: Clone> Aligned<T> {
+    fn new(len: usize, value: T, offset: usize) -> Self {
+        let memory = vec![value; len + offset + 64];
+        let first = memory.as_ptr().align_offset(64) + offset;
+        Self { memory, first, len }
+    }
+
+    fn get(&self) -> &[T] {
+        &self.memory[self.first..][..self.len]
+    }
+
+    fn get_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.first..][..self.len]
+    }
+}
+
 /// The matrix, its quantized forms, and what is copied for comparison.
 struct Data {
     cols: usize,
-    weights: Vec<bf16>,
-    codes: Vec<u8>,
+    weights: Aligned<bf16>,
+    codes: Aligned<u8>,
     scales: Vec<f32>,
-    back: Vec<bf16>,
+    back: Aligned<bf16>,
     /// 1.5 bytes an element, so that a copy reads and writes as much as a conversion does.
-    copy: (Vec<u8>, Vec<u8>),
+    copy: (Aligned<u8>, Aligned<u8>),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -95,7 +121,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let mut data = Data::new(args.rows, args.cols);
+    let mut data = Data::new(args);
     let hf = Recipe::f32(BlockShape::B128, ScaleDtype::F32);
     let ct = Recipe::compressed_tensors(BlockShape::B128);
     for recipe in [ct, hf] {
@@ -142,33 +168,32 @@ fn line(case: &'static str, times: Times, roof: f64, args: &Args) -> Line {
 }
 
 impl Data {
-    fn new(rows: usize, cols: usize) -> Self {
-        let len = rows * cols;
+    fn new(args: &Args) -> Self {
+        let (len, offset) = (args.rows * args.cols, args.offset);
+        let mut weights = Aligned::new(len, bf16::ZERO, offset);
+        fill_with_normal(weights.get_mut());
         // A copy of n bytes reads n and writes n, together 2 n; a conversion reads and writes 3 bytes an element.
         let copied = len * 3 / 2;
         Self {
-            cols,
-            weights: normal_weights(len),
-            codes: vec![1; len],
-            scales: vec![1.0; BlockShape::B128.count(rows, cols)],
-            back: vec![bf16::ONE; len],
-            copy: (vec![1; copied], vec![2; copied]),
+            cols: args.cols,
+            weights,
+            codes: Aligned::new(len, 1, offset),
+            scales: vec![1.0; BlockShape::B128.count(args.rows, args.cols)],
+            back: Aligned::new(len, bf16::ONE, offset),
+            copy: (
+                Aligned::new(copied, 1, offset),
+                Aligned::new(copied, 2, offset),
+            ),
         }
     }
 
     fn rows(&self) -> usize {
-        self.weights.len() / self.cols
+        self.weights.len / self.cols
     }
 
     fn quantize(&mut self, recipe: &Recipe) -> anyhow::Result<()> {
-        let weights = self.weights.as_slice();
-        quantize_rows(
-            weights,
-            self.cols,
-            recipe,
-            &mut self.codes,
-            &mut self.scales,
-        )?;
+        let (weights, codes) = (self.weights.get(), self.codes.get_mut());
+        quantize_rows(weights, self.cols, recipe, codes, &mut self.scales)?;
         Ok(())
     }
 
@@ -178,15 +203,16 @@ impl Data {
             first_row: 0,
             format: Format::E4m3,
             block: BlockShape::B128,
-            codes: &self.codes,
+            codes: self.codes.get(),
             scales: &self.scales,
         };
-        dequantize_rows(rows, self.back.as_mut_slice());
+        dequantize_rows(rows, self.back.get_mut());
     }
 
     fn copy(&mut self, threads: usize) {
-        let part = self.copy.0.len().div_ceil(threads);
-        let parts = self.copy.0.chunks(part).zip(self.copy.1.chunks_mut(part));
+        let part = self.copy.0.len.div_ceil(threads);
+        let from = self.copy.0.get().chunks(part);
+        let parts = from.zip(self.copy.1.get_mut().chunks_mut(part));
         rayon::scope(|scope| {
             for (from, to) in parts {
                 scope.spawn(move |_| black_box(to).copy_from_slice(black_box(from)));
@@ -197,6 +223,7 @@ impl Data {
     /// Compares every element of every seventh block with the scalar definition.
     fn check(&self, recipe: &Recipe) -> anyhow::Result<()> {
         let shape = (self.rows(), self.cols);
+        let (weights, codes, back) = (self.weights.get(), self.codes.get(), self.back.get());
         let grid_cols = BlockShape::B128.grid(shape.0, shape.1).1;
         for (index, &scale) in self.scales.iter().enumerate().step_by(7) {
             let (i, j) = (index / grid_cols, index % grid_cols);
@@ -205,46 +232,41 @@ impl Data {
             let elements: Vec<usize> = rows
                 .flat_map(|row| cols.clone().map(move |col| row * shape.1 + col))
                 .collect();
-            let magnitudes = elements.iter().map(|&at| self.weights[at].to_f32().abs());
+            let magnitudes = elements.iter().map(|&at| weights[at].to_f32().abs());
             let amax = magnitudes.fold(0.0, f32::max);
             ensure!(scale == recipe.scale.round(amax / 448.0), "scale {index}");
             for at in elements {
-                let quotient = self.weights[at].to_f32() / scale;
+                let quotient = weights[at].to_f32() / scale;
                 let quotient = match recipe.scale {
                     ScaleDtype::Bf16 => bf16::from_f32(quotient).to_f32(),
                     _ => quotient,
                 };
                 let code = Format::E4m3.encode(quotient, Overflow::Saturate);
-                ensure!(code == self.codes[at], "code {at}");
-                let back = bf16::from_f32(Format::E4m3.decode(code) * scale);
-                ensure!(back == self.back[at], "value {at}");
+                ensure!(code == codes[at], "code {at}");
+                let value = bf16::from_f32(Format::E4m3.decode(code) * scale);
+                ensure!(value == back[at], "value {at}");
             }
         }
         Ok(())
     }
 }
 
-/// Weights of a normal distribution with standard deviation 0.02: sums of twelve uniform numbers of a counter-based generator.
-fn normal_weights(len: usize) -> Vec<bf16> {
+/// Nearly normal numbers of standard deviation 0.02: sums of twelve uniform numbers of a counter-based generator.
+fn fill_with_normal(weights: &mut [bf16]) {
     let uniform = |i: u64| {
         let mut z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     };
-    let mut index = 0;
-    let weight = || {
-        let mut sum = -6.0;
-        for _ in 0..3 {
-            index += 1;
-            let bits = uniform(index);
-            sum += (0..4)
-                .map(|i| (bits >> (16 * i) & 0xffff) as f32 / 65536.0)
-                .sum::<f32>();
-        }
-        bf16::from_f32(sum * 0.02)
+    let four = |bits: u64| -> f32 {
+        let parts = (0..4).map(|i| (bits >> (16 * i) & 0xffff) as f32 / 65536.0);
+        parts.sum()
     };
-    std::iter::repeat_with(weight).take(len).collect()
+    for (weight, i) in weights.iter_mut().zip((0..).step_by(3)) {
+        let sum: f32 = (i..i + 3).map(|i| four(uniform(i))).sum();
+        *weight = bf16::from_f32((sum - 6.0) * 0.02);
+    }
 }
 
 /// CPU seconds of the process, user and system.

@@ -5,6 +5,17 @@ use xgraft_fp8_codec::{Codec, Overflow, Quotient, Rows, RowsMut, Scales};
 
 use crate::{Arithmetic, Recipe, WeightDtype};
 
+/// A result of at least so many bytes does not stay in the cache anyway.
+const LARGE: usize = 32 << 20;
+
+/// The implementation to use for a strip with a result of so many bytes.
+pub(crate) fn codec_for(bytes: usize) -> Codec {
+    match bytes >= LARGE {
+        true => Codec::best().streaming(),
+        false => Codec::best(),
+    }
+}
+
 /// A type of weights.
 pub(crate) trait Element: Copy + Sync {
     const DTYPE: WeightDtype;
@@ -15,7 +26,13 @@ pub(crate) trait Element: Copy + Sync {
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]);
 
     /// The codes of a row of blocks.
-    fn encode(recipe: &Recipe, scales: Scales<'_>, src: Rows<'_, Self>, codes: RowsMut<'_, u8>);
+    fn encode(
+        codec: Codec,
+        recipe: &Recipe,
+        scales: Scales<'_>,
+        src: Rows<'_, Self>,
+        codes: RowsMut<'_, u8>,
+    );
 }
 
 impl Element for f32 {
@@ -29,9 +46,15 @@ impl Element for f32 {
         Codec::best().amax_blocks_f32(src, width, amax);
     }
 
-    fn encode(recipe: &Recipe, scales: Scales<'_>, src: Rows<'_, Self>, codes: RowsMut<'_, u8>) {
+    fn encode(
+        codec: Codec,
+        recipe: &Recipe,
+        scales: Scales<'_>,
+        src: Rows<'_, Self>,
+        codes: RowsMut<'_, u8>,
+    ) {
         // compressed-tensors rounds the quotient to the type of the weights, which it has already.
-        Codec::best().encode_blocks_f32(recipe.format, Quotient::F32, scales, src, codes);
+        codec.encode_blocks_f32(recipe.format, Quotient::F32, scales, src, codes);
     }
 }
 
@@ -46,12 +69,18 @@ impl Element for bf16 {
         Codec::best().amax_blocks_bf16(src, width, amax);
     }
 
-    fn encode(recipe: &Recipe, scales: Scales<'_>, src: Rows<'_, Self>, codes: RowsMut<'_, u8>) {
+    fn encode(
+        codec: Codec,
+        recipe: &Recipe,
+        scales: Scales<'_>,
+        src: Rows<'_, Self>,
+        codes: RowsMut<'_, u8>,
+    ) {
         let quotient = match recipe.arithmetic {
             Arithmetic::F32 => Quotient::F32,
             Arithmetic::CompressedTensors => Quotient::Bf16,
         };
-        Codec::best().encode_blocks_bf16(recipe.format, quotient, scales, src, codes);
+        codec.encode_blocks_bf16(recipe.format, quotient, scales, src, codes);
     }
 }
 
@@ -76,6 +105,7 @@ impl Element for f16 {
     }
 
     fn encode(
+        codec: Codec,
         recipe: &Recipe,
         scales: Scales<'_>,
         src: Rows<'_, Self>,
@@ -84,13 +114,13 @@ impl Element for f16 {
         for (src, codes) in src.iter().zip(codes.iter_mut()) {
             let blocks = src.chunks(scales.width).zip(codes.chunks_mut(scales.width));
             for ((src, codes), &scale) in blocks.zip(scales.values) {
-                encode_run_f16(recipe, scale, src, codes);
+                encode_run_f16(codec, recipe, scale, src, codes);
             }
         }
     }
 }
 
-fn encode_run_f16(recipe: &Recipe, scale: f32, src: &[f16], codes: &mut [u8]) {
+fn encode_run_f16(codec: Codec, recipe: &Recipe, scale: f32, src: &[f16], codes: &mut [u8]) {
     let mut buffer = [0f32; 256];
     for (src, codes) in src.chunks(256).zip(codes.chunks_mut(256)) {
         let quotients = &mut buffer[..src.len()];
@@ -101,6 +131,6 @@ fn encode_run_f16(recipe: &Recipe, scale: f32, src: &[f16], codes: &mut [u8]) {
                 Arithmetic::CompressedTensors => f16::from_f32(quotient).to_f32(),
             };
         }
-        Codec::best().encode_f32(recipe.format, Overflow::Saturate, &*quotients, codes);
+        codec.encode_f32(recipe.format, Overflow::Saturate, &*quotients, codes);
     }
 }

@@ -1,11 +1,11 @@
 //! Strips of weights to codes and scales.
 
 use rayon::prelude::*;
-use xgraft_fp8_codec::Scales;
+use xgraft_fp8_codec::{Codec, Scales};
 
 use crate::{
     BlockShape, Error, Matrix, QuantizedMatrix, Recipe, Result, Rows,
-    element::Element,
+    element::{Element, codec_for},
     strip::{Strip, assert_count, columns_of, columns_of_mut},
 };
 
@@ -155,6 +155,7 @@ fn quantize_strip<T: Element>(
     let Some(together) = strip.cached_blocks(size_of::<T>()) else {
         return quantize_in_two_passes(src, cols, recipe, codes, scales);
     };
+    let codec = codec_for(codes.len());
     let results: Vec<_> = src
         .par_chunks(strip.band())
         .zip(codes.par_chunks_mut(strip.band()))
@@ -163,6 +164,7 @@ fn quantize_strip<T: Element>(
         .with_min_len(TASK.div_ceil(strip.band()))
         .map(|(i, ((src, codes), scales))| {
             let band = Band {
+                codec,
                 index: i,
                 strip: &strip,
                 src,
@@ -178,6 +180,7 @@ fn quantize_strip<T: Element>(
 
 /// One row of blocks.
 struct Band<'a, T> {
+    codec: Codec,
     index: usize,
     strip: &'a Strip,
     src: &'a [T],
@@ -204,6 +207,7 @@ impl<T: Element> Band<'_, T> {
             }
             let scales = Scales { values, width };
             T::encode(
+                self.codec,
                 recipe,
                 scales,
                 weights,
@@ -297,6 +301,7 @@ fn encode_strip<T: Element>(
     if src.is_empty() {
         return;
     }
+    let codec = codec_for(codes.len());
     src.par_chunks(strip.band())
         .zip(codes.par_chunks_mut(strip.band()))
         .zip(scales.par_chunks(strip.grid.1))
@@ -311,6 +316,7 @@ fn encode_strip<T: Element>(
                 .for_each(|(src, codes)| {
                     let weights = columns_of(src, cols, 0..cols);
                     T::encode(
+                        codec,
                         recipe,
                         scales,
                         weights,

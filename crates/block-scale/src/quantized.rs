@@ -9,6 +9,7 @@ use xgraft_fp8_codec::{self as codec, Codec, Format, Scales};
 use crate::{
     BlockShape, Error, Matrix, Result, RowsMut,
     block_shape::{Block, pieces},
+    element::codec_for,
     strip::assert_count,
 };
 
@@ -196,8 +197,9 @@ impl<'a> QuantizedRows<'a> {
 /// If `src` contradicts itself or `out` has another length.
 pub fn dequantize_rows<'a>(src: QuantizedRows<'_>, out: impl Into<RowsMut<'a>>) {
     src.assert_valid();
-    let codec = Codec::best();
-    match out.into() {
+    let out = out.into();
+    let codec = codec_for(out.len() * 2);
+    match out {
         RowsMut::F32(out) => decode_strips(&src, out, |scales, codes, out| {
             codec.decode_blocks_f32(src.format, scales, codes, out);
         }),

@@ -7,7 +7,7 @@ use xgraft_fp8_codec as codec;
 use crate::BlockShape;
 
 /// So many bytes stay in the cache of a core between the search for the largest magnitudes and the encoding.
-const CACHED: usize = 1 << 19;
+const CACHED: usize = 1 << 18;
 
 /// Rows, columns and blocks of a strip.
 #[derive(Clone, Copy)]

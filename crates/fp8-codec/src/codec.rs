@@ -71,6 +71,19 @@ impl Codec {
         std::iter::once(Self::portable()).chain(special)
     }
 
+    /// The same implementation, which may write codes and bf16 values past the cache.
+    ///
+    /// Worth it where the whole result is larger than the cache and not read soon: the cache need not fetch what will be
+    /// overwritten. The results are the same.
+    #[must_use]
+    pub const fn streaming(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Implementation::Vbmi(vbmi) = self.0 {
+            return Self(Implementation::Vbmi(vbmi.streaming()));
+        }
+        self
+    }
+
     /// What the implementation is called, for reports.
     pub const fn name(self) -> &'static str {
         match self.0 {

@@ -50,6 +50,11 @@ impl<'a, T> Rows<'a, T> {
         self.width
     }
 
+    /// Elements from one row's first to the next one's.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// The rows, first to last.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
@@ -80,6 +85,11 @@ impl<'a, T> RowsMut<'a, T> {
     /// Elements of a row.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Elements from one row's first to the next one's.
+    pub fn stride(&self) -> usize {
+        self.stride
     }
 
     /// The rows, first to last.

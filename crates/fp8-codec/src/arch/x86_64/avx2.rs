@@ -12,7 +12,10 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{DIVIDE, DIVIDE_THEN_BF16, GROUP, PLAIN, Rule, beyond_max, for_format, undivided};
+use super::{
+    DIVIDE, DIVIDE_THEN_BF16, GROUP, PLAIN, Rule, beyond_max, for_format, prefetch_distance,
+    undivided,
+};
 use crate::{
     Format, Overflow, Quotient, Rows, RowsMut, Scales,
     arch::{Divide, Kernels},
@@ -281,10 +284,11 @@ macro_rules! amax_rows {
             for (group, amax) in amax.chunks_mut(GROUP).enumerate() {
                 let first = group * GROUP * width;
                 let last = src.width().min(first + GROUP * width);
+                let ahead = prefetch_distance(&src);
                 let mut most = [_mm256_setzero_si256(); GROUP];
                 for row in src.iter() {
                     for (block, most) in row[first..last].chunks(width).zip(&mut most) {
-                        *most = $run(*most, block);
+                        *most = $run(*most, block, ahead);
                     }
                 }
                 for (most, amax) in most.into_iter().zip(amax) {
@@ -298,13 +302,16 @@ macro_rules! amax_rows {
 amax_rows!(amax_f32, amax_run_f32, f32, largest_f32);
 amax_rows!(amax_bf16, amax_run_bf16, bf16, largest_bf16);
 
-/// The larger of each lane and the magnitudes of the run that fall on it.
+/// The larger of each lane and the magnitudes of the run that fall on it. Prefetches at the distance `ahead`.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn amax_run_f32(mut most: __m256i, run: &[f32]) -> __m256i {
+fn amax_run_f32(mut most: __m256i, run: &[f32], ahead: Option<usize>) -> __m256i {
     let magnitude_bits = _mm256_set1_epi32(0x7fff_ffff);
     let (chunks, tail) = run.as_chunks::<8>();
     for x in chunks {
+        if let Some(ahead) = ahead {
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast());
+        }
         let bits = _mm256_castps_si256(load_f32(x));
         most = _mm256_max_epu32(most, _mm256_and_si256(bits, magnitude_bits));
     }
@@ -320,10 +327,13 @@ fn amax_run_f32(mut most: __m256i, run: &[f32]) -> __m256i {
 /// [`amax_run_f32`] of bf16 elements, in 16-bit lanes.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn amax_run_bf16(mut most: __m256i, run: &[bf16]) -> __m256i {
+fn amax_run_bf16(mut most: __m256i, run: &[bf16], ahead: Option<usize>) -> __m256i {
     let magnitude_bits = _mm256_set1_epi16(0x7fff);
     let (chunks, tail) = run.as_chunks::<16>();
     for x in chunks {
+        if let Some(ahead) = ahead {
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast());
+        }
         most = _mm256_max_epu16(most, _mm256_and_si256(load_words(x), magnitude_bits));
     }
     if !tail.is_empty() {

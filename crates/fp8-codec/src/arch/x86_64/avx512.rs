@@ -12,7 +12,10 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{DIVIDE, DIVIDE_THEN_BF16, GROUP, PLAIN, Rule, beyond_max, for_format, undivided};
+use super::{
+    DIVIDE, DIVIDE_THEN_BF16, GROUP, PLAIN, Rule, beyond_max, for_format, prefetch_distance,
+    undivided,
+};
 use crate::{
     Format, Overflow, Quotient, Rows, RowsMut, Scales,
     arch::{Divide, Kernels},
@@ -202,7 +205,7 @@ decode_rows!(decode_bf16, decode_run_bf16, bf16, store_bf16);
 /// The codes of sixteen numbers, one in each 32-bit lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn encode_lanes<L: Layout, const STEP: u8>(rule: Rule, x: __m512) -> __m512i {
+fn encode_lanes<L: Layout, const STEP: u8>(rule: Rule, x: __m512) -> __m512i {
     let x = match STEP {
         PLAIN => x,
         _ => _mm512_div_ps(x, _mm512_set1_ps(rule.divisor)),
@@ -284,10 +287,11 @@ macro_rules! amax_rows {
             for (group, amax) in amax.chunks_mut(GROUP).enumerate() {
                 let first = group * GROUP * width;
                 let last = src.width().min(first + GROUP * width);
+                let ahead = prefetch_distance(&src);
                 let mut most = [_mm512_setzero_si512(); GROUP];
                 for row in src.iter() {
                     for (block, most) in row[first..last].chunks(width).zip(&mut most) {
-                        *most = $run(*most, block);
+                        *most = $run(*most, block, ahead);
                     }
                 }
                 for (most, amax) in most.into_iter().zip(amax) {
@@ -301,13 +305,16 @@ macro_rules! amax_rows {
 amax_rows!(amax_f32, amax_run_f32, f32, largest_f32);
 amax_rows!(amax_bf16, amax_run_bf16, bf16, largest_bf16);
 
-/// The larger of each lane and the magnitudes of the run that fall on it.
+/// The larger of each lane and the magnitudes of the run that fall on it. Prefetches at the distance `ahead`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn amax_run_f32(mut most: __m512i, run: &[f32]) -> __m512i {
+fn amax_run_f32(mut most: __m512i, run: &[f32], ahead: Option<usize>) -> __m512i {
     let magnitude_bits = _mm512_set1_epi32(0x7fff_ffff);
     let (chunks, tail) = run.as_chunks::<16>();
     for x in chunks {
+        if let Some(ahead) = ahead {
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast());
+        }
         let bits = _mm512_castps_si512(load_f32(x));
         most = _mm512_max_epu32(most, _mm512_and_si512(bits, magnitude_bits));
     }
@@ -323,10 +330,13 @@ fn amax_run_f32(mut most: __m512i, run: &[f32]) -> __m512i {
 /// [`amax_run_f32`] of bf16 elements, in 16-bit lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn amax_run_bf16(mut most: __m512i, run: &[bf16]) -> __m512i {
+fn amax_run_bf16(mut most: __m512i, run: &[bf16], ahead: Option<usize>) -> __m512i {
     let magnitude_bits = _mm512_set1_epi16(0x7fff);
     let (chunks, tail) = run.as_chunks::<32>();
     for x in chunks {
+        if let Some(ahead) = ahead {
+            _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast());
+        }
         most = _mm512_max_epu16(most, _mm512_and_si512(load_words(x), magnitude_bits));
     }
     if !tail.is_empty() {
@@ -360,7 +370,7 @@ fn load_f32(x: &[f32; 16]) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn load_bf16(x: &[bf16; 16]) -> __m512 {
+fn load_bf16(x: &[bf16; 16]) -> __m512 {
     // SAFETY: the array is 32 readable bytes, and the load needs no alignment.
     let words = unsafe { _mm256_loadu_si256(x.as_ptr().cast()) };
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words)))
@@ -390,7 +400,7 @@ fn load_u8(x: &[u8; 16]) -> __m128i {
 /// Stores the lowest byte of each lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn store_u8(out: &mut [u8; 16], lanes: __m512i) {
+fn store_u8(out: &mut [u8; 16], lanes: __m512i) {
     let bytes = _mm512_cvtepi32_epi8(lanes);
     // SAFETY: the array is 16 writable bytes, and the store needs no alignment.
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) }
@@ -409,18 +419,4 @@ fn store_bf16(out: &mut [bf16; 16], x: __m512) {
     let words = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(round_to_bf16(x)));
     // SAFETY: the array is 32 writable bytes, and the store needs no alignment.
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), words) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn store_words(out: &mut [bf16; 32], words: __m512i) {
-    // SAFETY: the array is 64 writable bytes, and the store needs no alignment.
-    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), words) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn store_bytes(out: &mut [u8; 64], bytes: __m512i) {
-    // SAFETY: the array is 64 writable bytes, and the store needs no alignment.
-    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), bytes) }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod avx2;
 pub(crate) mod avx512;
+mod lines;
 pub(crate) mod vbmi;
 
 use crate::{Overflow, Rows, Scales, minifloat::Layout};
@@ -20,6 +21,15 @@ const DIVIDE_THEN_BF16: u8 = 2;
 
 /// Blocks of a row that are worked on together, so that memory is passed over in order.
 const GROUP: usize = 16;
+
+/// How far ahead of itself a pass over a row of blocks asks for memory.
+const ROWS_AHEAD: usize = 2;
+
+/// The distance, in elements, at which a pass over these rows shall prefetch.
+/// The hardware does it by itself within a row, but not from one row to the next.
+fn prefetch_distance<T>(src: &Rows<'_, T>) -> Option<usize> {
+    (src.count() > ROWS_AHEAD).then(|| ROWS_AHEAD * src.stride())
+}
 
 /// What happens to an element before it is rounded to the format.
 #[derive(Clone, Copy)]

@@ -14,17 +14,16 @@
     reason = "a vector kernel is written in intrinsics"
 )]
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, ops::Range};
 
 use half::bf16;
 
 use super::{
-    DIVIDE, DIVIDE_THEN_BF16, GROUP, Rule,
-    avx512::{
-        Avx512, decode_run_bf16, encode_lanes, encode_run_bf16, load_bf16, load_bytes, load_words,
-        store_bytes, store_u8, store_words,
-    },
+    DIVIDE, DIVIDE_THEN_BF16, GROUP, ROWS_AHEAD, Rule,
+    avx512::{Avx512, decode_run_bf16, encode_run_bf16, load_bytes, load_words},
     for_format,
+    lines::{Destination, LineWriter, fence},
+    prefetch_distance,
 };
 use crate::{
     Format, Overflow, Quotient, Rows, RowsMut, Scales,
@@ -35,24 +34,41 @@ use crate::{
 /// Elements of a block from which on a table pays.
 const WORTH_A_TABLE: usize = 512;
 
+/// Elements that a table kernel takes at a time.
+const STEP_SIZE: usize = 64;
+
 /// Proof that the processor has AVX-512 VBMI beside [`Avx512`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Vbmi(Avx512);
+pub(crate) struct Vbmi {
+    avx512: Avx512,
+    /// Results of a table are written past the cache.
+    streaming: bool,
+}
 
 impl Vbmi {
     pub(crate) fn new() -> Option<Self> {
         let avx512 = Avx512::new()?;
-        is_x86_feature_detected!("avx512vbmi").then_some(Self(avx512))
+        is_x86_feature_detected!("avx512vbmi").then_some(Self {
+            avx512,
+            streaming: false,
+        })
+    }
+
+    pub(crate) const fn streaming(self) -> Self {
+        Self {
+            streaming: true,
+            ..self
+        }
     }
 }
 
 impl Kernels for Vbmi {
     fn amax_f32(self, src: Rows<'_, f32>, width: usize, amax: &mut [f32]) {
-        self.0.amax_f32(src, width, amax);
+        self.avx512.amax_f32(src, width, amax);
     }
 
     fn amax_bf16(self, src: Rows<'_, bf16>, width: usize, amax: &mut [f32]) {
-        self.0.amax_bf16(src, width, amax);
+        self.avx512.amax_bf16(src, width, amax);
     }
 
     fn encode_f32(
@@ -62,7 +78,7 @@ impl Kernels for Vbmi {
         src: Rows<'_, f32>,
         codes: RowsMut<'_, u8>,
     ) {
-        self.0.encode_f32(format, overflow, src, codes);
+        self.avx512.encode_f32(format, overflow, src, codes);
     }
 
     fn encode_bf16(
@@ -72,22 +88,22 @@ impl Kernels for Vbmi {
         src: Rows<'_, bf16>,
         codes: RowsMut<'_, u8>,
     ) {
-        self.0.encode_bf16(format, overflow, src, codes);
+        self.avx512.encode_bf16(format, overflow, src, codes);
     }
 
     fn encode_scaled_f32(self, rule: Divide<'_>, src: Rows<'_, f32>, codes: RowsMut<'_, u8>) {
-        self.0.encode_scaled_f32(rule, src, codes);
+        self.avx512.encode_scaled_f32(rule, src, codes);
     }
 
     fn encode_scaled_bf16(self, rule: Divide<'_>, src: Rows<'_, bf16>, codes: RowsMut<'_, u8>) {
-        if src.count() * rule.scales.width.min(src.width()) < WORTH_A_TABLE {
-            return self.0.encode_scaled_bf16(rule, src, codes);
+        if !worth_a_table(&rule.scales, &src) {
+            return self.avx512.encode_scaled_bf16(rule, src, codes);
         }
         for_format!(rule.format, L => match rule.quotient {
             // SAFETY: `self` exists only where `new` found the features.
-            Quotient::F32 => unsafe { encode::<L, DIVIDE>(rule.scales, src, codes) },
+            Quotient::F32 => unsafe { encode::<L, DIVIDE>(self.streaming, rule.scales, src, codes) },
             // SAFETY: as above.
-            Quotient::Bf16 => unsafe { encode::<L, DIVIDE_THEN_BF16>(rule.scales, src, codes) },
+            Quotient::Bf16 => unsafe { encode::<L, DIVIDE_THEN_BF16>(self.streaming, rule.scales, src, codes) },
         });
     }
 
@@ -98,7 +114,7 @@ impl Kernels for Vbmi {
         codes: Rows<'_, u8>,
         out: RowsMut<'_, f32>,
     ) {
-        self.0.decode_scaled_f32(format, scales, codes, out);
+        self.avx512.decode_scaled_f32(format, scales, codes, out);
     }
 
     fn decode_scaled_bf16(
@@ -108,12 +124,19 @@ impl Kernels for Vbmi {
         codes: Rows<'_, u8>,
         out: RowsMut<'_, bf16>,
     ) {
-        if codes.count() * scales.width.min(codes.width()) < WORTH_A_TABLE {
-            return self.0.decode_scaled_bf16(format, scales, codes, out);
+        if !worth_a_table(&scales, &codes) {
+            return self.avx512.decode_scaled_bf16(format, scales, codes, out);
         }
         // SAFETY: `self` exists only where `new` found the features.
-        for_format!(format, L => unsafe { decode::<L>(scales, codes, out) });
+        for_format!(format, L => unsafe { decode::<L>(self.streaming, scales, codes, out) });
     }
+}
+
+/// Whether blocks have enough elements, and begin at multiples of the step of the table kernels.
+fn worth_a_table<T>(scales: &Scales<'_>, src: &Rows<'_, T>) -> bool {
+    let width = scales.width.min(src.width());
+    src.count() * width >= WORTH_A_TABLE
+        && (width.is_multiple_of(STEP_SIZE) || scales.values.len() == 1)
 }
 
 /// For one scale s = t·2^shift with t in (0.5, 1]: what the table is made with, and where it holds.
@@ -155,56 +178,94 @@ struct Encoder {
     table: [__m512i; 2],
 }
 
+impl Encoder {
+    fn rule<L: Layout>(&self) -> Rule {
+        Rule {
+            divisor: self.scale,
+            limit: L::MAX,
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 fn encode<L: Layout, const STEP: u8>(
+    streaming: bool,
     scales: Scales<'_>,
     src: Rows<'_, bf16>,
     mut codes: RowsMut<'_, u8>,
 ) {
     let mut encoders = [encoder::<L, STEP>(1.0); GROUP];
+    let destination = Destination {
+        streaming,
+        ahead: ROWS_AHEAD * codes.stride(),
+    };
     for (group, values) in scales.values.chunks(GROUP).enumerate() {
         for (encoder, &scale) in encoders.iter_mut().zip(values) {
             *encoder = self::encoder::<L, STEP>(scale);
         }
-        let first = group * GROUP * scales.width;
-        let last = src.width().min(first + GROUP * scales.width);
+        let columns = columns_of_group(&scales, group, src.width());
+        let encoders = &encoders[..values.len()];
         for (src, codes) in src.iter().zip(codes.iter_mut()) {
-            let src = src[first..last].chunks(scales.width);
-            let codes = codes[first..last].chunks_mut(scales.width);
-            for ((src, codes), encoder) in src.zip(codes).zip(&encoders) {
-                encode_run::<L, STEP>(encoder, src, codes);
-            }
+            let (src, codes) = (&src[columns.clone()], &mut codes[columns.clone()]);
+            encode_row::<L, STEP>(destination, encoders, scales.width, src, codes);
         }
+    }
+    fence();
+}
+
+/// The columns of the blocks that are worked on together.
+fn columns_of_group(scales: &Scales<'_>, group: usize, cols: usize) -> Range<usize> {
+    let width = scales.width.min(cols);
+    let first = group * GROUP * width;
+    first..cols.min(first + GROUP * width)
+}
+
+/// Encodes a row of blocks of `width` columns, each by its encoder.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn encode_row<L: Layout, const STEP: u8>(
+    destination: Destination,
+    encoders: &[Encoder],
+    width: usize,
+    src: &[bf16],
+    codes: &mut [u8],
+) {
+    let whole = src.len() - src.len() % STEP_SIZE;
+    let (src, src_tail) = src.split_at(whole);
+    let (codes, codes_tail) = codes.split_at_mut(whole);
+    let mut writer = LineWriter::new(codes, destination);
+    for (block, encoder) in src.chunks(width).zip(encoders) {
+        for x in block.as_chunks::<STEP_SIZE>().0 {
+            writer.put(encode_step::<L, STEP>(encoder, x));
+        }
+    }
+    writer.finish();
+    if let (Some(encoder), false) = (encoders.last(), src_tail.is_empty()) {
+        encode_run_bf16::<L, STEP>(encoder.rule::<L>(), src_tail, codes_tail);
     }
 }
 
+/// The codes of 64 elements in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn encode_run<L: Layout, const STEP: u8>(encoder: &Encoder, src: &[bf16], codes: &mut [u8]) {
-    let rule = Rule {
-        divisor: encoder.scale,
-        limit: L::MAX,
-    };
-    let Some(bounds) = encoder.bounds else {
-        return encode_run_bf16::<L, STEP>(rule, src, codes);
-    };
-    let (src, src_tail) = src.as_chunks::<64>();
-    let (codes, codes_tail) = codes.as_chunks_mut::<64>();
-    for (x, codes) in src.iter().zip(codes) {
-        match look_up::<L>(encoder.table, bounds, x) {
-            Some(bytes) => store_bytes(codes, bytes),
-            None => encode_chunk::<L, STEP>(rule, x, codes),
-        }
-    }
-    if !src_tail.is_empty() {
-        encode_run_bf16::<L, STEP>(rule, src_tail, codes_tail);
+fn encode_step<L: Layout, const STEP: u8>(encoder: &Encoder, x: &[bf16; STEP_SIZE]) -> __m512i {
+    if let Some(bounds) = encoder.bounds
+        && let Some(codes) = look_up::<L>(encoder.table, bounds, x)
+    {
+        codes
+    } else {
+        encode_by_arithmetic::<L, STEP>(encoder.rule::<L>(), x)
     }
 }
 
-/// The codes of 64 elements in order, unless one of them is outside the bounds.
+/// [`encode_step`] by the table, unless one of the elements is outside its bounds.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn look_up<L: Layout>(table: [__m512i; 2], bounds: Bounds, x: &[bf16; 64]) -> Option<__m512i> {
+fn look_up<L: Layout>(
+    table: [__m512i; 2],
+    bounds: Bounds,
+    x: &[bf16; STEP_SIZE],
+) -> Option<__m512i> {
     let [first, second] = halves(x);
     let (first, second) = (load_words(first), load_words(second));
     // Pack the low and the high bytes of all words; eight elements of each half alternate.
@@ -271,15 +332,13 @@ fn encoder<L: Layout, const STEP: u8>(scale: f32) -> Encoder {
     }
 }
 
-/// The arithmetic kernel on a chunk that the table does not hold for.
+/// [`encode_step`] by the arithmetic kernel.
 #[cold]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn encode_chunk<L: Layout, const STEP: u8>(rule: Rule, x: &[bf16; 64], codes: &mut [u8; 64]) {
-    let (x, _) = x.as_chunks::<16>();
-    let (codes, _) = codes.as_chunks_mut::<16>();
-    for (x, codes) in x.iter().zip(codes) {
-        store_u8(codes, encode_lanes::<L, STEP>(rule, load_bf16(x)));
-    }
+fn encode_by_arithmetic<L: Layout, const STEP: u8>(rule: Rule, x: &[bf16; STEP_SIZE]) -> __m512i {
+    let mut codes = [0; STEP_SIZE];
+    encode_run_bf16::<L, STEP>(rule, x, &mut codes);
+    load_bytes(&codes)
 }
 
 /// What decodes the elements of one scale: the low and the high bytes of the 128 magnitudes times the scale, in bf16.
@@ -291,44 +350,76 @@ struct Decoder {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn decode<L: Layout>(scales: Scales<'_>, codes: Rows<'_, u8>, mut out: RowsMut<'_, bf16>) {
+fn decode<L: Layout>(
+    streaming: bool,
+    scales: Scales<'_>,
+    codes: Rows<'_, u8>,
+    mut out: RowsMut<'_, bf16>,
+) {
     let mut decoders = [decoder::<L>(1.0); GROUP];
+    let ahead = prefetch_distance(&codes).unwrap_or(0);
+    let destination = Destination {
+        streaming,
+        ahead: ROWS_AHEAD * out.stride() * size_of::<bf16>(),
+    };
     for (group, values) in scales.values.chunks(GROUP).enumerate() {
         for (decoder, &scale) in decoders.iter_mut().zip(values) {
             *decoder = self::decoder::<L>(scale);
         }
-        let first = group * GROUP * scales.width;
-        let last = codes.width().min(first + GROUP * scales.width);
+        let columns = columns_of_group(&scales, group, codes.width());
+        let decoders = &decoders[..values.len()];
         for (codes, out) in codes.iter().zip(out.iter_mut()) {
-            let codes = codes[first..last].chunks(scales.width);
-            let out = out[first..last].chunks_mut(scales.width);
-            for ((codes, out), decoder) in codes.zip(out).zip(&decoders) {
-                decode_run::<L>(decoder, codes, out);
-            }
+            let (codes, out) = (&codes[columns.clone()], &mut out[columns.clone()]);
+            decode_row::<L>(destination, decoders, scales.width, ahead, codes, out);
         }
+    }
+    fence();
+}
+
+/// Decodes a row of blocks of `width` columns, each by its decoder. Prefetches at the distance `ahead`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn decode_row<L: Layout>(
+    destination: Destination,
+    decoders: &[Decoder],
+    width: usize,
+    ahead: usize,
+    codes: &[u8],
+    out: &mut [bf16],
+) {
+    let whole = codes.len() - codes.len() % STEP_SIZE;
+    let (codes, codes_tail) = codes.split_at(whole);
+    let (out, out_tail) = out.split_at_mut(whole);
+    let mut writer = LineWriter::new(out, destination);
+    for (block, decoder) in codes.chunks(width).zip(decoders) {
+        for codes in block.as_chunks::<STEP_SIZE>().0 {
+            _mm_prefetch::<_MM_HINT_T0>(codes.as_ptr().wrapping_add(ahead).cast());
+            let [first, second] = decode_step(decoder, codes);
+            writer.put(first);
+            writer.put(second);
+        }
+    }
+    writer.finish();
+    if let (Some(decoder), false) = (decoders.last(), codes_tail.is_empty()) {
+        decode_run_bf16::<L>(decoder.scale, codes_tail, out_tail);
     }
 }
 
+/// The values of 64 codes in order, as bf16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn decode_run<L: Layout>(decoder: &Decoder, codes: &[u8], out: &mut [bf16]) {
-    let (codes, codes_tail) = codes.as_chunks::<64>();
-    let (out, out_tail) = out.as_chunks_mut::<64>();
-    for (codes, out) in codes.iter().zip(out) {
-        // So that interleaving low and high bytes within 128-bit lanes gives the words in order.
-        let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-        let codes = _mm512_permutexvar_epi64(order, load_bytes(codes));
-        let low = _mm512_permutex2var_epi8(decoder.low[0], codes, decoder.low[1]);
-        let high = _mm512_permutex2var_epi8(decoder.high[0], codes, decoder.high[1]);
-        // high ^ (codes & 0x80)
-        let high = _mm512_ternarylogic_epi32::<0x78>(high, codes, _mm512_set1_epi8(i8::MIN));
-        let [first, second] = halves_mut(out);
-        store_words(first, _mm512_unpacklo_epi8(low, high));
-        store_words(second, _mm512_unpackhi_epi8(low, high));
-    }
-    if !codes_tail.is_empty() {
-        decode_run_bf16::<L>(decoder.scale, codes_tail, out_tail);
-    }
+fn decode_step(decoder: &Decoder, codes: &[u8; STEP_SIZE]) -> [__m512i; 2] {
+    // So that interleaving low and high bytes within 128-bit lanes gives the words in order.
+    let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    let codes = _mm512_permutexvar_epi64(order, load_bytes(codes));
+    let low = _mm512_permutex2var_epi8(decoder.low[0], codes, decoder.low[1]);
+    let high = _mm512_permutex2var_epi8(decoder.high[0], codes, decoder.high[1]);
+    // high ^ (codes & 0x80)
+    let high = _mm512_ternarylogic_epi32::<0x78>(high, codes, _mm512_set1_epi8(i8::MIN));
+    [
+        _mm512_unpacklo_epi8(low, high),
+        _mm512_unpackhi_epi8(low, high),
+    ]
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
@@ -358,15 +449,6 @@ fn load_table(bytes: &[u8; 128]) -> [__m512i; 2] {
 #[inline]
 fn halves<T, const N: usize, const HALF: usize>(all: &[T; N]) -> [&[T; HALF]; 2] {
     match all.as_chunks::<HALF>() {
-        ([first, second], []) => [first, second],
-        _ => unreachable!("N is twice HALF"),
-    }
-}
-
-/// [`halves`] to write to.
-#[inline]
-fn halves_mut<T, const N: usize, const HALF: usize>(all: &mut [T; N]) -> [&mut [T; HALF]; 2] {
-    match all.as_chunks_mut::<HALF>() {
         ([first, second], []) => [first, second],
         _ => unreachable!("N is twice HALF"),
     }
