@@ -71,7 +71,9 @@ pub enum Error {
         policy: &'static str,
     },
     /// Too much of the update is dropped.
-    #[error("{share:.1} % of the update's energy is dropped, more than the {limit:.1} % of --max-dropped")]
+    #[error(
+        "{share:.1} % of the update's energy is dropped, more than the {limit:.1} % of --max-dropped"
+    )]
     TooMuchDropped {
         /// Dropped share in percent.
         share: f64,
@@ -91,7 +93,9 @@ impl Error {
             Self::Unsupported { .. } => {
                 "merge it into its base with the tool that made it, and extract a plain LoRA with `xgraft extract`"
             }
-            Self::Shape { .. } | Self::UnknownModule { .. } => "pass the base that the adapter was made for",
+            Self::Shape { .. } | Self::UnknownModule { .. } => {
+                "pass the base that the adapter was made for"
+            }
             Self::RankTooLarge { .. } => "extract it again with a smaller --rank",
             Self::TooMuchDropped { .. } => {
                 "keep embeddings with --embeddings, or raise --max-dropped knowingly"

@@ -123,7 +123,10 @@ impl Ledger {
                     Severity::Warning,
                     "unknown-energy",
                     *first,
-                    format!("the weight of {} dropped full-rank tensors is unknown", unknown.len()),
+                    format!(
+                        "the weight of {} dropped full-rank tensors is unknown",
+                        unknown.len()
+                    ),
                 )
                 .hint("pass --base DIR, so that their change can be measured"),
             );

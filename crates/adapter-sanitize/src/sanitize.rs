@@ -61,8 +61,12 @@ impl Sanitized {
     #[must_use]
     pub fn rows(&self, arm: &str) -> Vec<Row> {
         let mut rows = vec![
-            Row::new("dropped_share", self.dropped_share).arm(arm).source("sanitize"),
-            Row::new("max_rank", self.max_rank as f64).arm(arm).source("sanitize"),
+            Row::new("dropped_share", self.dropped_share)
+                .arm(arm)
+                .source("sanitize"),
+            Row::new("max_rank", self.max_rank as f64)
+                .arm(arm)
+                .source("sanitize"),
         ];
         rows.extend(self.dropped.iter().filter_map(|d| {
             let row = Row::new("dropped_energy_share", d.share?);
@@ -104,7 +108,8 @@ pub fn sanitize(
     for tensor in adapter.others() {
         job.other(tensor)?;
     }
-    job.findings.extend(job.ledger.findings(config.rules.policy, config.max_dropped));
+    job.findings
+        .extend(job.ledger.findings(config.rules.policy, config.max_dropped));
     let share = job.ledger.dropped_share();
     if share > config.max_dropped {
         return Err(Error::TooMuchDropped {
@@ -151,8 +156,15 @@ fn plain_lora(adapter: &Adapter) -> Result<()> {
     }
     if let Value::String(init) = &config.init_lora_weights {
         let changes_base = ["pissa", "olora", "corda", "loftq", "lora_ga"];
-        if changes_base.iter().any(|name| init.to_lowercase().starts_with(name)) {
-            return refuse("init_lora_weights", "an initialization that leaves the base as it is", init.clone());
+        if changes_base
+            .iter()
+            .any(|name| init.to_lowercase().starts_with(name))
+        {
+            return refuse(
+                "init_lora_weights",
+                "an initialization that leaves the base as it is",
+                init.clone(),
+            );
         }
     }
     for field in ["layer_replication", "use_qalora", "alora_invocation_tokens"] {
@@ -188,7 +200,8 @@ impl<'a> Job<'a> {
         let role = self.role(&module.module, "weight", 2);
         let vocab = matches!(role, Role::Embedding | Role::LmHead).then(|| module.weight_shape().0);
         if let Err(reason) = self.rules.check(role, Form::LowRank, vocab) {
-            self.ledger.drop(module.module.clone(), reason, Some(energy));
+            self.ledger
+                .drop(module.module.clone(), reason, Some(energy));
             return Ok(());
         }
         if let Some(limit) = self.rules.max_rank()
@@ -243,7 +256,12 @@ impl<'a> Job<'a> {
     }
 
     /// ‖tensor − base‖² of a tensor that is carried whole; `None` without a base.
-    fn change(&self, tensor: &AdapterTensor, leaf: &str, matrix: &WeightMatrix) -> Result<Option<f64>> {
+    fn change(
+        &self,
+        tensor: &AdapterTensor,
+        leaf: &str,
+        matrix: &WeightMatrix,
+    ) -> Result<Option<f64>> {
         let Some(base) = self.base else {
             return Ok(None);
         };
@@ -309,8 +327,17 @@ impl<'a> Job<'a> {
     }
 
     fn write(&mut self, out: &OutputDir) -> Result<()> {
-        let base = self.adapter.config().base_model_name_or_path.clone().unwrap_or_default();
-        let ranks: Vec<(&str, usize)> = self.kept.iter().map(|k| (k.module.as_str(), k.rank)).collect();
+        let base = self
+            .adapter
+            .config()
+            .base_model_name_or_path
+            .clone()
+            .unwrap_or_default();
+        let ranks: Vec<(&str, usize)> = self
+            .kept
+            .iter()
+            .map(|k| (k.module.as_str(), k.rank))
+            .collect();
         let saved: Vec<&str> = self.whole.iter().map(|t| t.module.as_str()).collect();
         let config = servable_config(&base, &ranks, &saved);
         let mut planned = Vec::new();
@@ -319,7 +346,11 @@ impl<'a> Job<'a> {
         }
         for tensor in &self.whole {
             let name = peft_name(&tensor.module, AdapterPart::Other);
-            planned.push(PlannedTensor::new(name, tensor.info.dtype, tensor.info.shape.clone()));
+            planned.push(PlannedTensor::new(
+                name,
+                tensor.info.dtype,
+                tensor.info.shape.clone(),
+            ));
         }
         let writer = AdapterWriter::create(out.path(), config, planned)?;
         for kept in &self.kept {
@@ -390,12 +421,18 @@ impl<'a> Job<'a> {
                 format!("rank {max} is served as --max-lora-rank {step}"),
             ));
         }
-        let folded = self.kept.iter().filter(|k| (k.folded_scale - 1.0).abs() > 0.0).count();
+        let folded = self
+            .kept
+            .iter()
+            .filter(|k| (k.folded_scale - 1.0).abs() > 0.0)
+            .count();
         if folded > 0 {
             self.findings.push(Finding::info(
                 "scale-folded",
                 "adapter",
-                format!("the scale of {folded} pairs was folded into B, so that alpha equals the rank"),
+                format!(
+                    "the scale of {folded} pairs was folded into B, so that alpha equals the rank"
+                ),
             ));
         }
     }
@@ -413,7 +450,7 @@ fn is_power_of_two(scale: f64) -> bool {
     scale != 0.0 && scale.to_bits() & ((1 << 52) - 1) == 0
 }
 
-/// ‖s·B·A‖² = s²·⟨BᵀB, AAᵀ⟩, without the product.
+/// `‖s·B·A‖² = s²·⟨BᵀB, A·Aᵀ⟩`, without the product.
 fn pair_energy(module: &LoraModule, a: &WeightMatrix, b: &WeightMatrix) -> f64 {
     let r = module.rank;
     let (a32, b32) = (a.to_f32(), b.to_f32());
@@ -427,7 +464,11 @@ fn pair_energy(module: &LoraModule, a: &WeightMatrix, b: &WeightMatrix) -> f64 {
     let (mut aa, mut bb) = (vec![0.0; r * r], vec![0.0; r * r]);
     matmul(&F32::new(&a32, r, cols), &a_t, r, &mut aa);
     matmul_tn(&F32::new(&b32, b.rows(), r), &b32, r, &mut bb);
-    let inner: f64 = aa.iter().zip(&bb).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+    let inner: f64 = aa
+        .iter()
+        .zip(&bb)
+        .map(|(x, y)| f64::from(*x) * f64::from(*y))
+        .sum();
     module.scale * module.scale * inner
 }
 
@@ -450,6 +491,9 @@ mod tests {
         };
         let of = |name: &str| rules.check(Role::of(name, 2, Some("qwen3")), Form::LowRank, None);
         assert_eq!(of("model.layers.0.mlp.normalizer.weight"), Ok(()));
-        assert_eq!(of("model.layers.0.self_attn.q_norm.weight"), Err(Reason::Norm));
+        assert_eq!(
+            of("model.layers.0.self_attn.q_norm.weight"),
+            Err(Reason::Norm)
+        );
     }
 }

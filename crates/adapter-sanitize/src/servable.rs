@@ -13,13 +13,19 @@ use xgraft_checkpoint::AdapterConfig;
 pub fn servable_config(base: &str, ranks: &[(&str, usize)], saved: &[&str]) -> AdapterConfig {
     let leaf = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
     let leaves = |modules: &mut dyn Iterator<Item = &str>| -> Vec<String> {
-        modules.map(leaf).collect::<BTreeSet<_>>().into_iter().collect()
+        modules
+            .map(leaf)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     };
     let r = ranks.iter().map(|(_, rank)| *rank).max().unwrap_or(1);
     let mut config = AdapterConfig::new(base, r, leaves(&mut ranks.iter().map(|(m, _)| *m)));
     for (module, rank) in ranks.iter().filter(|(_, rank)| *rank != r) {
         config.rank_pattern.push(((*module).to_owned(), *rank));
-        config.alpha_pattern.push(((*module).to_owned(), *rank as f64));
+        config
+            .alpha_pattern
+            .push(((*module).to_owned(), *rank as f64));
     }
     config.modules_to_save = (!saved.is_empty()).then(|| leaves(&mut saved.iter().copied()));
     config
@@ -32,7 +38,10 @@ mod tests {
 
     #[test]
     fn every_module_has_scale_one_with_and_without_patterns() {
-        let ranks = [("model.layers.0.mlp.up_proj", 8), ("model.layers.1.mlp.up_proj", 32)];
+        let ranks = [
+            ("model.layers.0.mlp.up_proj", 8),
+            ("model.layers.1.mlp.up_proj", 32),
+        ];
         let config = servable_config("base", &ranks, &[]);
         let resolver = config.resolver(Path::new("adapter_config.json")).unwrap();
         for (module, rank) in ranks {

@@ -79,14 +79,14 @@ pub enum RewriteEvent<'a> {
 }
 
 /// Makes the bytes of a weight out of its matrix.
-pub type Convert<N, E> = dyn Fn(&Weight, WeightMatrix) -> Result<Converted<N>, E>;
+pub type Convert<'a, N, E> = dyn Fn(&Weight, WeightMatrix) -> Result<Converted<N>, E> + 'a;
 
 /// The functions of a rewriting.
 pub struct Rewrite<'a, N, E> {
     /// What becomes of each weight.
     pub fate: &'a dyn Fn(&Weight) -> Fate,
     /// Makes the bytes of a weight that is replaced.
-    pub convert: &'a Convert<N, E>,
+    pub convert: &'a Convert<'a, N, E>,
     /// Told of progress; its error ends the work, which can then be resumed.
     pub on_event: &'a dyn Fn(RewriteEvent<'_>) -> Result<(), E>,
     /// The text of the new `config.json`.

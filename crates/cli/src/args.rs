@@ -7,7 +7,12 @@ use xgraft_adapter_sanitize::Policy;
 
 /// Move a domain fine-tune onto a quantized base, and prove how good the transfer is.
 #[derive(Debug, Parser)]
-#[command(name = "xgraft", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "xgraft",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -316,7 +321,11 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "mib" => 1024f64.powi(2),
         "gib" => 1024f64.powi(3),
         "tib" => 1024f64.powi(4),
-        other => return Err(format!("unknown unit {other:?}; use B, KB, MB, GB, KiB, MiB or GiB")),
+        other => {
+            return Err(format!(
+                "unknown unit {other:?}; use B, KB, MB, GB, KiB, MiB or GiB"
+            ));
+        }
     };
     let bytes = number * factor;
     if bytes >= 1.0 && bytes < 2f64.powi(63) {

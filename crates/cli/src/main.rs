@@ -64,7 +64,10 @@ fn log_to_stderr(verbose: u8) {
 
 /// Prints the chain of causes, then what to do about it.
 fn report(error: &anyhow::Error) {
-    #![expect(clippy::print_stderr, reason = "errors are for the person at the terminal")]
+    #![expect(
+        clippy::print_stderr,
+        reason = "errors are for the person at the terminal"
+    )]
     eprintln!("error: {error:#}");
     if let Some(hint) = hint(error) {
         eprintln!("hint: {hint}");

@@ -30,7 +30,8 @@ impl<R: Serialize> Account<'_, R> {
             inputs: self.inputs,
         };
         write_atomic(&dir.join(Manifest::FILE), &manifest.to_bytes()?)?;
-        let mut report = serde_json::to_vec_pretty(self.report).context("cannot encode the report")?;
+        let mut report =
+            serde_json::to_vec_pretty(self.report).context("cannot encode the report")?;
         report.push(b'\n');
         write_atomic(&dir.join("report.json"), &report)?;
         jsonl::write_file(&dir.join("rows.jsonl"), &self.rows)?;
@@ -48,7 +49,10 @@ pub(crate) fn commit<R: Serialize>(out: OutputDir, account: Account<'_, R>) -> a
 
 /// Prints findings to stderr, worst last, so that it is what stays in view.
 pub(crate) fn print_findings(findings: &[Finding]) {
-    #![expect(clippy::print_stderr, reason = "findings are for the person at the terminal")]
+    #![expect(
+        clippy::print_stderr,
+        reason = "findings are for the person at the terminal"
+    )]
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_key(|f| f.severity);
     for finding in sorted {

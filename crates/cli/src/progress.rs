@@ -96,7 +96,10 @@ impl Progress {
         let rate = worked as f64 / elapsed.as_secs_f64().max(1e-3);
         let left = if rate > 0.0 && worked > 0 {
             let seconds = (state.total - done) as f64 / rate;
-            format!("{} left", HumanDuration(Duration::from_secs_f64(seconds.min(1e7))))
+            format!(
+                "{} left",
+                HumanDuration(Duration::from_secs_f64(seconds.min(1e7)))
+            )
         } else {
             "…".to_owned()
         };
@@ -129,7 +132,11 @@ pub(crate) fn rewriting(progress: &Progress, event: &RewriteEvent<'_>) -> Result
         RewriteEvent::Done { bytes } => progress.advance(*bytes),
         _ => {}
     }
-    if interrupt::check().is_break() { Err(()) } else { Ok(()) }
+    if interrupt::check().is_break() {
+        Err(())
+    } else {
+        Ok(())
+    }
 }
 
 fn human_rate(rate: f64, unit: &str) -> String {

@@ -104,16 +104,18 @@ fn transposed_of<const N: usize>(bytes: &[u8], rows: usize) -> Vec<u8> {
     let elements: &[[u8; N]] = bytes.as_chunks().0;
     let cols = elements.len() / rows.max(1);
     let mut out = vec![0; bytes.len()];
-    out.par_chunks_mut((TILE * rows * N).max(1)).enumerate().for_each(|(tile, part)| {
-        let cells: &mut [[u8; N]] = part.as_chunks_mut().0;
-        let width = cells.len() / rows.max(1);
-        for r in 0..rows {
-            let row = &elements[r * cols + tile * TILE..][..width];
-            for (c, value) in row.iter().enumerate() {
-                cells[c * rows + r] = *value;
+    out.par_chunks_mut((TILE * rows * N).max(1))
+        .enumerate()
+        .for_each(|(tile, part)| {
+            let cells: &mut [[u8; N]] = part.as_chunks_mut().0;
+            let width = cells.len() / rows.max(1);
+            for r in 0..rows {
+                let row = &elements[r * cols + tile * TILE..][..width];
+                for (c, value) in row.iter().enumerate() {
+                    cells[c * rows + r] = *value;
+                }
             }
-        }
-    });
+        });
     out
 }
 

@@ -65,7 +65,11 @@ impl Config {
                 return Err(bad("rank", "at least 1", "0".into()));
             }
             RankRule::Energy(share) if !(share > 0.0 && share <= 1.0) => {
-                return Err(bad("energy", "a share above 0 and at most 1", share.to_string()));
+                return Err(bad(
+                    "energy",
+                    "a share above 0 and at most 1",
+                    share.to_string(),
+                ));
             }
             _ => {}
         }
@@ -73,7 +77,11 @@ impl Config {
             return Err(bad("max-rank", "at least 1", "0".into()));
         }
         if !(0.0..=1.0).contains(&self.max_dropped) {
-            return Err(bad("max-dropped", "a share from 0 to 1", self.max_dropped.to_string()));
+            return Err(bad(
+                "max-dropped",
+                "a share from 0 to 1",
+                self.max_dropped.to_string(),
+            ));
         }
         if !matches!(self.dtype, Dtype::Bf16 | Dtype::F16 | Dtype::F32) {
             return Err(bad("dtype", "bf16, f16 or f32", self.dtype.name().into()));

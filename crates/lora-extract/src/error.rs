@@ -153,15 +153,19 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Checkpoint(error) => return error.hint(),
-            Self::ConfigMismatch { .. } | Self::ShapeMismatch { .. } | Self::MissingModule { .. } => {
+            Self::ConfigMismatch { .. }
+            | Self::ShapeMismatch { .. }
+            | Self::MissingModule { .. } => {
                 "--base must be the very checkpoint that --tuned was fine-tuned from"
             }
             Self::NoDelta { .. } => {
                 "check that --base and --tuned are not the same directory or the same model"
             }
-            Self::TooMuchDropped { .. } => "this fine-tune lives in tensors that the policy drops \
+            Self::TooMuchDropped { .. } => {
+                "this fine-tune lives in tensors that the policy drops \
                 (see the findings above); keep embeddings with --embeddings, choose --policy peft, \
-                or raise --max-dropped knowingly",
+                or raise --max-dropped knowingly"
+            }
             Self::BadPartial { .. } => "start afresh with --force",
             Self::Interrupted => "run the same command again to go on from here",
             Self::LowRank { .. } | Self::NotFinite { .. } => {

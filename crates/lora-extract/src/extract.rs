@@ -86,7 +86,10 @@ pub fn extract(
     on_event: &dyn Fn(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Extraction> {
     config.validate()?;
-    let Plan { pairs, mut findings } = plan(base, tuned, config.rules)?;
+    let Plan {
+        pairs,
+        mut findings,
+    } = plan(base, tuned, config.rules)?;
     let job = Job {
         base,
         tuned,
@@ -212,16 +215,14 @@ impl Job<'_> {
             elements: pair.elements(),
         })?;
         let start = Instant::now();
-        let (tuned, base) = rayon::join(
-            || self.tuned.load(pair.tuned),
-            || self.base.load(pair.base),
-        );
+        let (tuned, base) =
+            rayon::join(|| self.tuned.load(pair.tuned), || self.base.load(pair.base));
         let ((tuned, tuned_digest), (base, base_digest)) = (tuned?, base?);
         let delta = Delta::new(&tuned, &base);
         let edge = rounding_noise(&tuned).map(|s| noise_edge(s, delta.rows(), delta.cols()));
         let factors = truncated_svd(&delta, &self.svd_config(&delta, edge), &|progress| {
             (self.on_event)(Event::Step {
-                share: progress.share,
+                share: (progress.products as f64 / progress.expected.max(1) as f64).min(1.0),
             })
         })
         .map_err(|source| match source {
@@ -241,13 +242,18 @@ impl Job<'_> {
                 shape: [delta.rows(), delta.cols()],
                 delta_norm,
                 base_norm,
-                delta_ratio: if base_norm > 0.0 { delta_norm / base_norm } else { 0.0 },
+                delta_ratio: if base_norm > 0.0 {
+                    delta_norm / base_norm
+                } else {
+                    0.0
+                },
                 rank: 0,
                 energy_kept: 0.0,
                 residual: 0.0,
                 excess: None,
                 noise_edge: edge,
-                above_noise: edge.map(|e| factors.singular_values.iter().filter(|s| **s > e).count()),
+                above_noise: edge
+                    .map(|e| factors.singular_values.iter().filter(|s| **s > e).count()),
                 singular_values: factors.singular_values.clone(),
                 bytes: 0,
                 seconds: start.elapsed().as_secs_f64(),
@@ -300,7 +306,11 @@ fn excess_table(factors: &xgraft_low_rank::Factors, cap: usize) -> Vec<(usize, S
         .collect()
 }
 
-fn choose_ranks(records: &mut [Record], config: &Config, findings: &mut Vec<Finding>) -> Result<()> {
+fn choose_ranks(
+    records: &mut [Record],
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
     let element = config.dtype.bytes() as u64;
     let ranks: Vec<usize> = match config.rank {
         RankRule::Fixed(_) => records.iter().map(|r| r.cap).collect(),

@@ -31,8 +31,17 @@ pub(crate) struct Record {
 impl Record {
     /// Settles the rank of the module and everything that follows from it.
     pub(crate) fn choose(&mut self, rank: usize, element: u64) {
-        let kept: f64 = self.report.singular_values[..rank].iter().map(|s| s * s).sum();
-        let share = |x: f64| if self.norm2 > 0.0 { x / self.norm2 } else { 0.0 };
+        let kept: f64 = self.report.singular_values[..rank]
+            .iter()
+            .map(|s| s * s)
+            .sum();
+        let share = |x: f64| {
+            if self.norm2 > 0.0 {
+                x / self.norm2
+            } else {
+                0.0
+            }
+        };
         let report = &mut self.report;
         report.rank = rank;
         report.energy_kept = share(kept).min(1.0);
@@ -77,7 +86,12 @@ impl FactorStore {
     ///
     /// The file holds √S·Vᵀ [cap, cols] and then (U·√S)ᵀ [cap, rows], so that a smaller rank is a
     /// prefix of both.
-    pub(crate) fn save(&self, factors: &Factors, dtype: Dtype, mut record: Record) -> Result<Record> {
+    pub(crate) fn save(
+        &self,
+        factors: &Factors,
+        dtype: Dtype,
+        mut record: Record,
+    ) -> Result<Record> {
         let module = record.report.module.clone();
         let mut bytes = rows_of_columns(&factors.v, factors, record.cap, dtype);
         bytes.extend(rows_of_columns(&factors.u, factors, record.cap, dtype));
@@ -94,7 +108,12 @@ impl FactorStore {
 
     /// The first `rank` rows of √S·Vᵀ, [rank, cols], and of (U·√S)ᵀ, [rank, rows], in the stored
     /// dtype, little-endian.
-    pub(crate) fn pair(&self, record: &Record, rank: usize, element: usize) -> Result<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn pair(
+        &self,
+        record: &Record,
+        rank: usize,
+        element: usize,
+    ) -> Result<(Vec<u8>, Vec<u8>)> {
         let [rows, cols] = record.report.shape;
         let mut right = self.read(record)?;
         let left = right.split_off(record.cap * cols * element);
@@ -132,22 +151,30 @@ fn rows_of_columns(panel: &[f32], factors: &Factors, cap: usize, dtype: Dtype) -
     let len = panel.len() / r.max(1);
     let mut out = vec![0; cap * len * dtype.bytes()];
     let row_bytes = (len * dtype.bytes()).max(1);
-    out.par_chunks_mut(8 * row_bytes).enumerate().for_each(|(group, rows)| {
-        let roots: Vec<f64> = factors.singular_values[8 * group..]
-            .iter()
-            .take(rows.len() / row_bytes)
-            .map(|s| s.sqrt())
-            .collect();
-        for start in (0..len).step_by(TILE) {
-            let tile = start..len.min(start + TILE);
-            for (k, (root, row)) in roots.iter().zip(rows.chunks_exact_mut(row_bytes)).enumerate() {
-                let column = 8 * group + k;
-                let values = tile.clone().map(|i| (f64::from(panel[i * r + column]) * root) as f32);
-                let cells = &mut row[start * dtype.bytes()..tile.end * dtype.bytes()];
-                encode(values, dtype, cells);
+    out.par_chunks_mut(8 * row_bytes)
+        .enumerate()
+        .for_each(|(group, rows)| {
+            let roots: Vec<f64> = factors.singular_values[8 * group..]
+                .iter()
+                .take(rows.len() / row_bytes)
+                .map(|s| s.sqrt())
+                .collect();
+            for start in (0..len).step_by(TILE) {
+                let tile = start..len.min(start + TILE);
+                for (k, (root, row)) in roots
+                    .iter()
+                    .zip(rows.chunks_exact_mut(row_bytes))
+                    .enumerate()
+                {
+                    let column = 8 * group + k;
+                    let values = tile
+                        .clone()
+                        .map(|i| (f64::from(panel[i * r + column]) * root) as f32);
+                    let cells = &mut row[start * dtype.bytes()..tile.end * dtype.bytes()];
+                    encode(values, dtype, cells);
+                }
             }
-        }
-    });
+        });
     out
 }
 

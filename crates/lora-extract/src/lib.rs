@@ -59,6 +59,4 @@ pub use noise::{noise_edge, rounding_noise};
 pub use plan::{Action, Pair, Plan, plan};
 pub use rank::{RankRule, Spectrum, rank_for_energy, snap, spread_budget};
 pub use report::{ModuleReport, Report, Stated, Totals};
-pub use verify::{
-    ModuleCheck, Optimum, Verdict, Verification, VerifyConfig, VerifyEvent, verify,
-};
+pub use verify::{ModuleCheck, Optimum, Verdict, Verification, VerifyConfig, VerifyEvent, verify};

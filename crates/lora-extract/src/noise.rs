@@ -17,9 +17,7 @@ const CHUNK: usize = 1 << 14;
 #[must_use]
 pub fn rounding_noise(weights: &WeightMatrix) -> Option<f64> {
     let sigma = match weights {
-        WeightMatrix::Bf16 { data, .. } => {
-            rms_ulp(data, 7, |x: bf16| u32::from(x.to_bits()) << 16)
-        }
+        WeightMatrix::Bf16 { data, .. } => rms_ulp(data, 7, |x: bf16| u32::from(x.to_bits()) << 16),
         WeightMatrix::F16 { data, .. } => rms_ulp(data, 10, |x: f16| x.to_f32().to_bits()),
         WeightMatrix::F32(matrix) => rms_ulp(&matrix.data, 23, f32::to_bits),
         WeightMatrix::Fp8(_) => return None,
@@ -82,6 +80,10 @@ mod tests {
             data: rounded,
         })
         .unwrap();
-        assert!((told / made.sqrt() - 1.0).abs() < 0.02, "{told} {}", made.sqrt());
+        assert!(
+            (told / made.sqrt() - 1.0).abs() < 0.02,
+            "{told} {}",
+            made.sqrt()
+        );
     }
 }

@@ -127,7 +127,12 @@ fn counterpart<'a>(
 ) -> Option<&'a Weight> {
     let tied = || {
         (weight.role == Role::LmHead && checkpoint.tied_embeddings())
-            .then(|| checkpoint.weights().iter().find(|w| w.role == Role::Embedding))
+            .then(|| {
+                checkpoint
+                    .weights()
+                    .iter()
+                    .find(|w| w.role == Role::Embedding)
+            })
             .flatten()
     };
     by_tensor.get(weight.tensor.as_str()).copied().or_else(tied)
@@ -139,7 +144,8 @@ fn is_vocabulary(weight: &Weight) -> bool {
 
 /// Shapes must be equal; vocabularies may differ in rows.
 fn comparable(tuned: &Weight, base: &Weight) -> Result<()> {
-    let ((base_rows, base_cols), (tuned_rows, tuned_cols)) = (base.matrix_shape(), tuned.matrix_shape());
+    let ((base_rows, base_cols), (tuned_rows, tuned_cols)) =
+        (base.matrix_shape(), tuned.matrix_shape());
     let rows_may_differ = is_vocabulary(tuned) && tuned.shape.len() == 2;
     if base.shape.len() == tuned.shape.len()
         && base_cols == tuned_cols
@@ -158,7 +164,8 @@ fn action(pair: &Pair<'_>, rules: Rules) -> Action {
     if pair.tuned.role == Role::LmHead && pair.base.role == Role::Embedding {
         return Action::Drop(Reason::TiedHead);
     }
-    let low_rank = pair.tuned.shape.len() == 2 && !matches!(pair.tuned.role, Role::Bias | Role::Norm(_));
+    let low_rank =
+        pair.tuned.shape.len() == 2 && !matches!(pair.tuned.role, Role::Bias | Role::Norm(_));
     let form = if low_rank { Form::LowRank } else { Form::Full };
     let vocab = is_vocabulary(pair.tuned).then(|| pair.base.shape[0]);
     match rules.check(pair.tuned.role, form, vocab) {
@@ -175,14 +182,34 @@ fn same_architecture(base: &Checkpoint, tuned: &Checkpoint) -> Result<()> {
     };
     let named = !b.architectures.is_empty() && !t.architectures.is_empty();
     if named && b.architectures != t.architectures {
-        return differ("architectures", b.architectures.join(","), t.architectures.join(","));
+        return differ(
+            "architectures",
+            b.architectures.join(","),
+            t.architectures.join(","),
+        );
     }
     for (field, base, tuned) in [
         ("hidden_size", b.hidden_size, t.hidden_size),
-        ("intermediate_size", b.intermediate_size, t.intermediate_size),
-        ("num_hidden_layers", b.num_hidden_layers, t.num_hidden_layers),
-        ("num_attention_heads", b.num_attention_heads, t.num_attention_heads),
-        ("num_key_value_heads", b.num_key_value_heads, t.num_key_value_heads),
+        (
+            "intermediate_size",
+            b.intermediate_size,
+            t.intermediate_size,
+        ),
+        (
+            "num_hidden_layers",
+            b.num_hidden_layers,
+            t.num_hidden_layers,
+        ),
+        (
+            "num_attention_heads",
+            b.num_attention_heads,
+            t.num_attention_heads,
+        ),
+        (
+            "num_key_value_heads",
+            b.num_key_value_heads,
+            t.num_key_value_heads,
+        ),
         ("head_dim", b.head_dim, t.head_dim),
     ] {
         if let (Some(base), Some(tuned)) = (base, tuned)

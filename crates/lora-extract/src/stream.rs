@@ -22,9 +22,12 @@ pub(crate) fn delta_energy(
     tuned: &Checkpoint,
     pair: &Pair<'_>,
 ) -> Result<(f64, Vec<Input>)> {
-    let ((base_rows, cols), (tuned_rows, _)) = (pair.base.matrix_shape(), pair.tuned.matrix_shape());
+    let ((base_rows, cols), (tuned_rows, _)) =
+        (pair.base.matrix_shape(), pair.tuned.matrix_shape());
     let rows = base_rows.min(tuned_rows);
-    let step = (STRIP_ELEMENTS / cols.max(1)).next_multiple_of(STRIP_ROWS).max(STRIP_ROWS);
+    let step = (STRIP_ELEMENTS / cols.max(1))
+        .next_multiple_of(STRIP_ROWS)
+        .max(STRIP_ROWS);
     let mut energy = 0.0;
     for start in (0..rows).step_by(step) {
         let range = start..rows.min(start + step);

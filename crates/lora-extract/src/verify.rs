@@ -453,7 +453,8 @@ fn optimum(
 
 /// Every module of the adapter must be a 2-D weight of the model.
 fn known_modules(adapter: &Adapter, base: &Checkpoint, pairs: &[Pair<'_>]) -> Result<()> {
-    let is_matrix = |w: &Weight| w.shape.len() == 2 && !matches!(w.role, Role::Bias | Role::Norm(_));
+    let is_matrix =
+        |w: &Weight| w.shape.len() == 2 && !matches!(w.role, Role::Bias | Role::Norm(_));
     for module in adapter.modules() {
         let known = pairs
             .iter()
@@ -480,7 +481,10 @@ fn shares(uncovered: Vec<(String, f64)>, covered2: f64) -> (Vec<Dropped>, f64) {
         })
         .collect();
     list.sort_by(|a, b| b.share.unwrap_or(0.0).total_cmp(&a.share.unwrap_or(0.0)));
-    let share = list.iter().filter_map(|d| d.share).fold(0.0, |sum, s| sum + s);
+    let share = list
+        .iter()
+        .filter_map(|d| d.share)
+        .fold(0.0, |sum, s| sum + s);
     (list, share)
 }
 
@@ -527,7 +531,9 @@ fn explain(m: &ModuleCheck) -> String {
             "base + adapter is no nearer to the tuned weights than the base alone (error {:.3e} against {:.3e})",
             m.relative_error, m.base_error
         ),
-        Verdict::AboveLimit => format!("relative error {:.3e} is above the limit", m.relative_error),
+        Verdict::AboveLimit => {
+            format!("relative error {:.3e} is above the limit", m.relative_error)
+        }
     }
 }
 

@@ -30,7 +30,9 @@ pub enum Error {
         base: PathBuf,
     },
     /// A pair whose shape does not fit the weight.
-    #[error("adapter module {module}: the pair makes a {found:?} matrix, the weight is {expected:?}")]
+    #[error(
+        "adapter module {module}: the pair makes a {found:?} matrix, the weight is {expected:?}"
+    )]
     Shape {
         /// The module.
         module: String,

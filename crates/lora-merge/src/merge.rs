@@ -4,12 +4,10 @@ use std::collections::HashMap;
 
 use half::{bf16, f16};
 use serde_json::{Value, json};
-use xgraft_block_scale::{
-    Arithmetic, Extent, QuantizedMatrix, Recipe, quantize_rows,
-};
+use xgraft_block_scale::{Arithmetic, Extent, QuantizedMatrix, Recipe, quantize_rows};
 use xgraft_checkpoint::{
-    Adapter, Checkpoint, Converted, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _, LoraModule, OutputDir,
-    PlannedTensor, Rewrite, RewriteEvent, Role, Stored, Weight, WeightMatrix, rewrite,
+    Adapter, Checkpoint, Converted, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _, LoraModule,
+    OutputDir, PlannedTensor, Rewrite, RewriteEvent, Role, Stored, Weight, WeightMatrix, rewrite,
 };
 use xgraft_cpu_gemm::Source;
 use xgraft_results::Input;
@@ -83,7 +81,9 @@ pub fn merge(
                 convert(weight, &matrix, &pair)
             },
             on_event,
-            config: &base.config().with_quantization(base.config().raw().get("quantization_config")),
+            config: &base
+                .config()
+                .with_quantization(base.config().raw().get("quantization_config")),
             max_shard_bytes: config.max_shard_bytes,
         },
     )?;
@@ -120,7 +120,12 @@ fn check<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<HashMap<String, 
             base: base.dir().to_owned(),
         };
         let tied = base.tied_embeddings();
-        if tied && matches!(module.module.rsplit('.').next(), Some("lm_head" | "embed_tokens")) {
+        if tied
+            && matches!(
+                module.module.rsplit('.').next(),
+                Some("lm_head" | "embed_tokens")
+            )
+        {
             return Err(Error::Tied {
                 module: module.module.clone(),
                 base: base.dir().to_owned(),
@@ -276,7 +281,8 @@ fn quantized(
         let mut grid = vec![0.0; recipe.block.count(strip.0, strip.1)];
         quantize_rows(exact, cols, recipe, &mut part, &mut grid)
             .map_err(|e| failed(e.below_rows(codes.len() / cols)))?;
-        let stored = QuantizedMatrix::new(strip, recipe.format, recipe.block, part, grid).map_err(failed)?;
+        let stored =
+            QuantizedMatrix::new(strip, recipe.format, recipe.block, part, grid).map_err(failed)?;
         let mut decoded = vec![0.0; exact.len()];
         stored.pack(0..strip.0, 0..cols, &mut decoded, cols);
         sums.add(update, exact, decoded.into_iter());

@@ -52,7 +52,12 @@ impl Pair {
     pub(crate) fn rows(&self, range: std::ops::Range<usize>) -> Vec<f32> {
         let mut out = vec![0.0; range.len() * self.cols];
         let left = &self.left[range.start * self.rank..range.end * self.rank];
-        matmul(&F32::new(left, range.len(), self.rank), &self.right, self.cols, &mut out);
+        matmul(
+            &F32::new(left, range.len(), self.rank),
+            &self.right,
+            self.cols,
+            &mut out,
+        );
         out
     }
 }

@@ -40,7 +40,12 @@ impl Report {
                 ("update_norm", m.update_norm),
                 ("merge_rounding", m.rounding),
             ] {
-                rows.push(Row::new(metric, value).arm(arm).module(&m.module).source("merge"));
+                rows.push(
+                    Row::new(metric, value)
+                        .arm(arm)
+                        .module(&m.module)
+                        .source("merge"),
+                );
             }
         }
         rows

@@ -58,9 +58,13 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Checkpoint(error) => return error.hint(),
-            Self::AlreadyQuantized { .. } => "run `xgraft dequantize` first, or start from the BF16 checkpoint",
+            Self::AlreadyQuantized { .. } => {
+                "run `xgraft dequantize` first, or start from the BF16 checkpoint"
+            }
             Self::ScaleDtype { .. } => "use --scale-dtype bf16, or --layout hf",
-            Self::Quantize { .. } => "a checkpoint with broken weights cannot be quantized; find the cause first",
+            Self::Quantize { .. } => {
+                "a checkpoint with broken weights cannot be quantized; find the cause first"
+            }
             Self::Interrupted => "run the same command again to go on from here",
             _ => return None,
         })

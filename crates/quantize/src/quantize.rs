@@ -45,7 +45,9 @@ pub fn quantize(
             fate: &|weight| fate(weight, config),
             convert: &|weight, matrix| convert(weight, &matrix, config),
             on_event,
-            config: &source.config().with_quantization(Some(&quantization_config(source, config))),
+            config: &source
+                .config()
+                .with_quantization(Some(&quantization_config(source, config))),
             max_shard_bytes: config.max_shard_bytes,
         },
     )?;
@@ -69,7 +71,11 @@ fn fate(weight: &Weight, config: &Config) -> Fate {
     ])
 }
 
-fn convert(weight: &Weight, matrix: &WeightMatrix, config: &Config) -> Result<Converted<ModuleReport>> {
+fn convert(
+    weight: &Weight,
+    matrix: &WeightMatrix,
+    config: &Config,
+) -> Result<Converted<ModuleReport>> {
     let recipe = config.recipe();
     let failed = |source| Error::Quantize {
         tensor: weight.tensor.clone(),

@@ -49,7 +49,11 @@ impl Report {
         let (error2, norm2) = (sum(&|m| m.error2), sum(&|m| m.norm2));
         Self {
             schema: "xgraft.quantize-report/1".into(),
-            relative_error: if norm2 > 0.0 { (error2 / norm2).sqrt() } else { 0.0 },
+            relative_error: if norm2 > 0.0 {
+                (error2 / norm2).sqrt()
+            } else {
+                0.0
+            },
             bytes_in: done.iter().map(|d| d.bytes_in).sum(),
             bytes_out: done.iter().map(|d| d.bytes_out).sum(),
             modules,
@@ -62,7 +66,10 @@ impl Report {
         let mut rows = Vec::new();
         for m in &self.modules {
             let mut push = |metric: &str, value: f64, unit: Option<&str>| {
-                let row = Row::new(metric, value).arm(arm).module(&m.module).source("quantize");
+                let row = Row::new(metric, value)
+                    .arm(arm)
+                    .module(&m.module)
+                    .source("quantize");
                 rows.push(match unit {
                     Some(unit) => row.unit(unit),
                     None => row,
@@ -71,7 +78,12 @@ impl Report {
             push("quantization_error", m.relative_error, None);
             push("weight_bytes", m.bytes_out as f64, Some("bytes"));
         }
-        rows.push(Row::new("checkpoint_bytes", self.bytes_out as f64).unit("bytes").arm(arm).source("quantize"));
+        rows.push(
+            Row::new("checkpoint_bytes", self.bytes_out as f64)
+                .unit("bytes")
+                .arm(arm)
+                .source("quantize"),
+        );
         rows
     }
 }

@@ -9,10 +9,10 @@ use xgraft_lora_extract::{
 };
 
 use crate::args::{DtypeArg, Extract, Global, RankArgs};
+use crate::interrupt;
 use crate::output::{Account, commit, print_findings, say, say_json};
 use crate::progress::Progress;
 use crate::table::{Table, bytes, percent};
-use crate::interrupt;
 
 /// Up to this many modules are printed one by one; more are summed by role.
 const LIST_MODULES: usize = 28;
@@ -36,7 +36,9 @@ pub(crate) fn run(args: &Extract, global: &Global) -> anyhow::Result<ExitCode> {
                 progress.subject(module);
             }
             Event::Step { share } => progress.show((share * size.get() as f64) as u64),
-            Event::Done { elements, .. } | Event::Measured { elements } => progress.advance(elements),
+            Event::Done { elements, .. } | Event::Measured { elements } => {
+                progress.advance(elements)
+            }
             _ => {}
         }
         interrupt::check()
@@ -101,7 +103,15 @@ fn arm(config: &Config) -> String {
 }
 
 fn print(report: &Report, out: &str) -> anyhow::Result<()> {
-    let mut table = Table::new(&["module", "shape", "‖ΔW‖/‖W‖", "rank", "energy kept", "residual", "excess"]);
+    let mut table = Table::new(&[
+        "module",
+        "shape",
+        "‖ΔW‖/‖W‖",
+        "rank",
+        "energy kept",
+        "residual",
+        "excess",
+    ]);
     if report.modules.len() <= LIST_MODULES {
         for m in &report.modules {
             table.row(vec![
@@ -155,7 +165,10 @@ fn by_role(modules: &[ModuleReport]) -> Vec<Vec<String>> {
             let of: Vec<&ModuleReport> = modules.iter().filter(|m| m.role == role).collect();
             let delta2: f64 = of.iter().map(|m| m.delta_norm.powi(2)).sum();
             let base2: f64 = of.iter().map(|m| m.base_norm.powi(2)).sum();
-            let kept2: f64 = of.iter().map(|m| m.energy_kept * m.delta_norm.powi(2)).sum();
+            let kept2: f64 = of
+                .iter()
+                .map(|m| m.energy_kept * m.delta_norm.powi(2))
+                .sum();
             let kept = if delta2 > 0.0 { kept2 / delta2 } else { 0.0 };
             let ranks = || of.iter().map(|m| m.rank);
             let (low, high) = (ranks().min().unwrap_or(0), ranks().max().unwrap_or(0));
@@ -167,7 +180,11 @@ fn by_role(modules: &[ModuleReport]) -> Vec<Vec<String>> {
                 format!("{role} ({} modules)", of.len()),
                 format!("{}×{}", of[0].shape[0], of[0].shape[1]),
                 percent((delta2 / base2.max(f64::MIN_POSITIVE)).sqrt()),
-                if low == high { low.to_string() } else { format!("{low}–{high}") },
+                if low == high {
+                    low.to_string()
+                } else {
+                    format!("{low}–{high}")
+                },
                 percent(kept),
                 percent((1.0 - kept).max(0.0).sqrt()),
                 worst.map_or_else(String::new, excess),

@@ -41,7 +41,10 @@ pub(crate) fn run(args: &Merge, global: &Global) -> anyhow::Result<ExitCode> {
         say_json(report)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let worst = report.modules.iter().max_by(|a, b| a.rounding.total_cmp(&b.rounding));
+    let worst = report
+        .modules
+        .iter()
+        .max_by(|a, b| a.rounding.total_cmp(&b.rounding));
     say(&format!(
         "{} weights changed, {} written; rounding to the stored format costs at most {} of the update",
         report.modules.len(),

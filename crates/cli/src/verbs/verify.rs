@@ -73,7 +73,15 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
 
 fn print(report: &Verification) -> anyhow::Result<()> {
     let mut table = Table::new(&[
-        "module", "rank", "error", "base alone", "residual", "optimum", "excess", "projection", "verdict",
+        "module",
+        "rank",
+        "error",
+        "base alone",
+        "residual",
+        "optimum",
+        "excess",
+        "projection",
+        "verdict",
     ]);
     for m in &report.modules {
         table.row(vec![

@@ -12,18 +12,34 @@ fn error_of(damage: impl Fn(&Path)) -> String {
     let tuned = folder.path().join("tuned");
     copy(&fixture("tiny-qwen3/tuned"), &tuned);
     damage(&tuned);
-    extract_error(folder.path(), &fixture("tiny-qwen3/base"), tuned.to_str().unwrap(), &["--rank", "8"])
+    extract_error(
+        folder.path(),
+        &fixture("tiny-qwen3/base"),
+        tuned.to_str().unwrap(),
+        &["--rank", "8"],
+    )
 }
 
 fn extract_error(folder: &Path, base: &str, tuned: &str, more: &[&str]) -> String {
     let out = folder.join("adapter");
-    let mut args = vec!["extract", "--base", base, "--tuned", tuned, "--out", out.to_str().unwrap()];
+    let mut args = vec![
+        "extract",
+        "--base",
+        base,
+        "--tuned",
+        tuned,
+        "--out",
+        out.to_str().unwrap(),
+    ];
     args.extend(more);
     let output = xgraft(&args);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(!out.exists(), "an output was left");
     let text = stderr(&output);
-    assert!(text.starts_with("error: ") || text.contains("\nerror: "), "{text}");
+    assert!(
+        text.starts_with("error: ") || text.contains("\nerror: "),
+        "{text}"
+    );
     text
 }
 
@@ -47,7 +63,11 @@ fn edit_header(dir: &Path, edit: impl Fn(&mut Value)) {
 
 fn first_tensor(header: &Value) -> String {
     let names = header.as_object().unwrap().keys();
-    names.filter(|n| *n != "__metadata__").min().unwrap().clone()
+    names
+        .filter(|n| *n != "__metadata__")
+        .min()
+        .unwrap()
+        .clone()
 }
 
 fn expect(text: &str, parts: &[&str]) {
@@ -59,7 +79,10 @@ fn expect(text: &str, parts: &[&str]) {
 #[test]
 fn a_truncated_shard() {
     let text = error_of(|dir| {
-        let file = std::fs::OpenOptions::new().write(true).open(dir.join(SHARD)).unwrap();
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(dir.join(SHARD))
+            .unwrap();
         file.set_len(file.metadata().unwrap().len() - 1000).unwrap();
     });
     expect(&text, &[SHARD, "expected", "found"]);
@@ -80,7 +103,13 @@ fn a_header_of_absurd_length() {
 fn overlapping_offsets() {
     let text = error_of(|dir| {
         edit_header(dir, |header| {
-            let names: Vec<String> = header.as_object().unwrap().keys().filter(|n| *n != "__metadata__").cloned().collect();
+            let names: Vec<String> = header
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|n| *n != "__metadata__")
+                .cloned()
+                .collect();
             let first = header[&names[0]].clone();
             header[&names[1]] = first;
         });
@@ -133,10 +162,19 @@ fn codes_without_their_scale() {
     for index in ["model.safetensors.index.json"] {
         let path = base.join(index);
         if let Ok(text) = std::fs::read_to_string(&path) {
-            std::fs::write(path, text.replace("up_proj.weight_scale", "up_proj.weight_skale")).unwrap();
+            std::fs::write(
+                path,
+                text.replace("up_proj.weight_scale", "up_proj.weight_skale"),
+            )
+            .unwrap();
         }
     }
-    let error = extract_error(folder.path(), base.to_str().unwrap(), &fixture("tiny-qwen3/tuned"), &[]);
+    let error = extract_error(
+        folder.path(),
+        base.to_str().unwrap(),
+        &fixture("tiny-qwen3/tuned"),
+        &[],
+    );
     expect(&error, &["up_proj.weight", "scale"]);
 }
 
@@ -159,7 +197,15 @@ fn two_models_of_different_architecture() {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, text.replace("Qwen3ForCausalLM", "LlamaForCausalLM")).unwrap();
     });
-    expect(&text, &["architectures", "Qwen3ForCausalLM", "LlamaForCausalLM", "hint:"]);
+    expect(
+        &text,
+        &[
+            "architectures",
+            "Qwen3ForCausalLM",
+            "LlamaForCausalLM",
+            "hint:",
+        ],
+    );
 }
 
 #[test]
@@ -177,7 +223,12 @@ fn rank_zero() {
 #[test]
 fn a_directory_that_is_no_model() {
     let folder = tempfile::tempdir().unwrap();
-    let error = extract_error(folder.path(), "/nonexistent/model", &fixture("tiny-qwen3/tuned"), &[]);
+    let error = extract_error(
+        folder.path(),
+        "/nonexistent/model",
+        &fixture("tiny-qwen3/tuned"),
+        &[],
+    );
     expect(&error, &["/nonexistent/model", "hint:"]);
 }
 

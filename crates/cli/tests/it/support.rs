@@ -4,13 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 pub(crate) fn fixture(name: &str) -> String {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name);
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures")
+        .join(name);
     path.to_str().unwrap().to_owned()
 }
 
 /// Runs `xgraft` and gives its output.
 pub(crate) fn xgraft(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xgraft")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_xgraft"))
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 pub(crate) fn stdout(output: &Output) -> String {
@@ -24,7 +29,11 @@ pub(crate) fn stderr(output: &Output) -> String {
 /// Runs `xgraft` and demands success.
 pub(crate) fn succeed(args: &[&str]) -> String {
     let output = xgraft(args);
-    assert!(output.status.success(), "xgraft {args:?}\n{}", stderr(&output));
+    assert!(
+        output.status.success(),
+        "xgraft {args:?}\n{}",
+        stderr(&output)
+    );
     stdout(&output)
 }
 

@@ -15,11 +15,17 @@ fn rank4() -> Config {
 
 #[test]
 fn a_missing_linear_names_the_tensor_and_both_directories() {
-    let short: Vec<Tensor> = tuned().into_iter().filter(|t| !t.name.contains("layers.1.mlp.up")).collect();
+    let short: Vec<Tensor> = tuned()
+        .into_iter()
+        .filter(|t| !t.name.contains("layers.1.mlp.up"))
+        .collect();
     let pair = Pair::of(&model(), &short);
     let error = pair.extract(&rank4(), "a").unwrap_err();
     let text = error.to_string();
-    assert!(matches!(error, Error::MissingModule { count: 1, .. }), "{text}");
+    assert!(
+        matches!(error, Error::MissingModule { count: 1, .. }),
+        "{text}"
+    );
     assert!(text.contains("model.layers.1.mlp.up_proj.weight"), "{text}");
     assert!(!pair.path("a").exists());
 }
@@ -27,9 +33,14 @@ fn a_missing_linear_names_the_tensor_and_both_directories() {
 #[test]
 fn another_shape_names_both_shapes() {
     let mut other = tuned();
-    let at = other.iter().position(|t| t.name.contains("layers.0.mlp.up")).unwrap();
+    let at = other
+        .iter()
+        .position(|t| t.name.contains("layers.0.mlp.up"))
+        .unwrap();
     other[at] = Tensor::new(&other[at].name, &[90, 48], noise(5, 90 * 48));
-    let error = Pair::of(&model(), &other).extract(&rank4(), "a").unwrap_err();
+    let error = Pair::of(&model(), &other)
+        .extract(&rank4(), "a")
+        .unwrap_err();
     assert!(matches!(error, Error::ShapeMismatch { .. }), "{error}");
     assert!(error.to_string().contains("[96, 48]") && error.to_string().contains("[90, 48]"));
 }
@@ -43,7 +54,16 @@ fn another_architecture_names_the_field() {
     write(&folder.path().join("tuned"), &tuned(), &config);
     let at = |name: &str| folder.path().join(name);
     let error = run(&at("base"), &at("tuned"), &rank4(), &at("a")).unwrap_err();
-    assert!(matches!(error, Error::ConfigMismatch { field: "architectures", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::ConfigMismatch {
+                field: "architectures",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -54,18 +74,47 @@ fn extra_vocabulary_is_reported_and_does_not_stop_the_rest() {
         values.extend(noise(9, 3 * 48));
         wide[at] = Tensor::new(&wide[at].name, &[43, 48], values);
     }
-    let report = Pair::of(&model(), &wide).extract(&rank4(), "a").unwrap().report;
-    assert_eq!(report.findings.iter().filter(|f| f.code == "vocabulary-rows").count(), 2);
-    let embedding = report.dropped.iter().find(|d| d.tensor == "model.embed_tokens.weight").unwrap();
-    assert!(embedding.energy.unwrap() > 1.0, "the rows that only one has are counted");
+    let report = Pair::of(&model(), &wide)
+        .extract(&rank4(), "a")
+        .unwrap()
+        .report;
+    assert_eq!(
+        report
+            .findings
+            .iter()
+            .filter(|f| f.code == "vocabulary-rows")
+            .count(),
+        2
+    );
+    let embedding = report
+        .dropped
+        .iter()
+        .find(|d| d.tensor == "model.embed_tokens.weight")
+        .unwrap();
+    assert!(
+        embedding.energy.unwrap() > 1.0,
+        "the rows that only one has are counted"
+    );
 }
 
 #[test]
 fn an_extra_tensor_is_a_finding() {
     let mut more = tuned();
-    more.push(Tensor::new("model.layers.0.self_attn.rotary_emb.inv_freq", &[8], noise(1, 8)));
-    let report = Pair::of(&model(), &more).extract(&rank4(), "a").unwrap().report;
-    assert!(report.findings.iter().any(|f| f.code == "lone-tensor" && f.subject.contains("inv_freq")));
+    more.push(Tensor::new(
+        "model.layers.0.self_attn.rotary_emb.inv_freq",
+        &[8],
+        noise(1, 8),
+    ));
+    let report = Pair::of(&model(), &more)
+        .extract(&rank4(), "a")
+        .unwrap()
+        .report;
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|f| f.code == "lone-tensor" && f.subject.contains("inv_freq"))
+    );
 }
 
 #[test]
@@ -75,20 +124,37 @@ fn a_head_that_only_the_tuned_side_has_is_compared_with_the_tied_embedding() {
     let at = |name: &str| folder.path().join(name);
     write(&at("tuned"), &tuned(), &config);
     config["tie_word_embeddings"] = json!(true);
-    let tied: Vec<Tensor> = model().into_iter().filter(|t| t.name != "lm_head.weight").collect();
+    let tied: Vec<Tensor> = model()
+        .into_iter()
+        .filter(|t| t.name != "lm_head.weight")
+        .collect();
     write(&at("base"), &tied, &config);
-    let report = run(&at("base"), &at("tuned"), &rank4(), &at("a")).unwrap().report;
-    let head = report.dropped.iter().find(|d| d.tensor == "lm_head.weight").unwrap();
+    let report = run(&at("base"), &at("tuned"), &rank4(), &at("a"))
+        .unwrap()
+        .report;
+    let head = report
+        .dropped
+        .iter()
+        .find(|d| d.tensor == "lm_head.weight")
+        .unwrap();
     assert_eq!(head.reason, "tied-head");
 }
 
 #[test]
 fn a_nan_names_tensor_row_and_column() {
     let mut broken = tuned();
-    let at = broken.iter().position(|t| t.name.contains("layers.1.mlp.down")).unwrap();
+    let at = broken
+        .iter()
+        .position(|t| t.name.contains("layers.1.mlp.down"))
+        .unwrap();
     broken[at].values[96 * 2 + 7] = f32::NAN;
     let pair = Pair::of(&model(), &broken);
     let text = pair.extract(&rank4(), "a").unwrap_err().to_string();
-    assert!(text.contains("layers.1.mlp.down_proj") && text.contains("row 2") && text.contains("column 7"), "{text}");
+    assert!(
+        text.contains("layers.1.mlp.down_proj")
+            && text.contains("row 2")
+            && text.contains("column 7"),
+        "{text}"
+    );
     assert!(!pair.path("a").exists());
 }

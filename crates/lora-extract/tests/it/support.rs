@@ -14,7 +14,9 @@ use xgraft_lora_extract::{
 };
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures")
+        .join(name)
 }
 
 /// A splitmix64 stream of numbers in (-1, 1).
@@ -111,7 +113,13 @@ pub(crate) fn tuned() -> Vec<Tensor> {
     model()
         .into_iter()
         .enumerate()
-        .map(|(i, t)| if is_linear(&t) { t.plus(4, 0.1, 1000 + i as u64) } else { t })
+        .map(|(i, t)| {
+            if is_linear(&t) {
+                t.plus(4, 0.1, 1000 + i as u64)
+            } else {
+                t
+            }
+        })
         .collect()
 }
 
@@ -144,7 +152,8 @@ pub(crate) fn write(dir: &Path, tensors: &[Tensor], config: &Value) {
         to.finish().unwrap();
     }
     writer.finish().unwrap();
-    out.write_atomic("config.json", config.to_string().as_bytes()).unwrap();
+    out.write_atomic("config.json", config.to_string().as_bytes())
+        .unwrap();
     out.commit().unwrap();
 }
 
@@ -170,11 +179,21 @@ impl Pair {
     }
 
     pub(crate) fn extract(&self, config: &Config, to: &str) -> Result<Extraction> {
-        run(&self.path("base"), &self.path("tuned"), config, &self.path(to))
+        run(
+            &self.path("base"),
+            &self.path("tuned"),
+            config,
+            &self.path(to),
+        )
     }
 
     pub(crate) fn verify(&self, adapter: &str) -> Result<Verification> {
-        check(&self.path("base"), &self.path("tuned"), &self.path(adapter), &VerifyConfig::default())
+        check(
+            &self.path("base"),
+            &self.path("tuned"),
+            &self.path(adapter),
+            &VerifyConfig::default(),
+        )
     }
 }
 
@@ -194,5 +213,8 @@ pub(crate) fn check(
 ) -> Result<Verification> {
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
     let adapter = Adapter::open(adapter)?;
-    Ok(verify(&base, &tuned, &adapter, config, &|_| ControlFlow::Continue(()))?.0)
+    Ok(verify(&base, &tuned, &adapter, config, &|_| {
+        ControlFlow::Continue(())
+    })?
+    .0)
 }

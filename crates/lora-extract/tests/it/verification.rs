@@ -31,26 +31,47 @@ fn spoiled(pair: &Pair, spoil: impl Fn(&str, &mut Vec<f32>)) {
         let mut values = from.load(&tensor.info).unwrap().0.to_f32();
         spoil(&tensor.info.name, &mut values);
         let mut to = writer.tensor(&tensor.info.name).unwrap();
-        to.write_bf16(&values.into_iter().map(bf16::from_f32).collect::<Vec<_>>()).unwrap();
+        to.write_bf16(&values.into_iter().map(bf16::from_f32).collect::<Vec<_>>())
+            .unwrap();
         to.finish().unwrap();
     }
     writer.finish().unwrap();
 }
 
 fn verdict(report: &Verification, module: &str) -> Verdict {
-    report.modules.iter().find(|m| m.module == module).unwrap().verdict
+    report
+        .modules
+        .iter()
+        .find(|m| m.module == module)
+        .unwrap()
+        .verdict
 }
 
 #[test]
 fn the_optimum_is_met_and_exact_agrees_with_the_estimate() {
     let folder = tempfile::tempdir().unwrap();
-    let (base, tuned, a) = (fixture("tiny-qwen3/base"), fixture("tiny-qwen3/tuned"), folder.path().join("a"));
+    let (base, tuned, a) = (
+        fixture("tiny-qwen3/base"),
+        fixture("tiny-qwen3/tuned"),
+        folder.path().join("a"),
+    );
     let config = Config {
         rank: RankRule::Fixed(16),
         ..Config::default()
     };
     run(&base, &tuned, &config, &a).unwrap();
-    let with = |optimum| check(&base, &tuned, &a, &VerifyConfig { optimum, ..Default::default() }).unwrap();
+    let with = |optimum| {
+        check(
+            &base,
+            &tuned,
+            &a,
+            &VerifyConfig {
+                optimum,
+                ..Default::default()
+            },
+        )
+        .unwrap()
+    };
     let (exact, randomized) = (with(Optimum::Exact), with(Optimum::Randomized));
     for (e, r) in exact.modules.iter().zip(&randomized.modules) {
         let excess = e.excess.unwrap();
@@ -70,9 +91,21 @@ fn a_flipped_sign_is_found() {
     });
     let report = pair.verify("b").unwrap();
     assert_eq!(verdict(&report, Q), Verdict::FlippedSign);
-    assert_eq!(report.modules.iter().filter(|m| m.verdict != Verdict::Ok).count(), 1);
+    assert_eq!(
+        report
+            .modules
+            .iter()
+            .filter(|m| m.verdict != Verdict::Ok)
+            .count(),
+        1
+    );
     assert!(!report.passed());
-    assert!(report.findings.iter().any(|f| f.subject == Q && f.message.contains("flipped")));
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|f| f.subject == Q && f.message.contains("flipped"))
+    );
 }
 
 #[test]
@@ -97,9 +130,20 @@ fn a_wrong_alpha_is_found_in_every_module() {
     let pair = adapter();
     let path = pair.path("a").join("adapter_config.json");
     let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("\"lora_alpha\": 4", "\"lora_alpha\": 8")).unwrap();
+    std::fs::write(
+        &path,
+        text.replace("\"lora_alpha\": 4", "\"lora_alpha\": 8"),
+    )
+    .unwrap();
     let report = pair.verify("a").unwrap();
-    assert!(report.modules.iter().all(|m| m.verdict == Verdict::WrongScale), "{:?}", report.modules);
+    assert!(
+        report
+            .modules
+            .iter()
+            .all(|m| m.verdict == Verdict::WrongScale),
+        "{:?}",
+        report.modules
+    );
     assert!((report.modules[0].projection - 0.5).abs() < 0.01);
 }
 
@@ -125,8 +169,19 @@ fn a_limit_on_the_error_is_held() {
         optimum: Optimum::Skip,
         ..Default::default()
     };
-    let report = check(&pair.path("base"), &pair.path("tuned"), &pair.path("a"), &config).unwrap();
-    assert!(report.modules.iter().all(|m| m.verdict == Verdict::AboveLimit && m.optimum.is_none()));
+    let report = check(
+        &pair.path("base"),
+        &pair.path("tuned"),
+        &pair.path("a"),
+        &config,
+    )
+    .unwrap();
+    assert!(
+        report
+            .modules
+            .iter()
+            .all(|m| m.verdict == Verdict::AboveLimit && m.optimum.is_none())
+    );
 }
 
 #[test]
@@ -139,7 +194,13 @@ fn an_adapter_of_another_model_is_an_error() {
         &VerifyConfig::default(),
     )
     .unwrap_err();
-    assert!(matches!(error, Error::UnknownModule { .. } | Error::AdapterShape { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::UnknownModule { .. } | Error::AdapterShape { .. }
+        ),
+        "{error}"
+    );
     assert!(error.hint().unwrap().contains("another model"));
 }
 

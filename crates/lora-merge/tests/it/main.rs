@@ -7,7 +7,9 @@ use xgraft_checkpoint::{Adapter, Checkpoint, OutputDir};
 use xgraft_lora_merge::{Config, Error, Merged, Result, fingerprint, merge};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures")
+        .join(name)
 }
 
 fn merged(base: &Path, adapter: &Path, to: &Path) -> Result<Merged> {
@@ -52,15 +54,25 @@ fn a_merge_into_bf16_is_the_definition_rounded_once() {
     let base = Checkpoint::open(base_dir).unwrap();
     let adapter = Adapter::open(adapter_dir).unwrap();
     let result = Checkpoint::open(&to).unwrap();
-    for module in ["model.layers.0.self_attn.q_proj", "model.layers.2.mlp.down_proj"] {
+    for module in [
+        "model.layers.0.self_attn.q_proj",
+        "model.layers.2.mlp.down_proj",
+    ] {
         let expected = by_definition(&base, &adapter, module);
-        let found = result.load(result.weight(module).unwrap()).unwrap().0.to_f32();
+        let found = result
+            .load(result.weight(module).unwrap())
+            .unwrap()
+            .0
+            .to_f32();
         let mut off = 0;
         for (x, y) in expected.iter().zip(&found) {
             // f32 sums may fall on the other side of a tie of BF16: never more than one step
             let exact = bf16::from_f64(*x).to_f32();
             off += usize::from(exact.to_bits() != y.to_bits());
-            assert!((f64::from(exact) - f64::from(*y)).abs() <= x.abs().max(1e-30) / 128.0, "{x} {y}");
+            assert!(
+                (f64::from(exact) - f64::from(*y)).abs() <= x.abs().max(1e-30) / 128.0,
+                "{x} {y}"
+            );
         }
         assert!(off * 1000 < found.len(), "{off} of {} differ", found.len());
     }
@@ -82,7 +94,11 @@ fn a_merge_into_fp8_stays_fp8_and_never_adds_to_codes() {
     assert_eq!(result.quantization(), base.quantization());
     for pair in adapter.modules() {
         let expected = by_definition(&base, &adapter, &pair.module);
-        let found = result.load(result.weight(&pair.module).unwrap()).unwrap().0.to_f32();
+        let found = result
+            .load(result.weight(&pair.module).unwrap())
+            .unwrap()
+            .0
+            .to_f32();
         let (mut error2, mut norm2) = (0.0, 0.0);
         for (x, y) in expected.iter().zip(&found) {
             error2 += (x - f64::from(*y)).powi(2);
@@ -90,7 +106,12 @@ fn a_merge_into_fp8_stays_fp8_and_never_adds_to_codes() {
         }
         let relative = (error2 / norm2).sqrt();
         assert!(relative < 0.03, "{}: {relative}", pair.module);
-        let told = done.report.modules.iter().find(|m| m.module == pair.module).unwrap();
+        let told = done
+            .report
+            .modules
+            .iter()
+            .find(|m| m.module == pair.module)
+            .unwrap();
         let told = told.rounding * told.update_norm / told.merged_norm;
         assert!((told / relative - 1.0).abs() < 1e-3, "{told} {relative}");
     }
@@ -101,7 +122,12 @@ fn embeddings_and_patterns_are_applied() {
     let folder = tempfile::tempdir().unwrap();
     let sane = folder.path().join("sane");
     // PEFT stores the base's own embedding beside an embedding adapter; merging wants pairs only
-    let error = merged(&fixture("tiny-qwen3/base"), &fixture("golden/peft-patterns"), &sane).unwrap_err();
+    let error = merged(
+        &fixture("tiny-qwen3/base"),
+        &fixture("golden/peft-patterns"),
+        &sane,
+    )
+    .unwrap_err();
     assert!(matches!(error, Error::NotAPair { .. }), "{error}");
 }
 
@@ -109,7 +135,12 @@ fn embeddings_and_patterns_are_applied() {
 fn an_adapter_with_whole_tensors_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("m");
-    let error = merged(&fixture("tiny-qwen3/base"), &fixture("golden/mergekit-default"), &to).unwrap_err();
+    let error = merged(
+        &fixture("tiny-qwen3/base"),
+        &fixture("golden/mergekit-default"),
+        &to,
+    )
+    .unwrap_err();
     assert!(matches!(error, Error::NotAPair { .. }), "{error}");
     assert!(error.hint().unwrap().contains("sanitize"));
     assert!(!to.exists());

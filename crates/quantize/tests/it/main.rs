@@ -9,7 +9,9 @@ use xgraft_cpu_gemm::Source as _;
 use xgraft_quantize::{Config, Conversion, Error, Fp8Layout, dequantize, fingerprint, quantize};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures")
+        .join(name)
 }
 
 const COMPRESSED_TENSORS: Config = Config {
@@ -35,7 +37,9 @@ fn convert(from: &Path, to: &Path, config: &Config) -> Conversion {
 
 fn bytes_of(checkpoint: &Checkpoint, name: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let tensor = checkpoint.tensor(name).unwrap_or_else(|| panic!("no tensor {name}"));
+    let tensor = checkpoint
+        .tensor(name)
+        .unwrap_or_else(|| panic!("no tensor {name}"));
     checkpoint
         .stream(tensor, |chunk| {
             bytes.extend_from_slice(chunk);
@@ -55,16 +59,30 @@ fn layout_compressed_tensors_is_byte_equal_to_llm_compressor() {
     let path = folder.path().join("q");
     convert(&fixture("tiny-qwen3/base"), &path, &COMPRESSED_TENSORS);
     let golden_path = fixture("golden/ct-fp8-block");
-    let (ours, golden) = (Checkpoint::open(&path).unwrap(), Checkpoint::open(&golden_path).unwrap());
-    let names = |c: &Checkpoint| c.tensors().map(|t| (t.name.clone(), t.dtype, t.shape.clone())).collect::<Vec<_>>();
+    let (ours, golden) = (
+        Checkpoint::open(&path).unwrap(),
+        Checkpoint::open(&golden_path).unwrap(),
+    );
+    let names = |c: &Checkpoint| {
+        c.tensors()
+            .map(|t| (t.name.clone(), t.dtype, t.shape.clone()))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&ours), names(&golden));
     for tensor in golden.tensors() {
-        assert!(bytes_of(&ours, &tensor.name) == bytes_of(&golden, &tensor.name), "{} differs", tensor.name);
+        assert!(
+            bytes_of(&ours, &tensor.name) == bytes_of(&golden, &tensor.name),
+            "{} differs",
+            tensor.name
+        );
     }
     let config = |dir: &Path| {
         let mut config = json(&dir.join("config.json"))["quantization_config"].clone();
         // written as null by the reference, for models without experts too
-        config.as_object_mut().unwrap().remove("moe_sparsity_config");
+        config
+            .as_object_mut()
+            .unwrap()
+            .remove("moe_sparsity_config");
         config
     };
     assert_eq!(config(&path), config(&golden_path));
@@ -78,15 +96,39 @@ fn layout_hf_is_what_qwen_publishes() {
     let config = json(&path.join("config.json"));
     let quantization = &config["quantization_config"];
     assert_eq!(quantization["quant_method"], "fp8");
-    assert_eq!(quantization["weight_block_size"], serde_json::json!([128, 128]));
-    assert_eq!(quantization["modules_to_not_convert"], serde_json::json!(["lm_head", "model.embed_tokens"]));
+    assert_eq!(
+        quantization["weight_block_size"],
+        serde_json::json!([128, 128])
+    );
+    assert_eq!(
+        quantization["modules_to_not_convert"],
+        serde_json::json!(["lm_head", "model.embed_tokens"])
+    );
     let quantized = Checkpoint::open(&path).unwrap();
-    let scale = quantized.tensor("model.layers.0.mlp.down_proj.weight_scale_inv").unwrap();
-    assert_eq!((scale.dtype.name(), scale.shape.as_slice()), ("F32", &[2, 4][..]));
-    for kept in ["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight", "model.layers.0.self_attn.q_norm.weight"] {
-        assert_eq!(quantized.tensor(kept).unwrap().dtype.name(), "BF16", "{kept}");
+    let scale = quantized
+        .tensor("model.layers.0.mlp.down_proj.weight_scale_inv")
+        .unwrap();
+    assert_eq!(
+        (scale.dtype.name(), scale.shape.as_slice()),
+        ("F32", &[2, 4][..])
+    );
+    for kept in [
+        "lm_head.weight",
+        "model.embed_tokens.weight",
+        "model.norm.weight",
+        "model.layers.0.self_attn.q_norm.weight",
+    ] {
+        assert_eq!(
+            quantized.tensor(kept).unwrap().dtype.name(),
+            "BF16",
+            "{kept}"
+        );
     }
-    for side in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+    for side in [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+    ] {
         assert!(path.join(side).exists(), "{side}");
     }
 }
@@ -102,7 +144,11 @@ fn dequantizing_gives_code_times_scale_and_a_clean_config() {
     out.commit().unwrap();
     let back = Checkpoint::open(&d).unwrap();
     assert_eq!(*back.quantization(), Quantization::None);
-    assert!(json(&d.join("config.json")).get("quantization_config").is_none());
+    assert!(
+        json(&d.join("config.json"))
+            .get("quantization_config")
+            .is_none()
+    );
     let original = Checkpoint::open(fixture("tiny-qwen3/base")).unwrap();
     assert_eq!(back.tensors().count(), original.tensors().count());
     for weight in source.weights().iter().filter(|w| w.is_quantized()) {
@@ -138,7 +184,10 @@ fn an_unquantized_checkpoint_is_not_dequantized() {
 fn interrupted_work_is_resumed_to_the_same_bytes_and_account() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-    let config = Config { max_shard_bytes: 600_000, ..DEFAULT };
+    let config = Config {
+        max_shard_bytes: 600_000,
+        ..DEFAULT
+    };
     let expected = convert(&fixture("tiny-qwen3/tuned"), &whole, &config);
 
     let source = Checkpoint::open(fixture("tiny-qwen3/tuned")).unwrap();
@@ -151,7 +200,11 @@ fn interrupted_work_is_resumed_to_the_same_bytes_and_account() {
             if matches!(event, xgraft_checkpoint::RewriteEvent::Begin { .. }) {
                 begun.set(begun.get() + 1);
             }
-            if begun.get() > 7 { Err(Error::Interrupted) } else { Ok(()) }
+            if begun.get() > 7 {
+                Err(Error::Interrupted)
+            } else {
+                Ok(())
+            }
         };
         match quantize(&source, &config, &out, &stop_after_seven) {
             Ok(done) => {
@@ -160,7 +213,10 @@ fn interrupted_work_is_resumed_to_the_same_bytes_and_account() {
             }
             Err(error) => {
                 assert!(matches!(error, Error::Interrupted), "{error}");
-                assert!(!parts.exists(), "nothing under the final name while unfinished");
+                assert!(
+                    !parts.exists(),
+                    "nothing under the final name while unfinished"
+                );
                 redone += 1;
             }
         }
@@ -172,16 +228,26 @@ fn interrupted_work_is_resumed_to_the_same_bytes_and_account() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert!(files.iter().filter(|f| f.ends_with(".safetensors")).count() >= 3, "{files:?}");
+    assert!(
+        files.iter().filter(|f| f.ends_with(".safetensors")).count() >= 3,
+        "{files:?}"
+    );
     for file in files {
-        assert!(std::fs::read(whole.join(&file)).unwrap() == std::fs::read(parts.join(&file)).unwrap(), "{file}");
+        assert!(
+            std::fs::read(whole.join(&file)).unwrap() == std::fs::read(parts.join(&file)).unwrap(),
+            "{file}"
+        );
     }
 }
 
 #[test]
 fn rounding_costs_what_e4m3_costs_on_trained_weights() {
     let folder = tempfile::tempdir().unwrap();
-    let done = convert(&fixture("tiny-qwen3/base"), &folder.path().join("q"), &DEFAULT);
+    let done = convert(
+        &fixture("tiny-qwen3/base"),
+        &folder.path().join("q"),
+        &DEFAULT,
+    );
     assert_eq!(done.report.modules.len(), 21);
     let error = done.report.relative_error;
     assert!((0.024..0.029).contains(&error), "{error}");
