@@ -48,7 +48,7 @@ impl Pair {
         })
     }
 
-    /// Rows of the product, [range.len(), cols].
+    /// Rows of the product, `[range.len(), cols]`.
     pub(crate) fn rows(&self, range: std::ops::Range<usize>) -> Vec<f32> {
         let mut out = vec![0.0; range.len() * self.cols];
         let left = &self.left[range.start * self.rank..range.end * self.rank];

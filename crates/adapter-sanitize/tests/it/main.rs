@@ -1,4 +1,5 @@
 //! Adapters of PEFT and mergekit through the policies.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

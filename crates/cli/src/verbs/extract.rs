@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Extract, global: &Global) -> anyhow::Result<ExitCode> {
             }
             Event::Step { share } => progress.show((share * size.get() as f64) as u64),
             Event::Done { elements, .. } | Event::Measured { elements } => {
-                progress.advance(elements)
+                progress.advance(elements);
             }
             _ => {}
         }
