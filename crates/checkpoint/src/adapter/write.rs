@@ -11,7 +11,7 @@ use super::open::LoraKind;
 use super::{CONFIG, WEIGHTS};
 use crate::error::{Error, Result};
 use crate::format::dtype::Dtype;
-use crate::write::atomic::write_atomic;
+use crate::write::atomic::{temporary_beside, write_atomic};
 use crate::write::file::{FileInProgress, Ledger, TensorWriter};
 use crate::write::plan::{FileLayout, PlannedTensor, Slot, check_names};
 
@@ -94,8 +94,11 @@ impl AdapterWriter {
     ) -> Result<AdapterWriter> {
         check_names(&tensors)?;
         fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-        let layout = FileLayout::new(&format!("{WEIGHTS}.{}.tmp", std::process::id()), tensors)?;
-        let file = FileInProgress::open(dir, &layout)?;
+        let temporary = temporary_beside(&dir.join(WEIGHTS));
+        let name = temporary.file_name().unwrap_or_default().to_string_lossy();
+        let layout = FileLayout::new(&name, tensors)?;
+        let file = FileInProgress::open(dir, &layout)
+            .inspect_err(|_| drop(fs::remove_file(&temporary)))?;
         let places = layout
             .slots
             .iter()

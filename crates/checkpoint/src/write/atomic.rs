@@ -1,5 +1,6 @@
 //! Files that are there whole or not at all.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -30,10 +31,34 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
         .map_err(|source| write_error(path, bytes.len() as u64, source))
 }
 
-fn temporary_beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+/// The end of the name of a file that is not finished; [`sweep`] removes what a killed run left.
+const TEMPORARY: &str = ".xgraft-tmp";
+
+/// A name beside `path` that no other process uses.
+pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}{TEMPORARY}", std::process::id()));
     path.with_file_name(name)
+}
+
+/// Removes unfinished files anywhere below a directory.
+pub(super) fn sweep(dir: &Path) -> Result<()> {
+    let listed = || -> io::Result<Vec<fs::DirEntry>> { fs::read_dir(dir)?.collect() };
+    for entry in listed().map_err(Error::io("list", dir))? {
+        let path = entry.path();
+        let kind = entry.file_type().map_err(Error::io("read", &path))?;
+        if kind.is_dir() {
+            sweep(&path)?;
+        } else if path
+            .as_os_str()
+            .as_encoded_bytes()
+            .ends_with(TEMPORARY.as_bytes())
+        {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// An error of writing, where a full disk is told with its numbers.

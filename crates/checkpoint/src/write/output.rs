@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::atomic::{sync_dir, write_atomic};
+use super::atomic::{sweep, sync_dir, write_atomic};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -180,6 +180,7 @@ impl OutputDir {
         let canonical = canonical(fingerprint).to_string();
         // Our folder without a fingerprint is what a power cut leaves of one that was just made.
         let before = fs::read_to_string(&path).unwrap_or_default();
+        sweep(&self.partial)?;
         let content = has_content(&self.partial)?;
         if before == canonical {
             return Ok(content);

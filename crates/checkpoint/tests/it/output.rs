@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xgraft_checkpoint::{Error, OutputDir, write_atomic};
+use xgraft_checkpoint::{
+    AdapterConfig, AdapterWriter, Dtype, Error, OutputDir, PlannedTensor, write_atomic,
+};
 
 use crate::support::{assert_says, contents};
 
@@ -84,6 +86,26 @@ fn a_dropped_job_is_resumed_by_the_same_job_in_any_key_order() {
     let work = OutputDir::create(&at.out, false, &same).unwrap();
     assert!(work.resumed());
     assert_eq!(fs::read(work.path().join("half")).unwrap(), b"1");
+}
+
+#[test]
+fn a_file_that_a_kill_left_half_written_is_gone_after_the_resumption() {
+    let at = place();
+    let work = OutputDir::create(&at.out, false, &job()).unwrap();
+    work.write_atomic("modules/a.json", b"1").unwrap();
+    let config = AdapterConfig::new("base", 1, vec![]);
+    let tensors = vec![PlannedTensor::new("w", Dtype::F32, [4])];
+    std::mem::forget(AdapterWriter::create(work.path(), config, tensors).unwrap());
+    assert_eq!(fs::read_dir(work.path()).unwrap().count(), 3);
+    drop(work);
+    let work = OutputDir::create(&at.out, false, &job()).unwrap();
+    assert!(work.resumed());
+    work.commit().unwrap();
+    let names: Vec<_> = contents(&at.out)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, [PathBuf::from("modules/a.json")]);
 }
 
 #[test]
