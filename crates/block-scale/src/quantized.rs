@@ -181,11 +181,7 @@ impl<'a> QuantizedRows<'a> {
             self.first_row
         );
         let scales = self.block.count(rows, cols);
-        assert_eq!(
-            self.scales.len(),
-            scales,
-            "scales of a {rows} x {cols} matrix"
-        );
+        assert_count("scales of the matrix", self.scales.len(), scales);
     }
 }
 
