@@ -219,6 +219,9 @@ impl Error {
             Error::Quantized { .. } => {
                 "codes mean nothing without exactly their scales: take config.json and all shards from one source"
             }
+            Error::Adapter { .. } => {
+                "take adapter_config.json and adapter_model.safetensors from one run of the training"
+            }
             Error::NotFinite { .. } => {
                 "the checkpoint is broken at that place: take an earlier one, or look at it with `xgraft inspect`"
             }
