@@ -286,6 +286,7 @@ impl Job<'_> {
         let mut svd = SvdConfig {
             stop,
             seed: self.config.seed,
+            steps: &VLLM_RANKS,
             ..SvdConfig::default()
         };
         if let Some(tolerance) = self.config.tolerance {
