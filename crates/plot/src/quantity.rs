@@ -7,6 +7,9 @@ pub(crate) fn percent(ratio: f64) -> String {
     if value == 0.0 || missing == 0.0 {
         return format!("{value:.0}\u{a0}%");
     }
+    if value.abs() < 5e-4 {
+        return format!("{value:.1e}\u{a0}%");
+    }
     let digits = if value > 50.0 {
         decimals(missing.min(value), 2).max(1)
     } else {
@@ -83,7 +86,7 @@ mod tests {
         assert_eq!(plain(&percent(0.731)), "73.1 %");
         assert_eq!(plain(&percent(1.0)), "100 %");
         assert_eq!(plain(&percent(0.0)), "0 %");
-        assert_eq!(plain(&percent(0.0000005)), "0.000050 %");
+        assert_eq!(plain(&percent(0.0000005)), "5.0e-5 %");
     }
 
     #[test]

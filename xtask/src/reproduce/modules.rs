@@ -147,7 +147,7 @@ fn table(lines: &[Line]) -> String {
         .max()
         .unwrap_or(0)
         .max(6);
-    let head = COLUMNS.map(|(_, head)| format!("{head:>12}")).concat();
+    let head = COLUMNS.map(|(_, head)| format!("{head:>14}")).concat();
     let mut out = format!("{:<width$}{:>6}{head}\n", "module", "rank");
     for line in lines {
         let rank = line
@@ -165,7 +165,7 @@ fn table(lines: &[Line]) -> String {
             } else {
                 ""
             };
-            out += &format!("{:>12}", format!("{sign}{cell}"));
+            out += &format!("{:>14}", format!("{sign}{cell}"));
         }
         out.push('\n');
     }

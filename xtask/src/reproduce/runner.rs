@@ -33,7 +33,7 @@ pub(super) fn run(
             println!("{place}: up to date");
             continue;
         }
-        println!("{place}: xgraft {}", step.arguments.join(" "));
+        println!("{place}: xgraft {}", step.shown());
         let start = Instant::now();
         run_step(&binary, step, threads)?;
         Stamp::of(step, &tool)?.write(step)?;
@@ -96,7 +96,7 @@ fn fail(step: &Step, log: &Path, status: ExitStatus) -> Result<()> {
     if !printed.trim().is_empty() {
         eprintln!("{}", printed.trim_end());
     }
-    let verb = step.arguments.join(" ");
+    let verb = step.shown();
     bail!(
         "step {} failed ({status})\nit was: xgraft {verb} --out {} --force\n\
          its result so far: {}\nhint: what is done is kept; run the same `cargo xtask reproduce` again to go on from there",

@@ -27,6 +27,25 @@ pub(super) enum Kind {
     Report,
 }
 
+impl Step {
+    /// The verb and its arguments as one would type them.
+    pub(super) fn shown(&self) -> String {
+        let plain = |c: char| c.is_alphanumeric() || "-_=./".contains(c);
+        let quoted = |text: &String| {
+            if text.chars().all(plain) {
+                text.clone()
+            } else {
+                format!("'{}'", text.replace('\'', "'\\''"))
+            }
+        };
+        self.arguments
+            .iter()
+            .map(quoted)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
 /// The steps of a recipe, in order; their folders go below `out`.
 pub(super) fn all(recipe: &Recipe, out: &Path) -> Vec<Step> {
     let mut steps = Vec::new();

@@ -29,6 +29,9 @@ pub(super) fn percent(ratio: f64) -> String {
     if value == 0.0 || missing == 0.0 {
         return format!("{value:.0} %");
     }
+    if value.abs() < 5e-4 {
+        return format!("{value:.1e} %");
+    }
     let digits = if value > 50.0 {
         decimals(missing, 2).max(1)
     } else {
@@ -65,5 +68,6 @@ mod tests {
         assert_eq!(seconds(7200.0), "2.0 h");
         assert_eq!(percent(0.99951), "99.951 %");
         assert_eq!(percent(0.0123), "1.23 %");
+        assert_eq!(percent(1.23e-7), "1.2e-5 %");
     }
 }

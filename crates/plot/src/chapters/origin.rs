@@ -49,7 +49,7 @@ fn listed(config: &Value) -> String {
     fields.iter().map(field).collect::<Vec<_>>().join(", ")
 }
 
-/// `base: 28 tensors, 3.7 MB; tuned: ...`
+/// `base: 28 read, 3.7 MB; tuned: ...`
 fn read(manifest: &Manifest) -> String {
     let mut roles: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
     for input in &manifest.inputs {
@@ -59,6 +59,6 @@ fn read(manifest: &Manifest) -> String {
     }
     let roles = roles
         .into_iter()
-        .map(|(role, (count, size))| format!("{role}: {count} of {}", bytes(size as f64)));
+        .map(|(role, (count, size))| format!("{role}: {count} read, {}", bytes(size as f64)));
     roles.collect::<Vec<_>>().join("; ")
 }
