@@ -4,7 +4,7 @@
     torch_cases.py CASE... [--matrix FILE] [--rows M --columns N] [--rank R] [--threads T] [--repeats K]
 
 svd, svd_lowrank, optimum    tuned - base of FILE (see make_data.py): the full SVD as mergekit does it, torch's randomized
-                             one (q = R + 16, two power iterations), and the exact optimum by eigenvalues in F64. They
+                             one (--width, R + 16 by default, --power iterations, 2), and the exact optimum by eigenvalues in F64. They
                              add `residual`, the relative error of the best or found approximation of rank R.
 gemm                         [M, N] x [N, R + 16] in f32; adds `gflops`
 fp8_{quantize,dequantize}_torch, fp8_{quantize,dequantize}_ct
@@ -60,7 +60,7 @@ def svd_lowrank(args):
     matrix = delta(args)
     torch.manual_seed(0)
     (left, values, right), times = timed(
-        lambda: torch.svd_lowrank(matrix, q=args.rank + 16, niter=2), args.repeats
+        lambda: torch.svd_lowrank(matrix, q=args.width or args.rank + 16, niter=args.power), args.repeats
     )
     found = (left[:, : args.rank] * values[: args.rank]) @ right[:, : args.rank].T
     return times | {"residual": ((matrix - found).norm() / matrix.norm()).item()}
@@ -183,6 +183,8 @@ def main():
     parser.add_argument("--rows", type=int, default=25600)
     parser.add_argument("--columns", type=int, default=5120)
     parser.add_argument("--rank", type=int, default=256)
+    parser.add_argument("--width", type=int, help="columns of torch's random basis")
+    parser.add_argument("--power", type=int, default=2, help="torch's power iterations")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
