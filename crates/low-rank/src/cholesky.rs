@@ -68,6 +68,22 @@ impl PivotedCholesky {
             .map_or(0.0, |j| self.r[j * self.n + j].powi(2))
     }
 
+    /// The row-major `[rank, n]` matrix `R` with its columns back in their places: that of the kept columns is the whole Gram matrix,
+    /// up to what was left out.
+    pub(crate) fn factor(&self) -> Vec<f64> {
+        let mut placed = vec![0.0; self.rank * self.n];
+        for (to, from) in placed
+            .chunks_exact_mut(self.n)
+            .zip(self.r.chunks_exact(self.n))
+        {
+            self.order
+                .iter()
+                .zip(from)
+                .for_each(|(place, x)| to[*place] = *x);
+        }
+        placed
+    }
+
     /// The row-major `[n, rank]` matrix that picks the kept columns and multiplies them by `R⁻¹`.
     pub(crate) fn orthonormalizer(&self) -> Vec<f64> {
         let (n, k) = (self.n, self.rank);

@@ -89,6 +89,13 @@ pub(crate) fn multiply(a: &[f64], b: &[f64], k: usize, n: usize) -> Vec<f64> {
     out
 }
 
+/// The transpose of a row-major matrix with `cols` columns.
+pub(crate) fn transpose(matrix: &[f64], cols: usize) -> Vec<f64> {
+    (0..cols)
+        .flat_map(|j| matrix.iter().skip(j).step_by(cols).copied())
+        .collect()
+}
+
 /// Rounds to f32.
 pub(crate) fn narrow(matrix: &[f64]) -> Vec<f32> {
     matrix.iter().map(|x| *x as f32).collect()

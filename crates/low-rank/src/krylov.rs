@@ -2,14 +2,14 @@
 //!
 //! With `A = D Dᵀ` on the shorter side of `D` and a random start `Ω`, the basis spans `DΩ, A DΩ, A² DΩ, …`, one block a step.
 //! The image `Dᵀ K` of each block is needed for the next one anyway and is a block of `Dᵀ Q`, so the small problem
-//! `Qᵀ D Dᵀ Q` costs one product beyond those that build the basis.
+//! `Qᵀ D Dᵀ Q` costs one product beyond those that build the basis. One more, of the last image, is computed beside the
+//! small eigenproblem: it says how far the result is from converged, and is the start of the next block if it is not.
 
-use xgraft_cpu_gemm::{Source, cross_f64};
+use xgraft_cpu_gemm::{Side, Source, cross_f64, gram_f64};
 
-use crate::basis::{NOISE, orthonormalize, project_out};
-use crate::check::squared;
+use crate::basis::{NOISE, orthonormalize};
 use crate::cholesky::PivotedCholesky;
-use crate::dense::narrow;
+use crate::dense::{multiply, narrow, transpose};
 use crate::operator::Operator;
 use crate::panel::{Panel, Panels};
 use crate::plan::Plan;
@@ -28,6 +28,15 @@ pub(crate) struct Krylov {
     gram: Vec<f64>,
 }
 
+/// Where the next block would lead.
+#[derive(Debug)]
+struct Reach {
+    /// The operator and its transpose applied to the last block, the columns perhaps recombined.
+    directions: Panel,
+    /// How they were recombined: the image of the last block was multiplied by this factor's orthonormalizer.
+    recombined: Option<PivotedCholesky>,
+}
+
 /// Grows a basis until it holds what `config` asks for, and solves the small problem in it.
 pub(crate) fn iterate<S: Source + ?Sized>(
     operator: &Operator<'_, S>,
@@ -37,31 +46,40 @@ pub(crate) fn iterate<S: Source + ?Sized>(
     monitor: &mut Monitor<'_>,
 ) -> Result<(Krylov, Ritz)> {
     let mut krylov = Krylov::default();
+    let mut next_check = plan.first_check;
     monitor.product(0)?;
-    let mut directions = operator.shorten(&random::panel(operator.long(), plan.block, config.seed));
+    let start = random::panel(operator.long(), plan.block, config.seed);
+    let mut directions = operator.shorten(&start);
+    drop(start);
     for step in 1.. {
-        let block = orthonormalize(directions, &krylov.basis)
-            .ok_or(Error::Overflow { norm: norm2.sqrt() })?;
-        let exhausted = block.width == 0;
-        if !exhausted {
-            monitor.product(krylov.basis.width())?;
-            let image = operator.lengthen(&block);
-            krylov.push(block, image, norm2)?;
-        }
-        if exhausted || step >= plan.first_check {
-            let mut ritz = krylov.solve(norm2, exhausted)?;
-            let rank = config.rank(&ritz.values, norm2);
-            if !exhausted {
-                monitor.product(krylov.basis.width())?;
-                ritz.calibrate(rank, |weights, n| krylov.coupling2(operator, weights, n));
-            }
-            let full = krylov.basis.width() >= operator.short();
-            if exhausted || full || step >= config.max_depth || ritz.settled(rank, config) {
-                return Ok((krylov, ritz));
-            }
+        let overflow = Error::Overflow { norm: norm2.sqrt() };
+        let block = orthonormalize(directions, &krylov.basis).ok_or(overflow)?;
+        if block.width == 0 {
+            // The space cannot grow: it holds the whole range of the matrix.
+            return krylov.solve(norm2).map(|ritz| (krylov, ritz));
         }
         monitor.product(krylov.basis.width())?;
-        directions = krylov.next_directions(operator);
+        let image = operator.lengthen(&block);
+        krylov.push(block, image, norm2)?;
+        monitor.product(krylov.basis.width())?;
+        if step < next_check {
+            directions = krylov.reach(operator).directions;
+            continue;
+        }
+        let (ritz, reach) = rayon::join(|| krylov.solve(norm2), || krylov.reach(operator));
+        let mut ritz = ritz?;
+        ritz.couple(
+            &krylov.coupling(&reach),
+            krylov.last_width(),
+            krylov.last_mean(),
+        );
+        let rank = config.rank(&ritz.values, norm2);
+        let full = krylov.basis.width() >= operator.short();
+        if full || step >= config.max_depth || ritz.settled(rank, config.tolerance) {
+            return Ok((krylov, ritz));
+        }
+        next_check = Plan::check_after(step);
+        directions = reach.directions;
     }
     unreachable!("the loop has no end but its returns")
 }
@@ -81,61 +99,86 @@ impl Krylov {
         Ok(())
     }
 
-    /// The image of the last block, or, where its columns nearly depend on each other, well conditioned columns with its span.
+    /// Columns of the last block.
+    fn last_width(&self) -> usize {
+        self.image.last().map_or(0, |last| last.width)
+    }
+
+    /// Mean of the last diagonal block of the Gram matrix.
+    fn last_mean(&self) -> f64 {
+        let (all, last) = (self.basis.width(), self.last_width());
+        (all - last..all)
+            .map(|i| self.gram[i * all + i])
+            .sum::<f64>()
+            / last.max(1) as f64
+    }
+
+    /// The last columns of the Gram matrix, `[width, last]`.
+    fn last_columns(&self) -> Vec<f64> {
+        let (all, last) = (self.basis.width(), self.last_width());
+        let rows = self.gram.chunks_exact(all.max(1));
+        rows.flat_map(|row| &row[all - last..]).copied().collect()
+    }
+
+    /// Solves the small problem.
+    fn solve(&self, norm2: f64) -> Result<Ritz> {
+        Ritz::new(&self.gram, self.basis.width(), norm2)
+    }
+
+    /// Applies operator and transpose to the last block.
     ///
-    /// Without that the next product would square the range of singular values within the block,
-    /// and f32 would lose those below 1/3000 of the largest.
-    fn next_directions<S: Source + ?Sized>(&self, operator: &Operator<'_, S>) -> Panel {
+    /// Where the columns of its image nearly depend on each other, to well conditioned ones with the same span: otherwise the
+    /// product would square the range of singular values within the block, and f32 would lose those below 1/3000 of the largest.
+    fn reach<S: Source + ?Sized>(&self, operator: &Operator<'_, S>) -> Reach {
         /// Smallest pivot, as a share of the largest, that needs no help.
         const WIDE: f64 = 1e-6;
         /// Lengths of image columns that can be squared in f32 without help.
         const RANGE: std::ops::Range<f64> = 1e-12..1e12;
-        let Some(last) = self.image.last() else {
-            return Panel::zeros(operator.short(), 0);
+        let Some(image) = self.image.last() else {
+            return Reach {
+                directions: Panel::zeros(operator.short(), 0),
+                recombined: None,
+            };
         };
-        let own = self.last_gram(last.width);
-        let longest = (0..last.width)
-            .map(|i| own[i * last.width + i])
-            .fold(0.0, f64::max);
-        let factor = PivotedCholesky::new(&own, last.width, longest * NOISE * NOISE);
+        let (n, before) = (image.width, self.basis.width() - image.width);
+        let own = &self.last_columns()[before * n..];
+        let longest = (0..n).map(|i| own[i * n + i]).fold(0.0, f64::max);
+        let factor = PivotedCholesky::new(own, n, longest * NOISE * NOISE);
         if factor.smallest_share() > WIDE && RANGE.contains(&longest.sqrt()) {
-            operator.shorten(last)
-        } else {
-            operator.shorten(&last.times(&narrow(&factor.orthonormalizer()), factor.rank))
+            return Reach {
+                directions: operator.shorten(image),
+                recombined: None,
+            };
+        }
+        let combined = image.times(&narrow(&factor.orthonormalizer()), factor.rank);
+        Reach {
+            directions: operator.shorten(&combined),
+            recombined: Some(factor),
         }
     }
 
-    /// Squared Frobenius norm of `E X`, where `E` couples the last block to what the basis leaves out, and `X` is `[last, n]`.
-    fn coupling2<S: Source + ?Sized>(
-        &self,
-        operator: &Operator<'_, S>,
-        x: &[f32],
-        n: usize,
-    ) -> f64 {
-        let Some(last) = self.image.last() else {
-            return 0.0;
-        };
-        let mut outside = operator.shorten(&last.times(x, n));
-        project_out(&mut outside, &self.basis);
-        squared(&outside.data, 1 << 14)
-    }
-
-    /// Gram matrix of the last image block.
-    fn last_gram(&self, width: usize) -> Vec<f64> {
-        let all = self.basis.width();
-        let rows = self.gram.chunks_exact(all.max(1)).skip(all - width);
-        rows.flat_map(|row| row[all - width..].iter().copied())
-            .collect()
-    }
-
-    /// Solves the small problem.
-    fn solve(&self, norm2: f64, exhausted: bool) -> Result<Ritz> {
-        let last = if exhausted {
-            0
-        } else {
-            self.image.last().map_or(0, |p| p.width)
-        };
-        Ritz::new(&self.gram, self.basis.width(), last, norm2)
+    /// `EᵀE`, `[last, last]`, where `E` couples the last block to what the basis leaves out.
+    ///
+    /// With `Y = A K` for the last block `K`, `E = Y - Q Qᵀ Y`, and `QᵀY` is in the Gram matrix already.
+    fn coupling(&self, reach: &Reach) -> Vec<f64> {
+        let (n, k) = (self.last_width(), reach.directions.width);
+        let mut inside = self.last_columns();
+        if let Some(factor) = &reach.recombined {
+            inside = multiply(&inside, &factor.orthonormalizer(), n, k);
+        }
+        let mut outside = gram_f64(&reach.directions.source(), Side::Cols);
+        let within = multiply(&transpose(&inside, k), &inside, self.basis.width(), k);
+        outside
+            .iter_mut()
+            .zip(within)
+            .for_each(|(x, within)| *x -= within);
+        match &reach.recombined {
+            None => outside,
+            Some(factor) => {
+                let back = factor.factor();
+                multiply(&multiply(&transpose(&back, n), &outside, k, k), &back, k, n)
+            }
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use crate::dense::{self, Eigen};
 use crate::factors::{Factors, Knowledge};
 use crate::krylov::iterate;
 use crate::operator::Operator;
-use crate::panel::Panel;
 use crate::plan::Plan;
 use crate::progress::{Monitor, Progress};
 use crate::{Config, Error, Result};
