@@ -55,7 +55,8 @@ impl Inputs {
 
     /// The rows of one metric that belong to a module, each with the name of its arm.
     ///
-    /// An arm is what the row says; where two sources say the same, or a row says nothing, it is the source's label.
+    /// An arm is what the row says; where two sources say the same, or a row says nothing, it is the source's label,
+    /// without the verb that made it: `verify-r8` becomes `r8`.
     pub(crate) fn by_module(&self, metric: &str) -> Vec<(String, &Row)> {
         let ambiguous = (1..self.0.len()).any(|i| {
             let (earlier, this) = (&self.0[..i], &self.0[i]);
@@ -63,7 +64,7 @@ impl Inputs {
         });
         let named = |input: &Input, row: &Row| match &row.arm {
             Some(arm) if !ambiguous => arm.clone(),
-            _ => input.label.clone(),
+            _ => input.short_label().to_owned(),
         };
         let mut rows = Vec::new();
         for input in &self.0 {
@@ -74,6 +75,13 @@ impl Inputs {
 }
 
 impl Input {
+    /// The label without the verb in front.
+    fn short_label(&self) -> &str {
+        let verb = self.manifest.as_ref().map(|manifest| &manifest.verb);
+        let rest = verb.and_then(|verb| self.label.strip_prefix(verb.as_str())?.strip_prefix('-'));
+        rest.unwrap_or(&self.label)
+    }
+
     fn of_modules<'a, 'm>(
         &'a self,
         metric: &'m str,

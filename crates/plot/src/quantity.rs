@@ -7,6 +7,9 @@ pub(crate) fn percent(ratio: f64) -> String {
     if value == 0.0 || missing == 0.0 {
         return format!("{value:.0}\u{a0}%");
     }
+    if value.abs() < 1e-6 {
+        return "<1e-6\u{a0}%".to_owned();
+    }
     if value.abs() < 5e-4 {
         return format!("{value:.1e}\u{a0}%");
     }
@@ -87,6 +90,7 @@ mod tests {
         assert_eq!(plain(&percent(1.0)), "100 %");
         assert_eq!(plain(&percent(0.0)), "0 %");
         assert_eq!(plain(&percent(0.0000005)), "5.0e-5 %");
+        assert_eq!(plain(&percent(1e-12)), "<1e-6 %");
     }
 
     #[test]

@@ -160,7 +160,7 @@ fn table(lines: &[Line]) -> String {
                 .values
                 .get(metric)
                 .map_or_else(|| "-".to_owned(), |value| percent(*value));
-            let sign = if metric == "excess" && cell != "-" {
+            let sign = if metric == "excess" && cell.starts_with(|c: char| c.is_ascii_digit()) {
                 line.sign
             } else {
                 ""

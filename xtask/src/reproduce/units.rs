@@ -29,6 +29,9 @@ pub(super) fn percent(ratio: f64) -> String {
     if value == 0.0 || missing == 0.0 {
         return format!("{value:.0} %");
     }
+    if value.abs() < 1e-6 {
+        return "<1e-6 %".to_owned();
+    }
     if value.abs() < 5e-4 {
         return format!("{value:.1e} %");
     }
