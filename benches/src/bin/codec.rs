@@ -16,7 +16,7 @@ use serde::Serialize;
 use xgraft_block_scale::{
     BlockShape, QuantizedRows, Recipe, ScaleDtype, dequantize_rows, quantize_rows,
 };
-use xgraft_fp8_codec::{Format, Overflow};
+use xgraft_fp8_codec::{Codec, Format, Overflow};
 
 /// Times FP8 block quantize and dequantize against a copy of the same bytes.
 #[derive(Parser)]
@@ -42,6 +42,8 @@ struct Args {
 #[derive(Serialize)]
 struct Line {
     case: &'static str,
+    /// The implementation that this processor chose.
+    codec: &'static str,
     threads: usize,
     rows: usize,
     cols: usize,
@@ -155,6 +157,7 @@ fn line(case: &'static str, times: Times, roof: f64, args: &Args) -> Line {
     let shortest = times.shortest();
     Line {
         case,
+        codec: Codec::best().name(),
         threads: args.threads,
         rows: args.rows,
         cols: args.cols,

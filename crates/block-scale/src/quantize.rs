@@ -123,19 +123,7 @@ pub fn quantize_rows_with_scales<'a>(
 /// # Errors
 /// As [`quantize_rows`].
 pub fn quantize(matrix: &Matrix, recipe: &Recipe) -> Result<QuantizedMatrix> {
-    let mut codes = vec![0; matrix.data.len()];
-    let mut scales = vec![0.0; recipe.block.count(matrix.rows, matrix.cols)];
-    if !codes.is_empty() {
-        quantize_rows(matrix, matrix.cols, recipe, &mut codes, &mut scales)?;
-    }
-    Ok(QuantizedMatrix {
-        rows: matrix.rows,
-        cols: matrix.cols,
-        format: recipe.format,
-        block: recipe.block,
-        codes,
-        scales,
-    })
+    QuantizedMatrix::quantize(matrix, (matrix.rows, matrix.cols), recipe)
 }
 
 fn quantize_strip<T: Element>(

@@ -7,9 +7,10 @@ use xgraft_cpu_gemm::{Source, assert_rectangle};
 use xgraft_fp8_codec::{self as codec, Codec, Format, Scales};
 
 use crate::{
-    BlockShape, Error, Matrix, Result, RowsMut,
+    BlockShape, Error, Matrix, Recipe, Result, Rows, RowsMut,
     block_shape::{Block, pieces},
     element::codec_for,
+    quantize::quantize_rows,
     strip::assert_count,
 };
 
@@ -85,6 +86,35 @@ impl QuantizedMatrix {
             cols,
             format,
             block,
+            codes,
+            scales,
+        })
+    }
+
+    /// Quantizes a matrix of any type.
+    ///
+    /// # Errors
+    /// As [`quantize_rows`].
+    ///
+    /// # Panics
+    /// If there are not `rows × cols` elements.
+    pub fn quantize<'a>(
+        src: impl Into<Rows<'a>>,
+        (rows, cols): (usize, usize),
+        recipe: &Recipe,
+    ) -> Result<Self> {
+        let src = src.into();
+        assert_count("elements of the matrix", src.len(), rows * cols);
+        let mut codes = vec![0; src.len()];
+        let mut scales = vec![0.0; recipe.block.count(rows, cols)];
+        if !src.is_empty() {
+            quantize_rows(src, cols, recipe, &mut codes, &mut scales)?;
+        }
+        Ok(Self {
+            rows,
+            cols,
+            format: recipe.format,
+            block: recipe.block,
             codes,
             scales,
         })

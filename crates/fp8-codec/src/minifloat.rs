@@ -3,6 +3,10 @@
 use crate::Overflow;
 
 /// The layout of an 8-bit float: sign, exponent, mantissa, with subnormals.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "some constants are for the vector kernels")
+)]
 pub(crate) trait Layout {
     /// Mantissa bits, without the implicit one.
     const MANTISSA_BITS: u32;

@@ -195,10 +195,8 @@ fn encode<L: Layout, const STEP: u8>(
     mut codes: RowsMut<'_, u8>,
 ) {
     let mut encoders = [encoder::<L, STEP>(1.0); GROUP];
-    let destination = Destination {
-        streaming,
-        ahead: ROWS_AHEAD * codes.stride(),
-    };
+    let ahead = prefetch_distance(&src).map_or(0, |_| ROWS_AHEAD * codes.stride());
+    let destination = Destination { streaming, ahead };
     for (group, values) in scales.values.chunks(GROUP).enumerate() {
         for (encoder, &scale) in encoders.iter_mut().zip(values) {
             *encoder = self::encoder::<L, STEP>(scale);
@@ -360,7 +358,10 @@ fn decode<L: Layout>(
     let ahead = prefetch_distance(&codes).unwrap_or(0);
     let destination = Destination {
         streaming,
-        ahead: ROWS_AHEAD * out.stride() * size_of::<bf16>(),
+        ahead: match ahead {
+            0 => 0,
+            _ => ROWS_AHEAD * out.stride() * size_of::<bf16>(),
+        },
     };
     for (group, values) in scales.values.chunks(GROUP).enumerate() {
         for (decoder, &scale) in decoders.iter_mut().zip(values) {
