@@ -13,9 +13,9 @@ const CACHED: usize = 1 << 18;
 #[derive(Clone, Copy)]
 pub(crate) struct Strip {
     pub(crate) cols: usize,
-    /// Rows of a block.
+    /// Rows of a block, at most all there are.
     pub(crate) height: usize,
-    /// Columns of a block.
+    /// Columns of a block, at most all there are.
     pub(crate) width: usize,
     /// Rows and columns of the grid of scales.
     pub(crate) grid: (usize, usize),
@@ -31,8 +31,8 @@ impl Strip {
         assert_eq!(rows * cols, len, "{len} elements are not rows of {cols}");
         Self {
             cols,
-            height: block.rows.size(rows),
-            width: block.cols.size(cols),
+            height: block.rows.size(rows).min(rows.max(1)),
+            width: block.cols.size(cols).min(cols.max(1)),
             grid: block.grid(rows, cols),
         }
     }

@@ -126,7 +126,7 @@ impl Codec {
         amax: &mut [f32],
     ) {
         let src = src.into();
-        assert_one_each(&src, width, amax);
+        let width = assert_one_each(&src, width, amax);
         dispatch!(self, kernels => kernels.amax_f32(src, width, amax));
     }
 
@@ -141,7 +141,7 @@ impl Codec {
         amax: &mut [f32],
     ) {
         let src = src.into();
-        assert_one_each(&src, width, amax);
+        let width = assert_one_each(&src, width, amax);
         dispatch!(self, kernels => kernels.amax_bf16(src, width, amax));
     }
 
@@ -312,7 +312,7 @@ impl Codec {
         out: impl Into<RowsMut<'a, f32>>,
     ) {
         let (codes, out) = same_shape(codes, out);
-        scales.assert_cover(codes.width());
+        let scales = scales.covering(codes.width());
         dispatch!(self, kernels => kernels.decode_scaled_f32(format, scales, codes, out));
     }
 
@@ -328,7 +328,7 @@ impl Codec {
         out: impl Into<RowsMut<'a, bf16>>,
     ) {
         let (codes, out) = same_shape(codes, out);
-        scales.assert_cover(codes.width());
+        let scales = scales.covering(codes.width());
         dispatch!(self, kernels => kernels.decode_scaled_bf16(format, scales, codes, out));
     }
 }
@@ -342,7 +342,7 @@ fn one_scale(scale: &f32, width: usize) -> Scales<'_> {
 }
 
 fn divide(format: Format, quotient: Quotient, scales: Scales<'_>, cols: usize) -> Divide<'_> {
-    scales.assert_cover(cols);
+    let scales = scales.covering(cols);
     for scale in scales.values {
         assert!(
             *scale > 0.0 && scale.is_finite(),
@@ -356,14 +356,16 @@ fn divide(format: Format, quotient: Quotient, scales: Scales<'_>, cols: usize) -
     }
 }
 
-fn assert_one_each<T>(src: &Rows<'_, T>, width: usize, amax: &[f32]) {
+/// The width of blocks, at most all columns.
+fn assert_one_each<T>(src: &Rows<'_, T>, width: usize, amax: &[f32]) -> usize {
+    let cols = src.width();
     assert!(width > 0, "blocks without columns");
     assert_eq!(
         amax.len(),
-        src.width().div_ceil(width),
-        "largest magnitudes of {} columns in blocks of {width}",
-        src.width()
+        cols.div_ceil(width),
+        "largest magnitudes of {cols} columns in blocks of {width}"
     );
+    width.min(cols.max(1))
 }
 
 fn same_shape<'a, T: 'a, U: 'a>(

@@ -115,9 +115,11 @@ pub struct Scales<'a> {
     pub width: usize,
 }
 
-impl Scales<'_> {
+impl<'a> Scales<'a> {
+    /// The same with a width of at most the columns there are.
+    ///
     /// Panics unless there are as many scales as a row of so many columns has blocks.
-    pub(crate) fn assert_cover(&self, cols: usize) {
+    pub(crate) fn covering(self, cols: usize) -> Scales<'a> {
         assert!(self.width > 0, "blocks without columns");
         assert_eq!(
             self.values.len(),
@@ -125,5 +127,9 @@ impl Scales<'_> {
             "scales for {cols} columns in blocks of {}",
             self.width
         );
+        Self {
+            width: self.width.min(cols.max(1)),
+            ..self
+        }
     }
 }

@@ -138,6 +138,20 @@ fn ragged_last_blocks_use_their_own_scales() {
 }
 
 #[test]
+fn a_block_larger_than_the_matrix_is_the_whole_matrix() {
+    let matrix = Matrix::new(3, 70, (0..210).map(|i| i as f32).collect());
+    let whole =
+        quantize(&matrix, &Recipe::f32(BlockShape::TENSOR, ScaleDtype::F32)).expect("finite");
+    for (rows, cols) in [(usize::MAX, usize::MAX), (4, usize::MAX), (usize::MAX, 71)] {
+        let block = BlockShape::new(rows, cols).expect("positive");
+        let quantized = quantize(&matrix, &Recipe::f32(block, ScaleDtype::F32)).expect("finite");
+        assert_eq!(quantized.codes, whole.codes);
+        assert_eq!(quantized.scales, whole.scales);
+        assert_eq!(dequantize(&quantized), dequantize(&whole));
+    }
+}
+
+#[test]
 fn a_matrix_without_elements_has_no_codes() {
     for shape in [(0, 0), (0, 5), (5, 0)] {
         let matrix = Matrix::zeros(shape.0, shape.1);

@@ -134,7 +134,7 @@ impl Kernels for Vbmi {
 
 /// Whether blocks have enough elements, and begin at multiples of the step of the table kernels.
 fn worth_a_table<T>(scales: &Scales<'_>, src: &Rows<'_, T>) -> bool {
-    let width = scales.width.min(src.width());
+    let width = scales.width;
     src.count() * width >= WORTH_A_TABLE
         && (width.is_multiple_of(STEP_SIZE) || scales.values.len() == 1)
 }
@@ -213,9 +213,8 @@ fn encode<L: Layout, const STEP: u8>(
 
 /// The columns of the blocks that are worked on together.
 fn columns_of_group(scales: &Scales<'_>, group: usize, cols: usize) -> Range<usize> {
-    let width = scales.width.min(cols);
-    let first = group * GROUP * width;
-    first..cols.min(first + GROUP * width)
+    let first = group * GROUP * scales.width;
+    first..cols.min(first + GROUP * scales.width)
 }
 
 /// Encodes a row of blocks of `width` columns, each by its encoder.
