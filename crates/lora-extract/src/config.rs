@@ -98,6 +98,15 @@ impl Config {
         asked.min(out).min(input)
     }
 
+    /// Everything that can be chosen, as the manifest records it.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut all = self.fingerprint();
+        all["max_dropped"] = self.max_dropped.into();
+        all["base_name"] = self.base_name.clone().into();
+        all
+    }
+
     /// What governs the factors of a module: a changed value makes earlier work unusable.
     pub(crate) fn fingerprint(&self) -> serde_json::Value {
         serde_json::json!({
@@ -111,10 +120,8 @@ impl Config {
             "dtype": self.dtype.name(),
             "policy": self.rules.policy.name(),
             "embeddings": self.rules.embeddings,
-            "max_dropped": self.max_dropped,
             "seed": self.seed,
             "tolerance": self.tolerance,
-            "base_name": self.base_name,
         })
     }
 }

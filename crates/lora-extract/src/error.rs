@@ -90,6 +90,8 @@ pub enum Error {
         share: f64,
         /// The limit in percent.
         limit: f64,
+        /// What was found.
+        findings: Vec<xgraft_results::Finding>,
     },
     /// The budget buys no rank at all.
     #[error("a budget of {budget} bytes buys no rank: the cheapest costs {cheapest} bytes")]
@@ -164,7 +166,7 @@ impl Error {
             Self::TooMuchDropped { .. } => {
                 "this fine-tune lives in tensors that the policy drops \
                 (see the findings above); keep embeddings with --embeddings, choose --policy peft, \
-                or raise --max-dropped knowingly"
+                or raise --max-dropped knowingly (the finished work is kept and reused)"
             }
             Self::BadPartial { .. } => "start afresh with --force",
             Self::Interrupted => "run the same command again to go on from here",

@@ -110,6 +110,7 @@ pub fn extract(
         return Err(Error::TooMuchDropped {
             share: 100.0 * ledger.dropped_share(),
             limit: 100.0 * config.max_dropped,
+            findings,
         });
     }
     write_adapter(&job.store, &records, &pairs, (base, tuned), config, out)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use xgraft_adapter_sanitize::Rules;
 use xgraft_checkpoint::{Checkpoint, Dtype, OutputDir};
 use xgraft_lora_extract::{
-    Config, Event, Extraction, ModuleReport, RankRule, Report, Stated, extract, fingerprint,
+    Config, Error, Event, Extraction, ModuleReport, RankRule, Report, Stated, extract, fingerprint,
 };
 
 use crate::args::{DtypeArg, Extract, Global, RankArgs};
@@ -44,10 +44,13 @@ pub(crate) fn run(args: &Extract, global: &Global) -> anyhow::Result<ExitCode> {
         interrupt::check()
     });
     progress.finish();
+    if let Err(Error::TooMuchDropped { findings, .. }) = &result {
+        print_findings(findings);
+    }
     let Extraction { report, inputs } = result?;
     let account = Account {
         verb: "extract",
-        config: work["config"].clone(),
+        config: config.to_json(),
         seed: Some(config.seed),
         inputs,
         rows: report.rows(&arm(&config)),
