@@ -47,15 +47,18 @@ pub(crate) fn iterate<S: Source + ?Sized>(
 ) -> Result<(Krylov, Ritz)> {
     let mut krylov = Krylov::default();
     let mut next_check = plan.first_check;
-    monitor.product(0)?;
-    let start = random::panel(operator.long(), plan.block, config.seed);
-    let mut directions = operator.shorten(&start);
-    drop(start);
-    for step in 1.. {
-        let overflow = Error::Overflow { norm: norm2.sqrt() };
-        let block = orthonormalize(directions, &krylov.basis).ok_or(overflow)?;
+    let mut directions = krylov.start(operator, plan.block, config.seed, monitor)?;
+    let mut step = 0;
+    loop {
+        step += 1;
+        let overflow = || Error::Overflow { norm: norm2.sqrt() };
+        let mut block = orthonormalize(directions, &krylov.basis).ok_or_else(overflow)?;
         if block.width == 0 {
-            // The space cannot grow: it holds the whole range of the matrix.
+            // The space is invariant. What it lacks of a multiple eigenvalue a new start finds, if there is anything left.
+            directions = krylov.start(operator, plan.block, config.seed, monitor)?;
+            block = orthonormalize(directions, &krylov.basis).ok_or_else(overflow)?;
+        }
+        if block.width == 0 {
             return krylov.solve(norm2).map(|ritz| (krylov, ritz));
         }
         monitor.product(krylov.basis.width())?;
@@ -68,23 +71,37 @@ pub(crate) fn iterate<S: Source + ?Sized>(
         }
         let (ritz, reach) = rayon::join(|| krylov.solve(norm2), || krylov.reach(operator));
         let mut ritz = ritz?;
-        ritz.couple(
-            &krylov.coupling(&reach),
-            krylov.last_width(),
-            krylov.last_mean(),
-        );
+        let coupling = krylov.coupling(&reach);
+        ritz.couple(&coupling, krylov.last_width(), krylov.last_mean());
         let rank = config.rank(&ritz.values, norm2);
         let full = krylov.basis.width() >= operator.short();
         if full || step >= config.max_depth || ritz.settled(rank, config.tolerance) {
+            ritz.certify(rank, &krylov.gram, &coupling, krylov.last_width())?;
             return Ok((krylov, ritz));
         }
         next_check = Plan::check_after(step);
         directions = reach.directions;
     }
-    unreachable!("the loop has no end but its returns")
 }
 
 impl Krylov {
+    /// The image of random vectors: the first block, or one for another beginning.
+    fn start<S: Source + ?Sized>(
+        &self,
+        operator: &Operator<'_, S>,
+        width: usize,
+        seed: u64,
+        monitor: &mut Monitor<'_>,
+    ) -> Result<Panel> {
+        let known = self.basis.width();
+        monitor.product(known)?;
+        Ok(operator.shorten(&random::panel(
+            operator.long(),
+            width,
+            random::mix(seed, known as u64),
+        )))
+    }
+
     /// Adds a block and its image.
     fn push(&mut self, block: Panel, image: Panel, norm2: f64) -> Result<()> {
         let (before, width) = (self.basis.width(), block.width);

@@ -112,6 +112,7 @@ fn thin<S: Source + ?Sized>(
     let found = Found {
         squares: ritz.values,
         rises: ritz.rises,
+        lifts: ritz.lifts,
         basis,
         products: monitor.products(),
     };
@@ -151,6 +152,7 @@ fn whole<S: Source + ?Sized>(
     let found = Found {
         squares,
         rises: Vec::new(),
+        lifts: vec![0.0; n],
         basis: n,
         products: monitor.products(),
     };
@@ -167,6 +169,7 @@ fn whole<S: Source + ?Sized>(
 struct Found {
     squares: Vec<f64>,
     rises: Vec<f64>,
+    lifts: Vec<f64>,
     basis: usize,
     products: usize,
 }
@@ -200,6 +203,7 @@ fn finish<S: Source + ?Sized>(
         knowledge: Knowledge {
             measured2: None,
             rises: found.rises,
+            lifts: found.lifts,
         },
     };
     if factors.residual2(factors.rank()) < SMALL * norm2 {
