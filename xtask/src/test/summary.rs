@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 /// The counts, the names of the tests that failed or were ignored, and the lines held back for the end.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
+    /// The package whose unit tests were announced last: cargo goes package by package.
+    package: String,
     binary: String,
     binaries: usize,
     passed: usize,
@@ -24,7 +26,7 @@ impl Summary {
         } else if let Some(test) = line.strip_prefix("test ") {
             self.take_in_test(test);
         } else if let Some(binary) = binary_of(line) {
-            self.binary = binary;
+            self.enter(line, binary);
         }
         let closes = line.starts_with("test result: ");
         let opens = binary_of(line).is_some();
@@ -41,6 +43,18 @@ impl Summary {
         }
         self.held.push(line.to_owned());
         Vec::new()
+    }
+
+    /// Integration tests are called after their package: `xgraft_results/it`.
+    fn enter(&mut self, line: &str, binary: String) {
+        if line.trim_start().starts_with("Running unittests") {
+            self.package.clone_from(&binary);
+            self.binary = binary;
+        } else if line.trim_start().starts_with("Running") {
+            self.binary = format!("{}/{binary}", self.package);
+        } else {
+            self.binary = binary;
+        }
     }
 
     fn take_in_test(&mut self, test: &str) {
@@ -93,7 +107,7 @@ fn count(counts: &str, word: &str) -> usize {
         .unwrap_or(0)
 }
 
-/// The short name of the binary that cargo announces: `xgraft_results` or `it (crates/results)`.
+/// The short name of the binary that cargo announces: `xgraft_results`, `it`, `xgraft_results doc`.
 fn binary_of(line: &str) -> Option<String> {
     let line = line.trim_start();
     if let Some(package) = line.strip_prefix("Doc-tests ") {
@@ -146,6 +160,16 @@ all doctests ran in 0.53s";
         assert!(printed.last().is_some_and(String::is_empty));
         let end = summary.render(Duration::from_secs(2));
         assert!(end.ends_with("finished in 0.00s\n\nall doctests ran in 0.53s\n"));
+    }
+
+    #[test]
+    fn integration_tests_are_called_after_their_package() {
+        let mut summary = Summary::default();
+        summary.take_in("     Running unittests src/lib.rs (target/debug/deps/xgraft_a-0123)");
+        summary.take_in("     Running tests/it/main.rs (target/debug/deps/it-4567)");
+        summary.take_in("test x::big ... ignored, slow: much");
+        let text = summary.render(Duration::from_secs(1));
+        assert!(text.contains("ignored  xgraft_a/it: x::big (slow: much)"));
     }
 
     #[test]
