@@ -3,6 +3,7 @@
 use crate::made_up;
 use std::path::{Path, PathBuf};
 use xgraft_plot::{Error, Rendered, Source, report};
+use xgraft_results::{Row, jsonl};
 
 fn rendered(layers: usize, arms: &[(&str, f64)]) -> Rendered {
     let dir = tempfile::tempdir().expect("a directory");
@@ -93,6 +94,19 @@ fn grid_lines(svg: &str) -> usize {
     lines
         .filter(|line| line.contains("#D9DEE4") || line.contains("#59636E"))
         .count()
+}
+
+#[test]
+fn modules_outside_the_layers_are_named_instead_of_drawn() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = |module: &str| Row::new("energy_kept", 0.9).module(module);
+    let rows = [kept("model.layers.0.mlp.up_proj"), kept("lm_head")];
+    jsonl::write_file(&dir.path().join("rows.jsonl"), &rows).expect("writes");
+    let source = Source::parse(&dir.path().display().to_string());
+    let rendered = report("x", &[source]).expect("renders");
+    let svg = text(&rendered, "figures/energy-and-residual.svg");
+    assert_eq!(svg.matches("<circle").count(), 1);
+    assert!(text(&rendered, Rendered::HTML).contains("for want of a layer: lm_head."));
 }
 
 #[test]
