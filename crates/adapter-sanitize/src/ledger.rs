@@ -93,12 +93,13 @@ impl Ledger {
             } else {
                 Severity::Info
             };
+            let at_least = if self.is_complete() { "" } else { "at least " };
             let mut finding = Finding::new(
                 severity,
                 "dropped-energy",
                 "adapter",
                 format!(
-                    "{} of the update's energy is dropped under policy {policy} ({} tensors: {by_reason})",
+                    "{at_least}{} of the update's energy is dropped under policy {policy} ({} tensors: {by_reason})",
                     percent(share),
                     self.dropped.len(),
                 ),
@@ -124,7 +125,7 @@ impl Ledger {
                     "unknown-energy",
                     *first,
                     format!(
-                        "the weight of {} dropped full-rank tensors is unknown",
+                        "the energy of {} dropped full-rank tensors is unknown, so the dropped share is too",
                         unknown.len()
                     ),
                 )
@@ -132,6 +133,12 @@ impl Ledger {
             );
         }
         findings
+    }
+
+    /// Whether the energy of every dropped tensor is known; otherwise the dropped share is a lower bound.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.dropped.iter().all(|(_, _, energy)| energy.is_some())
     }
 
     fn by_reason(&self) -> String {
@@ -148,7 +155,18 @@ impl Ledger {
         let total = self.total().max(f64::MIN_POSITIVE);
         counts
             .iter()
-            .map(|(reason, n, e)| format!("{n} {} {}", reason.code(), percent(e / total)))
+            .map(|(reason, n, e)| {
+                let unknown = self
+                    .dropped
+                    .iter()
+                    .any(|(_, r, e)| r == reason && e.is_none());
+                let share = if unknown {
+                    "unknown".to_owned()
+                } else {
+                    percent(e / total)
+                };
+                format!("{n} {} {share}", reason.code())
+            })
             .collect::<Vec<_>>()
             .join(", ")
     }

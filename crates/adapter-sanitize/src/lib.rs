@@ -29,5 +29,5 @@ mod servable;
 pub use error::{Error, Result};
 pub use ledger::{Dropped, Ledger, WARN_SHARE};
 pub use rules::{Form, Policy, Reason, Rules, VLLM_MAX_VOCAB, VLLM_RANKS, ladder_up};
-pub use sanitize::{Config, KeptPair, Sanitized, sanitize};
+pub use sanitize::{Config, KeptPair, Sanitized, plain_lora, sanitize};
 pub use servable::servable_config;

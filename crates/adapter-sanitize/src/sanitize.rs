@@ -47,6 +47,8 @@ pub struct Sanitized {
     pub dropped: Vec<Dropped>,
     /// Share of the update's energy that is dropped.
     pub dropped_share: f64,
+    /// Whether that share is a lower bound, because the energy of a dropped tensor is unknown.
+    pub dropped_share_is_lower_bound: bool,
     /// Largest rank: what the server's `max_lora_rank` must hold.
     pub max_rank: usize,
     /// Everything a person should know.
@@ -132,13 +134,18 @@ pub fn sanitize(
         kept: job.kept,
         dropped: job.ledger.dropped(),
         dropped_share: share,
+        dropped_share_is_lower_bound: !job.ledger.is_complete(),
         findings: job.findings,
         inputs: job.inputs,
     })
 }
 
-/// Methods whose tensors mean something else than s·B·A on the unchanged base.
-fn plain_lora(adapter: &Adapter) -> Result<()> {
+/// Refuses adapters whose tensors mean something else than s·B·A on the unchanged base: `DoRA`,
+/// transposed weights, initializations that change the base, replicated layers.
+///
+/// # Errors
+/// [`Error::Unsupported`], naming the field of `adapter_config.json`.
+pub fn plain_lora(adapter: &Adapter) -> Result<()> {
     let config = adapter.config();
     let refuse = |field, expected, found: String| {
         Err(Error::Unsupported {

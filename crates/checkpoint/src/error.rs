@@ -223,7 +223,7 @@ impl Error {
                 "take adapter_config.json and adapter_model.safetensors from one run of the training"
             }
             Error::NotFinite { .. } => {
-                "the checkpoint is broken at that place: take an earlier one, or look at it with `xgraft inspect`"
+                "the weights are broken at that place: take an earlier version of the file"
             }
             Error::OutputExists { .. } => "choose another output, or pass --force to replace it",
             Error::OutputLocked { .. } => "wait for the other run, or choose another output",

@@ -142,6 +142,10 @@ pub(crate) struct Verify {
     /// Fail when a module's ‖W_base + BA − W_tuned‖/‖W_tuned‖ is above this.
     #[arg(long, value_name = "SHARE")]
     pub(crate) max_error: Option<f64>,
+    /// Fail when more than this share of the energy of tuned − base is in tensors that the adapter
+    /// does not change.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(crate) max_uncovered: f64,
 }
 
 /// Bring an adapter to the rules of a serving engine.

@@ -11,6 +11,12 @@ pub(crate) use crate::reference::KC;
 /// Terms that a block of the left operand may have in [`Layout::Rows`](crate::left::Layout::Rows).
 pub(crate) const TERMS_AT_ONCE: usize = 4 * KC;
 
+/// Rows of the result that a block may have in [`Layout::Rows`](crate::left::Layout::Rows): a multiple of every tile height.
+pub(crate) const ROWS_BY: usize = 168;
+
+/// The same in [`Layout::Cols`](crate::left::Layout::Cols): a multiple of every tile width.
+pub(crate) const COLS_BY: usize = 336;
+
 /// A number type of the kernels.
 pub(crate) trait Element:
     Kernels
@@ -26,6 +32,8 @@ pub(crate) trait Element:
     /// Distance of two rows in a [`Layout::Rows`](crate::left::Layout::Rows) block:
     /// an odd number of cache lines, so that a column of the block spreads over the sets of the cache.
     const ROWS_LD: usize;
+    /// Distance of two terms in a [`Layout::Cols`](crate::left::Layout::Cols) block.
+    const COLS_LD: usize;
 
     /// Converts exactly.
     fn from_f32(x: f32) -> Self;
@@ -47,9 +55,10 @@ pub(crate) trait Element:
 }
 
 macro_rules! element {
-    ($element:ty, $pad:literal, $pack:expr) => {
+    ($element:ty, $rows_ld:expr, $cols_ld:expr, $pack:expr) => {
         impl Element for $element {
-            const ROWS_LD: usize = TERMS_AT_ONCE + $pad;
+            const ROWS_LD: usize = $rows_ld;
+            const COLS_LD: usize = $cols_ld;
 
             #[inline(always)]
             fn from_f32(x: f32) -> Self {
@@ -79,8 +88,8 @@ macro_rules! element {
     };
 }
 
-element!(f32, 16, S::pack);
-element!(f64, 8, pack_wide);
+element!(f32, TERMS_AT_ONCE + 16, COLS_BY, S::pack);
+element!(f64, TERMS_AT_ONCE + 8, COLS_BY + 8, pack_wide);
 
 /// Packs through f32, some rows at a time.
 fn pack_wide<S: Source + ?Sized>(

@@ -2,18 +2,18 @@
 
 use std::ops::Range;
 
-use crate::element::{Element, KC, TERMS_AT_ONCE};
+use crate::element::{COLS_BY, Element, ROWS_BY, TERMS_AT_ONCE};
 use crate::{Lines, Source};
 
-/// Which way round a left operand is read, and how its blocks lie in scratch memory.
+/// Which way round a left operand is read, and how its blocks lie in scratch memory: as they do in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Element `(i, k)` is that of the source, for `D P`.
-    /// In the block it lies at `i * `[`ROWS_LD`](Element::ROWS_LD)` + k`, as it does in the source.
+    /// Element `(i, k)` is that of the source, for `D P`; in the block at `i * `[`ROWS_LD`](Element::ROWS_LD)` + k`.
+    /// It is broadcast, and the lanes of a vector run along the columns of `P`.
     Rows,
-    /// Element `(i, k)` is `(k, i)` of the source, for `Dᵀ Q`.
-    /// In the block the tiles follow each other; inside a tile it lies at `k * lead + i`, with `lead` the height of a
-    /// tile rounded up to a power of two. So a tile reads one cache line per term.
+    /// Element `(i, k)` is `(k, i)` of the source, for `Dᵀ Q`; in the block at `k * `[`COLS_LD`](Element::COLS_LD)` + i`.
+    /// The lanes run along it, and the elements of `Q` are broadcast: so neither operand is ever transposed, only the
+    /// result is.
     Cols,
 }
 
@@ -47,95 +47,45 @@ impl<S: Source + ?Sized> Left<'_, S> {
     /// memory pages that are touched at a time small.
     pub(crate) fn block_shape(&self) -> (usize, usize) {
         match self.layout {
-            Layout::Rows => (168, TERMS_AT_ONCE),
-            Layout::Cols => (336, KC),
+            Layout::Rows => (ROWS_BY, TERMS_AT_ONCE),
+            Layout::Cols => (COLS_BY, TERMS_AT_ONCE / 2),
         }
     }
 
-    /// Elements of scratch memory that a block of `rows` rows needs.
-    pub(crate) fn block_len<T: Element>(&self, rows: usize, height: usize) -> usize {
-        let tiles = rows.div_ceil(height);
+    /// Elements of scratch memory that a block needs.
+    pub(crate) fn block_len<T: Element>(&self) -> usize {
+        let (rows, terms) = self.block_shape();
         match self.layout {
-            Layout::Rows => tiles * height * T::ROWS_LD,
-            Layout::Cols => tiles * tile_len(height),
+            Layout::Rows => rows * T::ROWS_LD,
+            Layout::Cols => terms * T::COLS_LD,
         }
     }
 
-    /// Where the tile that starts at row `row` of a block lies, from its term `term` on; `term` is a multiple of [`KC`].
+    /// Where element `(row, term)` of a block lies.
     #[inline]
-    pub(crate) fn offset<T: Element>(&self, row: usize, term: usize, height: usize) -> usize {
+    pub(crate) fn offset<T: Element>(&self, row: usize, term: usize) -> usize {
         match self.layout {
             Layout::Rows => row * T::ROWS_LD + term,
-            Layout::Cols => row / height * tile_len(height) + term * lead(height),
+            Layout::Cols => term * T::COLS_LD + row,
         }
     }
 
-    /// Packs a block; the last tile is filled up with zeros.
-    pub(crate) fn pack<T: Element>(&self, block: &Block, height: usize, memory: &mut [T]) {
-        match self.layout {
-            Layout::Rows => self.pack_rows(block, height, memory),
-            Layout::Cols => self.pack_cols(block, height, memory),
-        }
-    }
-
-    fn pack_rows<T: Element>(&self, block: &Block, height: usize, memory: &mut [T]) {
+    /// Packs a block, and fills it up with zeros to `padded` rows of the result.
+    pub(crate) fn pack<T: Element>(&self, block: &Block, padded: usize, memory: &mut [T]) {
         let Block { rows, terms } = block;
-        T::pack(self.source, rows.clone(), terms.clone(), memory, T::ROWS_LD);
-        for row in rows.len()..rows.len().next_multiple_of(height) {
-            memory[row * T::ROWS_LD..][..terms.len()].fill(T::default());
-        }
-    }
-
-    /// Packs some terms at a time and cuts them up while they are in the first-level cache.
-    fn pack_cols<T: Element>(&self, block: &Block, height: usize, memory: &mut [T]) {
-        /// Terms that are packed at a time.
-        const SOME: usize = 8;
-        /// Room for the widest block, its last tile filled up, and what the copy of that tile reads behind it.
-        const LD: usize = 336 + 16;
-        let lead = lead(height);
-        let mut strip = [0.0_f32; SOME * LD];
-        let width = block.rows.len();
-        for first in block.terms.clone().step_by(SOME) {
-            let some = first..block.terms.end.min(first + SOME);
-            self.source
-                .pack(some.clone(), block.rows.clone(), &mut strip, LD);
-            for (k, line) in some.zip(strip.chunks_exact_mut(LD)) {
-                line[width..].fill(0.0);
-                let at = (k - block.terms.start) * lead;
-                let tiles = memory.chunks_exact_mut(tile_len(height));
-                match lead {
-                    16 => cut::<T, 16>(line, height, at, tiles),
-                    8 => cut::<T, 8>(line, height, at, tiles),
-                    _ => cut::<T, 4>(line, height, at, tiles),
+        match self.layout {
+            Layout::Rows => {
+                T::pack(self.source, rows.clone(), terms.clone(), memory, T::ROWS_LD);
+                for row in rows.len()..padded {
+                    memory[row * T::ROWS_LD..][..terms.len()].fill(T::default());
                 }
             }
-        }
-    }
-}
-
-/// Distance of two terms in a tile of a [`Layout::Cols`] block.
-pub(crate) const fn lead(height: usize) -> usize {
-    height.next_power_of_two()
-}
-
-/// Elements of a tile of a [`Layout::Cols`] block; the line in excess keeps the tiles in different sets of the cache.
-const fn tile_len(height: usize) -> usize {
-    KC * lead(height) + 16
-}
-
-/// Copies one term to place `at` of every tile, `LEAD` elements each, of which those behind the height are not used.
-#[inline]
-fn cut<'a, T: Element, const LEAD: usize>(
-    line: &[f32],
-    height: usize,
-    at: usize,
-    tiles: impl Iterator<Item = &'a mut [T]>,
-) {
-    let pieces = line.windows(LEAD).step_by(height);
-    for (tile, piece) in tiles.zip(pieces) {
-        if let (Some(to), Some(from)) = (tile[at..].first_chunk_mut::<LEAD>(), piece.first_chunk())
-        {
-            *to = from.map(T::from_f32);
+            Layout::Cols => {
+                T::pack(self.source, terms.clone(), rows.clone(), memory, T::COLS_LD);
+                for line in memory.chunks_mut(T::COLS_LD).take(terms.len()) {
+                    line[rows.len()..padded].fill(T::default());
+                }
+            }
         }
     }
 }

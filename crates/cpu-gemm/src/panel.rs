@@ -66,11 +66,6 @@ impl<T: Element> Panel<T> {
         }
     }
 
-    /// Number of strips.
-    pub(crate) fn strips(&self) -> usize {
-        self.strips
-    }
-
     /// Strip `index` of the chunk that starts at term `start`.
     #[inline]
     pub(crate) fn strip(&self, start: usize, index: usize) -> &[T] {

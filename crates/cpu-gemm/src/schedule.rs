@@ -64,62 +64,138 @@ impl<'a, L: Source + ?Sized, R: Source + ?Sized> Product<'a, L, R> {
         if out.is_empty() {
             return;
         }
-        let (height, width) = T::tile_shape(isa);
         let at_once = (PANEL / cols / TERMS_AT_ONCE).max(1) * TERMS_AT_ONCE;
         for first in (0..terms).step_by(at_once) {
-            let some = first..terms.min(first + at_once);
-            let panel = Panel::pack(&self.right, some.clone(), width);
-            let block = block_rows(
-                rows,
-                self.left.block_shape().0,
-                height,
-                rows * cols * some.len(),
-            );
+            let terms = first..terms.min(first + at_once);
+            let by = self.block_rows::<T>(isa, rows, rows * cols * terms.len());
+            let panel = Panel::pack(&self.right, terms.clone(), self.strip_width::<T>(isa));
             let work = |(i, out): (usize, &mut [T])| {
                 if start == Start::Zero && first == 0 {
                     out.fill(T::default());
                 }
-                let rows = i * block..i * block + out.len() / cols;
-                self.block_row(
-                    isa,
-                    &Block {
-                        rows,
-                        terms: some.clone(),
-                    },
-                    &panel,
-                    out,
-                );
+                let rows = i * by..i * by + out.len() / cols;
+                let all = Block {
+                    rows,
+                    terms: terms.clone(),
+                };
+                match self.left.layout {
+                    Layout::Rows => self.block_row(isa, &all, &panel, out),
+                    Layout::Cols => self.turned_block_row(isa, &all, &panel, out),
+                }
             };
-            if block >= rows {
+            if by >= rows {
                 work((0, &mut *out));
             } else {
-                out.par_chunks_mut(block * cols).enumerate().for_each(work);
+                out.par_chunks_mut(by * cols).enumerate().for_each(work);
             }
         }
     }
 
-    /// Adds some terms to some rows of the result, block by block.
+    /// Columns of the right operand in a strip of the panel.
+    fn strip_width<T: Element>(&self, isa: Isa) -> usize {
+        let (height, width) = T::tile_shape(isa, self.left.layout);
+        match self.left.layout {
+            Layout::Rows => width,
+            Layout::Cols => height,
+        }
+    }
+
+    /// Rows of the result that a tile takes.
+    fn tile_rows<T: Element>(&self, isa: Isa) -> usize {
+        let (height, width) = T::tile_shape(isa, self.left.layout);
+        match self.left.layout {
+            Layout::Rows => height,
+            Layout::Cols => width,
+        }
+    }
+
+    /// Rows of the result per block: whole tiles, not more than a block has room for, and so that the blocks come out even for the threads.
+    fn block_rows<T: Element>(&self, isa: Isa, rows: usize, work: usize) -> usize {
+        let most = self.left.block_shape().0;
+        let threads = if work < SMALL {
+            1
+        } else {
+            rayon::current_num_threads()
+        };
+        let blocks = rows.div_ceil(most).next_multiple_of(threads);
+        rows.div_ceil(blocks)
+            .next_multiple_of(self.tile_rows::<T>(isa))
+            .min(most)
+    }
+
+    /// Adds some terms to some rows of the result.
     fn block_row<T: Element>(&self, isa: Isa, all: &Block, panel: &Panel<T>, out: &mut [T]) {
-        let height = T::tile_shape(isa).0;
-        let tiles = all.rows.len().div_ceil(height) * panel.strips();
-        with_scratch(
-            self.left.block_len::<T>(all.rows.len(), height),
-            |memory: &mut [T]| {
-                let by = self.left.block_shape().1;
-                for start in all.terms.clone().step_by(by) {
-                    let block = all.some_terms(start, by);
-                    self.left.pack(&block, height, memory);
-                    let steps = tiles * block.terms.len().div_ceil(KC);
-                    let mut ahead = Ahead::new(self.left, self.next(all, &block, by), steps);
-                    for start in block.terms.clone().step_by(KC) {
-                        let chunk = block.some_terms(start, KC);
-                        let left =
-                            &memory[self.left.offset::<T>(0, start - block.terms.start, height)..];
-                        self.tiles(isa, &chunk, left, panel, &mut ahead, out);
-                    }
-                }
-            },
-        );
+        let cols = self.right.shape().1;
+        with_scratch(self.left.block_len::<T>(), |memory: &mut [T]| {
+            self.blocks(
+                isa,
+                all,
+                panel,
+                memory,
+                &mut View {
+                    data: out,
+                    ld: cols,
+                    rows: all.rows.len(),
+                    cols,
+                },
+            );
+        });
+    }
+
+    /// The same by way of the transposed rows, filled up to whole tiles.
+    fn turned_block_row<T: Element>(&self, isa: Isa, all: &Block, panel: &Panel<T>, out: &mut [T]) {
+        let (rows, cols) = (all.rows.len(), self.right.shape().1);
+        let block = self.left.block_len::<T>();
+        with_scratch(block + cols * T::COLS_LD, |memory: &mut [T]| {
+            let (memory, turned) = memory.split_at_mut(block);
+            turn(out, cols, turned, T::COLS_LD);
+            let padded = rows.next_multiple_of(self.tile_rows::<T>(isa));
+            self.blocks(
+                isa,
+                all,
+                panel,
+                memory,
+                &mut View {
+                    data: turned,
+                    ld: T::COLS_LD,
+                    rows: cols,
+                    cols: padded,
+                },
+            );
+            turn_back(turned, T::COLS_LD, out, cols);
+        });
+    }
+
+    /// Packs block after block of the left operand, and runs the tiles of each.
+    fn blocks<T: Element>(
+        &self,
+        isa: Isa,
+        all: &Block,
+        panel: &Panel<T>,
+        memory: &mut [T],
+        out: &mut View<'_, T>,
+    ) {
+        let (height, width) = T::tile_shape(isa, self.left.layout);
+        let tiles = out.rows.div_ceil(height) * out.cols.div_ceil(width);
+        let padded = all.rows.len().next_multiple_of(self.tile_rows::<T>(isa));
+        let by = self.left.block_shape().1;
+        for start in all.terms.clone().step_by(by) {
+            let block = all.some_terms(start, by);
+            self.left.pack(&block, padded, memory);
+            let steps = tiles * block.terms.len().div_ceil(KC);
+            let mut ahead = Ahead::new(self.left, self.next(all, &block, by), steps);
+            for start in block.terms.clone().step_by(KC) {
+                let memory = &memory[self.left.offset::<T>(0, start - block.terms.start)..];
+                self.tiles(
+                    isa,
+                    &block.some_terms(start, KC),
+                    panel,
+                    memory,
+                    &mut ahead,
+                    out,
+                );
+            }
+        }
     }
 
     /// The block that will probably come next: the next terms, or the first ones of the next rows.
@@ -139,43 +215,75 @@ impl<'a, L: Source + ?Sized, R: Source + ?Sized> Product<'a, L, R> {
         &self,
         isa: Isa,
         chunk: &Block,
-        left: &[T],
         panel: &Panel<T>,
+        memory: &[T],
         ahead: &mut Ahead<'_, L>,
-        out: &mut [T],
+        out: &mut View<'_, T>,
     ) {
-        let (height, width) = T::tile_shape(isa);
-        let (rows, cols) = (chunk.rows.len(), self.right.shape().1);
-        for col in (0..cols).step_by(width) {
-            let strip = panel.strip(chunk.terms.start, col / width);
-            for row in (0..rows).step_by(height) {
+        let layout = self.left.layout;
+        let (height, width) = T::tile_shape(isa, layout);
+        for col in (0..out.cols).step_by(width) {
+            for row in (0..out.rows).step_by(height) {
                 let ahead = ahead.step();
-                if self.lower && col >= chunk.rows.start + row + height {
+                let (strip, along) = match layout {
+                    Layout::Rows => (col / width, row),
+                    Layout::Cols => (row / height, col),
+                };
+                if self.lower && self.is_above_diagonal::<T>(isa, chunk.rows.start + along, strip) {
                     continue;
                 }
                 let tile = Tile {
                     terms: chunk.terms.len(),
-                    left: &left[self.left.offset::<T>(row, 0, height)..],
-                    strip,
-                    out: &mut out[row * cols + col..],
-                    ld: cols,
-                    rows: height.min(rows - row),
-                    cols: width.min(cols - col),
+                    block: &memory[self.left.offset::<T>(along, 0)..],
+                    strip: panel.strip(chunk.terms.start, strip),
+                    out: &mut out.data[row * out.ld + col..],
+                    ld: out.ld,
+                    rows: height.min(out.rows - row),
+                    cols: width.min(out.cols - col),
                     ahead,
                 };
-                T::tile(isa, self.left.layout, tile);
+                T::tile(isa, layout, tile);
             }
+        }
+    }
+
+    /// Whether all columns of a strip are behind all rows of the result that a tile takes from `row` on.
+    fn is_above_diagonal<T: Element>(&self, isa: Isa, row: usize, strip: usize) -> bool {
+        strip * self.strip_width::<T>(isa) >= row + self.tile_rows::<T>(isa)
+    }
+}
+
+/// Part of a result, as the tiles see it.
+#[derive(Debug)]
+struct View<'a, T> {
+    data: &'a mut [T],
+    ld: usize,
+    rows: usize,
+    cols: usize,
+}
+
+/// Rows that are transposed at a time, so that the columns they become are whole cache lines.
+const TURN: usize = 16;
+
+/// Writes the rows of `from`, `cols` elements each, as columns of `to`.
+fn turn<T: Copy>(from: &[T], cols: usize, to: &mut [T], ld: usize) {
+    for (i, rows) in from.chunks(TURN * cols).enumerate() {
+        for (j, to) in to.chunks_exact_mut(ld).take(cols).enumerate() {
+            let column = rows.iter().skip(j).step_by(cols);
+            to[i * TURN..]
+                .iter_mut()
+                .zip(column)
+                .for_each(|(to, x)| *to = *x);
         }
     }
 }
 
-/// Rows of the result per block: at most `most`, whole tiles, and so that the blocks come out even for the threads.
-fn block_rows(rows: usize, most: usize, height: usize, work: usize) -> usize {
-    let threads = if work < SMALL {
-        1
-    } else {
-        rayon::current_num_threads()
-    };
-    let blocks = rows.div_ceil(most).next_multiple_of(threads);
-    rows.div_ceil(blocks).next_multiple_of(height).min(most)
+/// Writes columns of `from` as the rows of `to`, `cols` elements each.
+fn turn_back<T: Copy>(from: &[T], ld: usize, to: &mut [T], cols: usize) {
+    for (i, rows) in to.chunks_mut(TURN * cols).enumerate() {
+        for (j, from) in from.chunks_exact(ld).take(cols).enumerate() {
+            let column = rows.iter_mut().skip(j).step_by(cols);
+            column.zip(&from[i * TURN..]).for_each(|(to, x)| *to = *x);
+        }
+    }
 }

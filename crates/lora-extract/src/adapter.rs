@@ -25,8 +25,9 @@ pub(crate) fn write_adapter(
     let copied: Vec<&Pair<'_>> = pairs.iter().filter(|p| p.action == Action::Copy).collect();
     let mut planned = Vec::new();
     for record in &kept {
-        let [rows, cols] = record.report.shape;
+        let [_, cols] = record.report.shape;
         let module = &record.report.module;
+        let rows = base_rows(pairs, record);
         planned.extend(planned_pair(
             module,
             kind(pairs, module),
@@ -65,6 +66,7 @@ fn write_pair(
     let module = &record.report.module;
     let (rank, element) = (record.report.rank, config.dtype.bytes());
     let (right, left) = store.pair(record, rank, element)?;
+    let left = padded(left, rank, base_rows(pairs, record) * element);
     let parts = match kind(pairs, module) {
         LoraKind::Linear => [
             (AdapterPart::LoraA, right),
@@ -81,6 +83,28 @@ fn write_pair(
         tensor.finish()?;
     }
     Ok(())
+}
+
+/// Rows of the base's weight: engines demand them all, also where the tuned vocabulary is shorter.
+fn base_rows(pairs: &[Pair<'_>], record: &Record) -> usize {
+    let pair = pairs.iter().find(|p| p.module == record.report.module);
+    pair.map_or(record.report.shape[0], |p| p.base.matrix_shape().0)
+}
+
+/// Rows of bytes made longer by zeros.
+fn padded(rows: Vec<u8>, count: usize, row_bytes: usize) -> Vec<u8> {
+    if rows.len() == count * row_bytes {
+        return rows;
+    }
+    let mut out = vec![0; count * row_bytes];
+    let length = rows.len() / count.max(1);
+    for (to, from) in out
+        .chunks_exact_mut(row_bytes)
+        .zip(rows.chunks_exact(length))
+    {
+        to[..length].copy_from_slice(from);
+    }
+    out
 }
 
 fn kind(pairs: &[Pair<'_>], module: &str) -> LoraKind {

@@ -12,6 +12,9 @@ pub enum Error {
     /// A checkpoint or an adapter cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] xgraft_checkpoint::Error),
+    /// The adapter is no plain LoRA.
+    #[error(transparent)]
+    Adapter(#[from] xgraft_adapter_sanitize::Error),
     /// The factorization of a module failed.
     #[error("cannot factorize the delta of {module}")]
     LowRank {
@@ -150,11 +153,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same command may go on from the work that is on disk.
+    #[must_use]
+    pub fn can_be_resumed(&self) -> bool {
+        match self {
+            Self::Interrupted | Self::Io { .. } | Self::TooMuchDropped { .. } => true,
+            Self::Checkpoint(error) => matches!(
+                error,
+                xgraft_checkpoint::Error::Io { .. } | xgraft_checkpoint::Error::DiskFull { .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Checkpoint(error) => return error.hint(),
+            Self::Adapter(error) => return error.hint(),
             Self::ConfigMismatch { .. }
             | Self::ShapeMismatch { .. }
             | Self::MissingModule { .. } => {
@@ -164,9 +181,7 @@ impl Error {
                 "check that --base and --tuned are not the same directory or the same model"
             }
             Self::TooMuchDropped { .. } => {
-                "this fine-tune lives in tensors that the policy drops \
-                (see the findings above); keep embeddings with --embeddings, choose --policy peft, \
-                or raise --max-dropped knowingly (the finished work is kept and reused)"
+                "raise --max-dropped knowingly to go on from the finished work; or start afresh (--force) with --embeddings or --policy peft, which keep more"
             }
             Self::BadPartial { .. } => "start afresh with --force",
             Self::Interrupted => "run the same command again to go on from here",

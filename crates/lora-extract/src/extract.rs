@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use xgraft_adapter_sanitize::{Ledger, VLLM_RANKS, ladder_up};
+use xgraft_adapter_sanitize::{Ledger, Reason, VLLM_RANKS, ladder_up};
 use xgraft_checkpoint::{Checkpoint, Identity as _, OutputDir};
 use xgraft_cpu_gemm::{Source, squared_norm};
 use xgraft_low_rank::{Config as SvdConfig, Stop, truncated_svd};
@@ -19,7 +19,7 @@ use crate::noise::{noise_edge, rounding_noise};
 use crate::plan::{Action, Pair, Plan, plan, role_name};
 use crate::rank::{RankRule, Spectrum, rank_for_energy, snap, spread_budget};
 use crate::report::{ModuleReport, Report, Stated, Totals};
-use crate::stream::{delta_energy, input};
+use crate::stream::{delta_energy, extra_rows_energy, input, weight_energy};
 
 /// What happens while an extraction runs; the caller may stop it at any of these.
 #[derive(Debug)]
@@ -88,6 +88,7 @@ pub fn extract(
     config.validate()?;
     let Plan {
         pairs,
+        lone_tuned,
         mut findings,
     } = plan(base, tuned, config.rules)?;
     let job = Job {
@@ -97,7 +98,13 @@ pub fn extract(
         store: FactorStore::open(out.path())?,
         on_event,
     };
-    let (mut records, ledger, mut inputs) = job.run(&pairs)?;
+    let (mut records, mut ledger, mut inputs) = job.run(&pairs)?;
+    for weight in lone_tuned {
+        let energy = weight_energy(tuned, weight)?;
+        if energy > 0.0 {
+            ledger.drop(weight.tensor.clone(), Reason::NotAdaptable, Some(energy));
+        }
+    }
     if records.iter().all(|r| r.norm2 == 0.0) {
         return Err(Error::NoDelta {
             base: base.dir().to_owned(),
@@ -132,6 +139,7 @@ pub fn extract(
 pub fn fingerprint(base: &Checkpoint, tuned: &Checkpoint, config: &Config) -> Value {
     json!({
         "verb": "extract",
+        "version": env!("CARGO_PKG_VERSION"),
         "config": config.fingerprint(),
         "base": base.identity_json(),
         "tuned": tuned.identity_json(),
@@ -176,6 +184,11 @@ impl Job<'_> {
                         None => self.factorize(pair)?,
                     };
                     ledger.keep(record.norm2);
+                    let extra = extra_rows_energy(self.tuned, pair)?;
+                    if extra > 0.0 {
+                        let rows = format!("{} (extra rows)", pair.tuned.tensor);
+                        ledger.drop(rows, Reason::ExtraVocabulary, Some(extra));
+                    }
                     records.push(record);
                 }
                 Action::Copy => {
@@ -220,6 +233,13 @@ impl Job<'_> {
             rayon::join(|| self.tuned.load(pair.tuned), || self.base.load(pair.base));
         let ((tuned, tuned_digest), (base, base_digest)) = (tuned?, base?);
         let delta = Delta::new(&tuned, &base);
+        if self.config.rank == RankRule::Noise && pair.tuned.is_quantized() {
+            return Err(Error::InvalidConfig {
+                field: "noise-edge",
+                expected: "a tuned checkpoint in BF16, F16 or F32, whose rounding noise is known",
+                found: format!("quantized {}", pair.tuned.tensor),
+            });
+        }
         let edge = rounding_noise(&tuned).map(|s| noise_edge(s, delta.rows(), delta.cols()));
         let factors = truncated_svd(&delta, &self.svd_config(&delta, edge), &|progress| {
             (self.on_event)(Event::Step {
@@ -262,6 +282,7 @@ impl Job<'_> {
             },
             cap,
             norm2: factors.norm2,
+            rounding: Vec::new(),
             excess: excess_table(&factors, cap),
             digest: String::new(),
             inputs: vec![
@@ -356,19 +377,42 @@ fn budget_ranks(records: &[Record], budget: u64, element: u64) -> Result<Vec<usi
 fn rank_findings(records: &[Record], config: &Config, findings: &mut Vec<Finding>) {
     let info = |code, subject: &str, message| Finding::new(Severity::Info, code, subject, message);
     if let RankRule::Fixed(rank) = config.rank {
-        let clamped: Vec<&Record> = records.iter().filter(|r| r.cap < rank).collect();
+        let clamped: Vec<&Record> = records
+            .iter()
+            .filter(|r| r.report.shape[0].min(r.report.shape[1]) < rank)
+            .collect();
         if let Some(first) = clamped.first() {
+            let [rows, cols] = first.report.shape;
             findings.push(info(
                 "rank-clamped",
                 &first.report.module,
                 format!(
-                    "rank {rank} exceeds min(out, in) of {} modules; {} has rank {}",
+                    "rank {rank} exceeds min(out, in) of {} modules, {} ({rows}×{cols}) the first; they get what they have",
                     clamped.len(),
                     first.report.module,
-                    first.cap
                 ),
             ));
         }
+    }
+    let empty: Vec<&Record> = records.iter().filter(|r| r.report.rank == 0).collect();
+    if let Some(first) = empty.first() {
+        let total: f64 = records.iter().map(|r| r.norm2).sum();
+        let lost: f64 = empty.iter().map(|r| r.norm2).sum();
+        let share = lost / total.max(f64::MIN_POSITIVE);
+        findings.push(
+            Finding::new(
+                if share > 0.0 { Severity::Warning } else { Severity::Info },
+                "rank-zero",
+                &first.report.module,
+                format!(
+                    "{} modules are not in the adapter, {} the first; they hold {:.2} % of the energy of the linear layers",
+                    empty.len(),
+                    first.report.module,
+                    100.0 * share
+                ),
+            )
+            .value(share),
+        );
     }
     if let RankRule::Energy(share) = config.rank {
         let short: Vec<&Record> = records

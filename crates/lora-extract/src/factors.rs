@@ -20,6 +20,8 @@ pub(crate) struct Record {
     pub(crate) cap: usize,
     /// ‖ΔW‖².
     pub(crate) norm2: f64,
+    /// What rounding the k-th columns of the factors to the stored dtype adds to the squared residual.
+    pub(crate) rounding: Vec<f64>,
     /// What is known of the optimum at the ranks that may yet be chosen.
     pub(crate) excess: Vec<(usize, Stated)>,
     /// BLAKE3 of the factor file.
@@ -35,6 +37,7 @@ impl Record {
             .iter()
             .map(|s| s * s)
             .sum();
+        let rounding: f64 = self.rounding[..rank].iter().sum();
         let share = |x: f64| {
             if self.norm2 > 0.0 {
                 x / self.norm2
@@ -42,15 +45,15 @@ impl Record {
                 0.0
             }
         };
+        let exact2 = (self.norm2 - kept).max(0.0);
+        let stored2 = exact2 + rounding;
         let report = &mut self.report;
         report.rank = rank;
-        report.energy_kept = share(kept).min(1.0);
-        report.residual = share((self.norm2 - kept).max(0.0)).sqrt();
-        report.excess = self
-            .excess
-            .iter()
-            .find(|(r, _)| *r == rank)
-            .map(|(_, stated)| *stated);
+        report.residual = share(stored2).sqrt();
+        report.energy_kept = (1.0 - share(stored2)).clamp(0.0, 1.0);
+        let stated = self.excess.iter().find(|(r, _)| *r == rank);
+        report.excess =
+            stated.and_then(|(_, stated)| stated.with_rounding(exact2, rounding, self.norm2));
         report.bytes = rank as u64 * (report.shape[0] + report.shape[1]) as u64 * element;
     }
 }
@@ -94,7 +97,10 @@ impl FactorStore {
     ) -> Result<Record> {
         let module = record.report.module.clone();
         let mut bytes = rows_of_columns(&factors.v, factors, record.cap, dtype);
+        let split = bytes.len();
         bytes.extend(rows_of_columns(&factors.u, factors, record.cap, dtype));
+        let (right, left) = bytes.split_at(split);
+        record.rounding = rounding(factors, record.cap, dtype, right, left);
         record.digest = blake3::hash(&bytes).to_hex().to_string();
         let path = self.dir.join(format!("{module}.bin"));
         write_atomic(&path, &bytes)?;
@@ -176,6 +182,43 @@ fn rows_of_columns(panel: &[f32], factors: &Factors, cap: usize, dtype: Dtype) -
             }
         });
     out
+}
+
+/// ‖δb·aᵀ‖² + ‖b·δaᵀ‖² of every k-th pair of columns a = √σ·v, b = √σ·u and their rounding errors.
+///
+/// Columns of U and of V are orthogonal, so these add up over k; what two errors have in common is
+/// of second order and left out. The errors are orthogonal, up to chance, to what the factors leave
+/// of the delta, so the sum adds to the squared residual.
+fn rounding(factors: &Factors, cap: usize, dtype: Dtype, right: &[u8], left: &[u8]) -> Vec<f64> {
+    let error2 = |panel: &[f32], stored: &[u8], k: usize| -> f64 {
+        let r = factors.rank();
+        let len = panel.len() / r.max(1);
+        let root = factors.singular_values[k].sqrt();
+        let row = &stored[k * len * dtype.bytes()..(k + 1) * len * dtype.bytes()];
+        row.chunks_exact(dtype.bytes())
+            .enumerate()
+            .map(|(i, cell)| {
+                let exact = f64::from((f64::from(panel[i * r + k]) * root) as f32);
+                (decode(cell, dtype) - exact).powi(2)
+            })
+            .sum()
+    };
+    (0..cap)
+        .into_par_iter()
+        .map(|k| {
+            factors.singular_values[k]
+                * (error2(&factors.v, right, k) + error2(&factors.u, left, k))
+        })
+        .collect()
+}
+
+fn decode(cell: &[u8], dtype: Dtype) -> f64 {
+    match (dtype, cell) {
+        (Dtype::Bf16, &[a, b]) => bf16::from_le_bytes([a, b]).to_f64(),
+        (Dtype::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f64(),
+        (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+        _ => 0.0,
+    }
 }
 
 fn encode(values: impl Iterator<Item = f32>, dtype: Dtype, cells: &mut [u8]) {

@@ -33,7 +33,7 @@
 //!
 //! let adapter = Adapter::open(&path)?;
 //! let (check, _) = verify(&base, &tuned, &adapter, &VerifyConfig::default(), &|_| ControlFlow::Continue(()))?;
-//! assert!(check.passed());
+//! assert!(check.passed);
 //! # Ok(())
 //! # }
 //! ```

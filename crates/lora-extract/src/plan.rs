@@ -41,11 +41,22 @@ pub enum Action {
     Drop(Reason),
 }
 
+/// The tensors of two checkpoints that belong together, and those that do not.
+#[derive(Debug)]
+pub(crate) struct Matched<'a> {
+    pub(crate) pairs: Vec<Pair<'a>>,
+    /// Tensors that only the tuned checkpoint has; none of them is a linear layer.
+    pub(crate) lone_tuned: Vec<&'a Weight>,
+    pub(crate) findings: Vec<Finding>,
+}
+
 /// The work of an extraction, in the order in which it is done.
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// Pairs by module name.
     pub pairs: Vec<Pair<'a>>,
+    /// Tensors that only the tuned checkpoint has; an adapter cannot carry them.
+    pub lone_tuned: Vec<&'a Weight>,
     /// What does not match and was put up with.
     pub findings: Vec<Finding>,
 }
@@ -56,10 +67,20 @@ pub struct Plan<'a> {
 /// Different architectures, a linear layer that only one of them has, or different shapes of
 /// anything but vocabularies: the two are no base and fine-tune of each other.
 pub fn plan<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint, rules: Rules) -> Result<Plan<'a>> {
-    let mut plan = matched(base, tuned)?;
-    for pair in &mut plan.pairs {
-        pair.action = action(pair, rules);
+    let Matched {
+        mut pairs,
+        lone_tuned,
+        findings,
+    } = matched(base, tuned)?;
+    let tied = base.tied_embeddings();
+    for pair in &mut pairs {
+        pair.action = action(pair, rules, tied);
     }
+    let plan = Plan {
+        pairs,
+        lone_tuned,
+        findings,
+    };
     if !plan.pairs.iter().any(|p| p.action == Action::Factorize) {
         return Err(Error::NothingToExtract {
             base: base.dir().to_owned(),
@@ -73,7 +94,7 @@ pub fn plan<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint, rules: Rules) -> Re
 ///
 /// # Errors
 /// As [`plan`].
-pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result<Plan<'a>> {
+pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result<Matched<'a>> {
     same_architecture(base, tuned)?;
     let (base_names, tuned_names) = (by_tensor(base), by_tensor(tuned));
     let mut pairs = Vec::new();
@@ -95,8 +116,19 @@ pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result
         }
     }
     for weight in base.weights() {
-        if counterpart(tuned, &tuned_names, weight).is_none() {
-            lone.push((weight, base, tuned));
+        match counterpart(tuned, &tuned_names, weight) {
+            // a head of its own in the base, tied in the tuned checkpoint
+            Some(other) if other.tensor != weight.tensor => {
+                comparable(other, weight)?;
+                pairs.push(Pair {
+                    module: weight.module.clone(),
+                    tuned: other,
+                    base: weight,
+                    action: Action::Copy,
+                });
+            }
+            Some(_) => {}
+            None => lone.push((weight, base, tuned)),
         }
     }
     missing_linear(&lone)?;
@@ -111,7 +143,16 @@ pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result
             ),
         )
     }));
-    Ok(Plan { pairs, findings })
+    let lone_tuned = lone
+        .iter()
+        .filter(|(_, present, _)| std::ptr::eq(*present, tuned))
+        .map(|(weight, _, _)| *weight)
+        .collect();
+    Ok(Matched {
+        pairs,
+        lone_tuned,
+        findings,
+    })
 }
 
 fn by_tensor(checkpoint: &Checkpoint) -> HashMap<&str, &Weight> {
@@ -160,8 +201,9 @@ fn comparable(tuned: &Weight, base: &Weight) -> Result<()> {
     })
 }
 
-fn action(pair: &Pair<'_>, rules: Rules) -> Action {
-    if pair.tuned.role == Role::LmHead && pair.base.role == Role::Embedding {
+fn action(pair: &Pair<'_>, rules: Rules, tied: bool) -> Action {
+    // an adapter of one side of a tie would leave the other side as it is
+    if pair.tuned.role != pair.base.role || (tied && is_vocabulary(pair.tuned)) {
         return Action::Drop(Reason::TiedHead);
     }
     let low_rank =
@@ -232,7 +274,7 @@ fn vocabulary_finding(tuned: &Weight, base: &Weight) -> Option<Finding> {
                 rows.min(tuned_rows)
             ),
         )
-        .hint("rows that only the tuned checkpoint has cannot be carried by an adapter")
+        .hint("an adapter has the base's rows: further rows of the tuned checkpoint are lost, missing ones stay unchanged")
     })
 }
 

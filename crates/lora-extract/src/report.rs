@@ -34,6 +34,25 @@ impl Stated {
     }
 }
 
+impl Stated {
+    /// The excess of factors whose squared residual `exact2` grows by `rounding` when they are
+    /// stored; `None` where the residual is so small that a ratio to the optimum says nothing.
+    #[must_use]
+    pub fn with_rounding(self, exact2: f64, rounding: f64, norm2: f64) -> Option<Self> {
+        /// Share of ‖ΔW‖² below which a residual is rounding.
+        const NOTHING: f64 = 1e-9;
+        if exact2 <= NOTHING * norm2 {
+            return None;
+        }
+        let factor = (1.0 + rounding / exact2).sqrt();
+        let grown = (1.0 + self.value()) * factor - 1.0;
+        Some(match self {
+            Self::Certified(_) if rounding == 0.0 => Self::Certified(grown),
+            _ => Self::Estimated(grown),
+        })
+    }
+}
+
 impl From<Excess> for Stated {
     fn from(excess: Excess) -> Self {
         match excess {
@@ -62,9 +81,10 @@ pub struct ModuleReport {
     pub rank: usize,
     /// Share of ‖ΔW‖² that the rank keeps.
     pub energy_kept: f64,
-    /// ‖ΔW − BA‖/‖ΔW‖ of the factors before they are rounded to the stored dtype.
+    /// ‖ΔW − BA‖/‖ΔW‖ of the stored factors: exact before they are rounded to their dtype, and the
+    /// rounding added as it is.
     pub residual: f64,
-    /// How far that is from the optimum.
+    /// How far that is from the optimum; `None` where the optimum is next to nothing.
     pub excess: Option<Stated>,
     /// Largest singular value that the tuned checkpoint's rounding noise can reach.
     pub noise_edge: Option<f64>,

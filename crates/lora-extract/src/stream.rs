@@ -1,8 +1,8 @@
 //! Reading pairs of tensors that are only measured, and the account of what was read.
 
 use rayon::prelude::*;
-use xgraft_checkpoint::{Checkpoint, Digest, Weight};
-use xgraft_cpu_gemm::squared_norm;
+use xgraft_checkpoint::{Checkpoint, Digest, Stored, Weight};
+use xgraft_cpu_gemm::{F32, squared_norm};
 use xgraft_results::Input;
 
 use crate::delta::Delta;
@@ -38,10 +38,7 @@ pub(crate) fn delta_energy(
         let (t, b) = (t?, b?);
         energy += squared_norm(&Delta::new(&t, &b));
     }
-    for start in (rows..tuned_rows).step_by(step) {
-        let extra = tuned.load_rows(pair.tuned, start..tuned_rows.min(start + step))?;
-        energy += squared_norm(&extra);
-    }
+    energy += extra_rows_energy(tuned, pair)?;
     if !energy.is_finite() {
         return Err(Error::NotFinite {
             tensor: pair.tuned.tensor.clone(),
@@ -52,6 +49,29 @@ pub(crate) fn delta_energy(
         .map(|(role, checkpoint, weight)| digest(role, checkpoint, weight))
         .collect::<Result<Vec<Vec<Input>>>>()?;
     Ok((energy, inputs.concat()))
+}
+
+/// ‖·‖² of the rows of a vocabulary that only the tuned checkpoint has.
+pub(crate) fn extra_rows_energy(tuned: &Checkpoint, pair: &Pair<'_>) -> Result<f64> {
+    let rows = pair.base.matrix_shape().0;
+    let mut energy = 0.0;
+    for start in (rows..pair.tuned.matrix_shape().0).step_by(STRIP_ROWS) {
+        let end = pair.tuned.matrix_shape().0.min(start + STRIP_ROWS);
+        let mut values = Vec::new();
+        tuned.read_rows(pair.tuned, start..end, &mut values)?;
+        energy += squared_norm(&F32::new(&values, 1, values.len()));
+    }
+    Ok(energy)
+}
+
+/// ‖·‖² of a weight that has no counterpart; 0 for tensors of integers.
+pub(crate) fn weight_energy(checkpoint: &Checkpoint, weight: &Weight) -> Result<f64> {
+    if let Stored::Plain(dtype) = weight.stored
+        && !dtype.is_float()
+    {
+        return Ok(0.0);
+    }
+    Ok(squared_norm(&checkpoint.load(weight)?.0))
 }
 
 /// Digests a weight's tensors without keeping them.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xgraft_adapter_sanitize::Dropped;
+use xgraft_adapter_sanitize::{Dropped, plain_lora};
 use xgraft_checkpoint::{Adapter, Checkpoint, LoraKind, Role, Weight, WeightMatrix};
 use xgraft_cpu_gemm::Source;
 use xgraft_low_rank::{Config as SvdConfig, Stop, exact_singular_values, truncated_svd};
@@ -15,9 +15,9 @@ use xgraft_results::{Finding, Input, Row, Severity};
 
 use crate::delta::Delta;
 use crate::error::{Error, Result};
-use crate::plan::{Pair, matched};
+use crate::plan::{Matched, Pair, matched};
 use crate::report::Stated;
-use crate::stream::{delta_energy, input};
+use crate::stream::{delta_energy, extra_rows_energy, input, weight_energy};
 
 /// Rows per strip. Sums are taken strip by strip in this fixed order, whatever the thread count.
 const STRIP: usize = 64;
@@ -40,6 +40,9 @@ pub struct VerifyConfig {
     pub optimum: Optimum,
     /// Fail when ‖W_base + BA − W_tuned‖/‖W_tuned‖ of a module is above this.
     pub max_error: Option<f64>,
+    /// Fail when more than this share of the energy of tuned − base is in tensors that the adapter
+    /// does not change.
+    pub max_uncovered: f64,
     /// Seed of the randomized factorization.
     pub seed: u64,
 }
@@ -49,6 +52,7 @@ impl Default for VerifyConfig {
         Self {
             optimum: Optimum::Randomized,
             max_error: None,
+            max_uncovered: 0.5,
             seed: 1,
         }
     }
@@ -104,6 +108,8 @@ pub struct ModuleCheck {
 pub struct Verification {
     /// `xgraft.verify-report/1`.
     pub schema: String,
+    /// Whether every module is `ok` and the adapter covers enough of the update.
+    pub passed: bool,
     /// Checked modules, in model order.
     pub modules: Vec<ModuleCheck>,
     /// ‖W_base + adapter − W_tuned‖/‖W_tuned‖ over the checked modules.
@@ -119,12 +125,6 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Whether every module is `ok`.
-    #[must_use]
-    pub fn passed(&self) -> bool {
-        self.modules.iter().all(|m| m.verdict == Verdict::Ok)
-    }
-
     /// The measurements as rows.
     #[must_use]
     pub fn rows(&self, arm: &str) -> Vec<Row> {
@@ -188,7 +188,10 @@ pub fn verify(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Interrupted),
     };
-    let pairs = matched(base, tuned)?.pairs;
+    plain_lora(adapter)?;
+    let Matched {
+        pairs, lone_tuned, ..
+    } = matched(base, tuned)?;
     known_modules(adapter, base, &pairs)?;
     tell(VerifyEvent::Planned {
         elements: pairs.iter().map(Pair::elements).sum(),
@@ -204,12 +207,17 @@ pub fn verify(
         if adapter.module(&pair.module).is_some() {
             let (check, these, read) = check_module(base, tuned, adapter, pair, config)?;
             sums.add(&these);
+            let extra = extra_rows_energy(tuned, pair)?;
+            if extra > 0.0 {
+                uncovered.push((format!("{} (extra rows)", pair.tuned.tensor), extra));
+            }
             modules.push(check);
             inputs.extend(read);
         } else {
             let (energy, read) = delta_energy(base, tuned, pair)?;
             inputs.extend(read);
-            if energy > 0.0 {
+            let carried = carried_whole(adapter, tuned, pair)?;
+            if energy > 0.0 && !carried {
                 uncovered.push((pair.tuned.tensor.clone(), energy));
             }
         }
@@ -217,9 +225,14 @@ pub fn verify(
             elements: pair.elements(),
         })?;
     }
+    for weight in lone_tuned {
+        uncovered.push((weight.tensor.clone(), weight_energy(tuned, weight)?));
+    }
     let (uncovered, uncovered_share) = shares(uncovered, sums.delta2);
     let mut report = Verification {
         schema: "xgraft.verify-report/1".into(),
+        passed: uncovered_share <= config.max_uncovered
+            && modules.iter().all(|m| m.verdict == Verdict::Ok),
         relative_error: ratio(sums.rest2, sums.tuned2),
         base_error: ratio(sums.delta2, sums.tuned2),
         modules,
@@ -227,8 +240,18 @@ pub fn verify(
         uncovered_share,
         findings: Vec::new(),
     };
-    report.findings = findings(&report);
+    report.findings = findings(&report, config);
     Ok((report, inputs))
+}
+
+/// Whether the adapter carries the tuned tensor whole, as PEFT's `modules_to_save` does.
+fn carried_whole(adapter: &Adapter, tuned: &Checkpoint, pair: &Pair<'_>) -> Result<bool> {
+    let Some(whole) = adapter.others().find(|t| t.module == pair.module) else {
+        return Ok(false);
+    };
+    let (own, _) = adapter.load(&whole.info)?;
+    let (tuned, _) = tuned.load(pair.tuned)?;
+    Ok(own.to_f32() == tuned.to_f32())
 }
 
 /// sBA as a left factor [rows, r] times a right factor [r, cols].
@@ -375,7 +398,7 @@ fn check_module(
         optimum,
         optimum_kind: kind,
         excess: optimum
-            .filter(|&o| o > 0.0)
+            .filter(|&o| o > 3e-5) // below, both are rounding
             .map(|o| update_residual / o - 1.0),
         projection,
         projection_tolerance: tolerance,
@@ -398,10 +421,12 @@ fn verdict(
     if sums.adapter2 == 0.0 && sums.delta2 == 0.0 {
         return Verdict::Ok;
     }
-    if projection < -tolerance {
-        Verdict::FlippedSign
-    } else if projection.abs() <= tolerance {
+    // the direction first, by the cosine, which knows nothing of the scale; then the scale
+    let cosine = sums.inner / (sums.adapter2 * sums.delta2).sqrt().max(f64::MIN_POSITIVE);
+    if cosine.abs() <= 0.02 {
         Verdict::Unrelated
+    } else if cosine < 0.0 {
+        Verdict::FlippedSign
     } else if (projection - 1.0).abs() > tolerance {
         Verdict::WrongScale
     } else if sums.rest2 >= sums.delta2 {
@@ -488,7 +513,7 @@ fn shares(uncovered: Vec<(String, f64)>, covered2: f64) -> (Vec<Dropped>, f64) {
     (list, share)
 }
 
-fn findings(report: &Verification) -> Vec<Finding> {
+fn findings(report: &Verification, config: &VerifyConfig) -> Vec<Finding> {
     let mut findings: Vec<Finding> = report
         .modules
         .iter()
@@ -496,9 +521,14 @@ fn findings(report: &Verification) -> Vec<Finding> {
         .map(|m| Finding::new(Severity::Error, "bad-module", &m.module, explain(m)))
         .collect();
     if report.uncovered_share > xgraft_adapter_sanitize::WARN_SHARE {
+        let too_much = report.uncovered_share > config.max_uncovered;
         findings.push(
             Finding::new(
-                Severity::Warning,
+                if too_much {
+                    Severity::Error
+                } else {
+                    Severity::Warning
+                },
                 "uncovered-energy",
                 "adapter",
                 format!(

@@ -12,6 +12,9 @@ pub enum Error {
     /// A checkpoint or an adapter cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] xgraft_checkpoint::Error),
+    /// The adapter is no plain LoRA.
+    #[error(transparent)]
+    Adapter(#[from] xgraft_adapter_sanitize::Error),
     /// A merged weight cannot be stored in the base's format.
     #[error("cannot quantize {tensor} after the adapter was added")]
     Quantize {
@@ -72,6 +75,7 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Checkpoint(error) => return error.hint(),
+            Self::Adapter(error) => return error.hint(),
             Self::UnknownModule { .. } | Self::Shape { .. } => {
                 "the adapter was made for another model"
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use half::{bf16, f16};
 use serde_json::{Value, json};
+use xgraft_adapter_sanitize::plain_lora;
 use xgraft_block_scale::{Arithmetic, Extent, QuantizedMatrix, Recipe, quantize_rows};
 use xgraft_checkpoint::{
     Adapter, Checkpoint, Converted, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _, LoraModule,
@@ -48,6 +49,7 @@ pub struct Merged {
 pub fn fingerprint(base: &Checkpoint, adapter: &Adapter, config: &Config) -> Value {
     json!({
         "verb": "merge",
+        "version": env!("CARGO_PKG_VERSION"),
         "config": { "max_shard_bytes": config.max_shard_bytes },
         "base": base.identity_json(),
         "adapter": adapter.identity_json(),
@@ -67,6 +69,7 @@ pub fn merge(
     out: &OutputDir,
     on_event: &dyn Fn(RewriteEvent<'_>) -> Result<()>,
 ) -> Result<Merged> {
+    plain_lora(adapter)?;
     let pairs = check(base, adapter)?;
     let done = rewrite(
         base,

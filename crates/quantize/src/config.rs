@@ -75,5 +75,5 @@ impl Config {
 /// What makes earlier work of an interrupted run usable: the same verb, configuration and files.
 #[must_use]
 pub fn fingerprint(verb: &str, source: &Checkpoint, config: &Config) -> Value {
-    json!({ "verb": verb, "config": config.to_json(), "source": source.identity_json() })
+    json!({ "verb": verb, "version": env!("CARGO_PKG_VERSION"), "config": config.to_json(), "source": source.identity_json() })
 }

@@ -24,6 +24,8 @@ pub(crate) fn run(args: &Extract, global: &Global) -> anyhow::Result<ExitCode> {
     let tuned = Checkpoint::open(&args.tuned)?;
     let work = fingerprint(&base, &tuned, &config);
     let out = OutputDir::create(&args.out, global.force, &work)?;
+    out.refuse_input(&args.base)?;
+    out.refuse_input(&args.tuned)?;
     let progress = Progress::new("extract", "weight");
     let size = std::cell::Cell::new(0);
     let result = extract(&base, &tuned, &config, &out, &|event| {
@@ -44,10 +46,18 @@ pub(crate) fn run(args: &Extract, global: &Global) -> anyhow::Result<ExitCode> {
         interrupt::check()
     });
     progress.finish();
-    if let Err(Error::TooMuchDropped { findings, .. }) = &result {
-        print_findings(findings);
-    }
-    let Extraction { report, inputs } = result?;
+    let Extraction { report, inputs } = match result {
+        Ok(extraction) => extraction,
+        Err(error) => {
+            if let Error::TooMuchDropped { findings, .. } = &error {
+                print_findings(findings);
+            }
+            if !error.can_be_resumed() {
+                out.discard()?;
+            }
+            return Err(error.into());
+        }
+    };
     let account = Account {
         verb: "extract",
         config: config.to_json(),

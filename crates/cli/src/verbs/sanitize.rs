@@ -70,10 +70,15 @@ pub(crate) fn run(args: &Sanitize, global: &Global) -> anyhow::Result<ExitCode> 
             say(&table.render())?;
         }
         say(&format!(
-            "{} pairs kept (rank ≤ {}), {} tensors dropped: {} of the update's energy",
+            "{} pairs kept (rank ≤ {}), {} tensors dropped: {}{} of the update's energy",
             report.kept.len(),
             report.max_rank,
             report.dropped.len(),
+            if report.dropped_share_is_lower_bound {
+                "unknown, at least "
+            } else {
+                ""
+            },
             percent(report.dropped_share),
         ))?;
         say(&format!("adapter: {}", args.out.display()))?;

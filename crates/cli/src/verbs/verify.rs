@@ -20,6 +20,7 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
             _ => Optimum::Randomized,
         },
         max_error: args.max_error,
+        max_uncovered: args.max_uncovered,
         seed: global.seed.wrapping_add(1),
     };
     let base = Checkpoint::open(&args.base)?;
@@ -29,9 +30,16 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
         "exact": args.exact,
         "optimum": !args.no_optimum,
         "max_error": args.max_error,
+        "max_uncovered": args.max_uncovered,
     });
     let out = match &args.out {
-        Some(out) => Some(OutputDir::create(out, global.force, &work)?),
+        Some(out) => {
+            let out = OutputDir::create(out, global.force, &work)?;
+            for input in [&args.base, &args.tuned, &args.adapter] {
+                out.refuse_input(input)?;
+            }
+            Some(out)
+        }
         None => None,
     };
     let progress = Progress::new("verify", "weight");
@@ -64,7 +72,7 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
         print(&report)?;
     }
     print_findings(&report.findings);
-    Ok(if report.passed() {
+    Ok(if report.passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -236,3 +236,46 @@ fn the_same_model_twice() {
     let error = extract_error(folder.path(), &base, &base, &[]);
     expect(&error, &["no delta"]);
 }
+
+#[test]
+fn an_output_that_would_replace_an_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let tuned = fixture("tiny-qwen3/tuned");
+    copy(&fixture("tiny-qwen3/base"), &folder.path().join("base"));
+    let base = at("base");
+    let extract = ["extract", "--base", &base, "--tuned", &tuned, "--rank", "4"];
+    let refused = |args: &[&str]| {
+        let output = xgraft(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        expect(&stderr(&output), &["input"]);
+        assert!(folder.path().join("base/model.safetensors").exists());
+    };
+    refused(&[&extract[..], &["--out", &base, "--force"]].concat());
+    let adapter = at("a");
+    assert!(
+        xgraft(&[&extract[..], &["--out", &adapter]].concat())
+            .status
+            .success()
+    );
+    let verify = [
+        "verify",
+        "--base",
+        &base,
+        "--tuned",
+        &tuned,
+        "--adapter",
+        &adapter,
+    ];
+    refused(&[&verify[..], &["--out", &base, "--force"]].concat());
+    refused(&[&verify[..], &["--out", &adapter, "--force"]].concat());
+    assert!(folder.path().join("a/adapter_model.safetensors").exists());
+}
+
+#[test]
+fn a_failure_that_cannot_be_resumed_leaves_nothing_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = fixture("tiny-qwen3/base");
+    extract_error(folder.path(), &base, &base, &[]);
+    assert!(!folder.path().join("adapter.partial").exists());
+}

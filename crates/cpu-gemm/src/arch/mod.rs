@@ -6,7 +6,7 @@ mod x86_64;
 
 use crate::Lines;
 use crate::element::Element;
-use crate::left::{Layout, lead};
+use crate::left::Layout;
 
 /// An instruction set that this processor was seen to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +46,18 @@ impl Isa {
     }
 }
 
-/// One call of a tile kernel: `out[i, j] += chain over k of left(i, k) * strip[k, j]`.
+/// One call of a tile kernel: `out[i, j] += chain over k of narrow(i, k) * wide(k, j)`.
+///
+/// One operand comes from a block of the left operand and the other from a strip of the panel, which has no gaps between
+/// its terms: in [`Layout::Rows`] `narrow(i, k)` from the block and `wide(k, j)` from a strip as wide as the tile,
+/// in [`Layout::Cols`] `narrow(i, k)` from a strip as wide as the tile is high and `wide(k, j)` from the block.
 #[derive(Debug)]
 pub(crate) struct Tile<'a, T> {
     /// Terms of the chain.
     pub(crate) terms: usize,
-    /// The left block from the tile's first element on; all rows of a full tile can be read.
-    pub(crate) left: &'a [T],
-    /// `[terms, width of the tile]`, without gaps.
+    /// The block from the tile's first element on; a full tile can be read.
+    pub(crate) block: &'a [T],
+    /// The strip.
     pub(crate) strip: &'a [T],
     /// The result from the tile's first element on.
     pub(crate) out: &'a mut [T],
@@ -70,7 +74,7 @@ pub(crate) struct Tile<'a, T> {
 impl<T: Element> Tile<'_, T> {
     /// Panics unless a kernel of `height` × `width` stays inside the slices.
     #[inline]
-    fn check(&self, layout: Layout, height: usize, width: usize) {
+    fn check(&self, layout: Layout, (height, width): (usize, usize)) {
         if self.terms == 0 || self.rows == 0 || self.cols == 0 {
             return;
         }
@@ -79,12 +83,12 @@ impl<T: Element> Tile<'_, T> {
             rows <= height && cols <= width && cols <= self.ld,
             "tile of {rows} x {cols}"
         );
-        let last = match layout {
-            Layout::Rows => (height - 1) * T::ROWS_LD + self.terms - 1,
-            Layout::Cols => (self.terms - 1) * lead(height) + height - 1,
+        let (last, step) = match layout {
+            Layout::Rows => ((height - 1) * T::ROWS_LD + self.terms - 1, width),
+            Layout::Cols => ((self.terms - 1) * T::COLS_LD + width - 1, height),
         };
-        assert!(last < self.left.len(), "left block is too short");
-        assert!(self.terms * width <= self.strip.len(), "strip is too short");
+        assert!(last < self.block.len(), "block is too short");
+        assert!(self.terms * step <= self.strip.len(), "strip is too short");
         assert!(
             (rows - 1) * self.ld + cols <= self.out.len(),
             "result is too short"
@@ -95,7 +99,7 @@ impl<T: Element> Tile<'_, T> {
 /// The functions of this crate that exist once per instruction set.
 pub(crate) trait Kernels: Sized {
     /// Height and width of the tiles of an instruction set.
-    fn tile_shape(isa: Isa) -> (usize, usize);
+    fn tile_shape(isa: Isa, layout: Layout) -> (usize, usize);
 
     /// Runs one tile.
     fn tile(isa: Isa, layout: Layout, tile: Tile<'_, Self>);
@@ -105,26 +109,33 @@ macro_rules! kernels {
     ($element:ty, $avx512:ident, $avx2:ident) => {
         impl Kernels for $element {
             #[inline]
-            fn tile_shape(isa: Isa) -> (usize, usize) {
-                match isa {
+            fn tile_shape(isa: Isa, layout: Layout) -> (usize, usize) {
+                match (isa, layout) {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512(_) => x86_64::$avx512::SHAPE,
+                    (Isa::Avx512(_), Layout::Rows) => x86_64::$avx512::rows::SHAPE,
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2(_) => x86_64::$avx2::SHAPE,
-                    Isa::Portable => portable::SHAPE,
+                    (Isa::Avx512(_), Layout::Cols) => x86_64::$avx512::cols::SHAPE,
+                    #[cfg(target_arch = "x86_64")]
+                    (Isa::Avx2(_), Layout::Rows) => x86_64::$avx2::rows::SHAPE,
+                    #[cfg(target_arch = "x86_64")]
+                    (Isa::Avx2(_), Layout::Cols) => x86_64::$avx2::cols::SHAPE,
+                    (Isa::Portable, _) => portable::SHAPE,
                 }
             }
 
             #[inline]
             fn tile(isa: Isa, layout: Layout, mut tile: Tile<'_, Self>) {
-                let (height, width) = Self::tile_shape(isa);
-                tile.check(layout, height, width);
-                match isa {
+                tile.check(layout, Self::tile_shape(isa, layout));
+                match (isa, layout) {
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512(token) => x86_64::$avx512::run(token, layout, tile),
+                    (Isa::Avx512(token), Layout::Rows) => x86_64::$avx512::rows::run(token, tile),
                     #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2(token) => x86_64::$avx2::run(token, layout, tile),
-                    Isa::Portable => portable::run(layout, &mut tile),
+                    (Isa::Avx512(token), Layout::Cols) => x86_64::$avx512::cols::run(token, tile),
+                    #[cfg(target_arch = "x86_64")]
+                    (Isa::Avx2(token), Layout::Rows) => x86_64::$avx2::rows::run(token, tile),
+                    #[cfg(target_arch = "x86_64")]
+                    (Isa::Avx2(token), Layout::Cols) => x86_64::$avx2::cols::run(token, tile),
+                    (Isa::Portable, _) => portable::run(layout, &mut tile),
                 }
             }
         }

@@ -4,27 +4,21 @@ use half::bf16;
 
 use super::Tile;
 use crate::element::Element;
-use crate::left::{Layout, lead};
+use crate::left::Layout;
 
 /// Height and width of a tile.
 pub(super) const SHAPE: (usize, usize) = (4, 16);
 
 pub(super) fn run<T: Element>(layout: Layout, tile: &mut Tile<'_, T>) {
-    let (row, term) = match layout {
-        Layout::Rows => (T::ROWS_LD, 1),
-        Layout::Cols => (1, lead(SHAPE.0)),
-    };
     for i in 0..tile.rows {
         let mut chains = [T::default(); SHAPE.1];
-        for (k, right) in tile
-            .strip
-            .chunks_exact(SHAPE.1)
-            .take(tile.terms)
-            .enumerate()
-        {
-            let left = tile.left[i * row + k * term];
-            for (chain, right) in chains.iter_mut().zip(right) {
-                *chain = left.mul_add(*right, *chain);
+        for k in 0..tile.terms {
+            let (narrow, wide) = match layout {
+                Layout::Rows => (tile.block[i * T::ROWS_LD + k], &tile.strip[k * SHAPE.1..]),
+                Layout::Cols => (tile.strip[k * SHAPE.0 + i], &tile.block[k * T::COLS_LD..]),
+            };
+            for (chain, wide) in chains.iter_mut().zip(wide) {
+                *chain = narrow.mul_add(*wide, *chain);
             }
         }
         let out = &mut tile.out[i * tile.ld..][..tile.cols];

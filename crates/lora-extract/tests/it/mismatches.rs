@@ -1,6 +1,8 @@
 //! Checkpoints that do not belong together.
 
 use serde_json::json;
+use xgraft_adapter_sanitize::{Policy, Rules};
+use xgraft_checkpoint::Adapter;
 use xgraft_lora_extract::{Config, Error, RankRule};
 
 use crate::support::{Pair, Tensor, config_json, model, noise, run, tuned, write};
@@ -157,4 +159,88 @@ fn a_nan_names_tensor_row_and_column() {
         "{text}"
     );
     assert!(!pair.path("a").exists());
+}
+
+fn with_rows(rows: usize) -> Vec<Tensor> {
+    let mut tensors = tuned();
+    for at in [0, 1] {
+        let mut values = tensors[at].plus(2, 0.3, 40 + at as u64).values;
+        values.resize(rows * 48, 2.0);
+        tensors[at] = Tensor::new(&tensors[at].name, &[rows, 48], values);
+    }
+    tensors
+}
+
+fn with_embeddings() -> Config {
+    Config {
+        rules: Rules {
+            policy: Policy::Vllm,
+            embeddings: true,
+        },
+        ..rank4()
+    }
+}
+
+#[test]
+fn rows_that_only_the_tuned_vocabulary_has_are_dropped_even_where_embeddings_are_kept() {
+    let pair = Pair::of(&model(), &with_rows(43));
+    let report = pair.extract(&with_embeddings(), "a").unwrap().report;
+    let extra: Vec<_> = report
+        .dropped
+        .iter()
+        .filter(|d| d.reason == "extra-vocabulary")
+        .collect();
+    assert_eq!(extra.len(), 2);
+    assert!((extra[0].energy.unwrap() - 3.0 * 48.0 * 4.0).abs() < 1e-6);
+    let check = pair.verify("a").unwrap();
+    assert!(check.uncovered_share > 0.0 && check.uncovered.len() == 2);
+}
+
+#[test]
+fn a_shorter_tuned_vocabulary_is_padded_to_the_rows_of_the_base() {
+    let pair = Pair::of(&model(), &with_rows(37));
+    pair.extract(&with_embeddings(), "a").unwrap();
+    let adapter = Adapter::open(pair.path("a")).unwrap();
+    for module in ["model.embed_tokens", "lm_head"] {
+        assert_eq!(adapter.module(module).unwrap().weight_shape(), (40, 48));
+    }
+    assert!(pair.verify("a").unwrap().passed);
+}
+
+#[test]
+fn a_head_that_only_the_base_has_is_compared_with_the_tied_embedding_of_the_tuned() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut config = config_json();
+    write(&at("base"), &model(), &config);
+    config["tie_word_embeddings"] = json!(true);
+    let tied: Vec<Tensor> = tuned()
+        .into_iter()
+        .filter(|t| t.name != "lm_head.weight")
+        .collect();
+    write(&at("tuned"), &tied, &config);
+    let report = run(&at("base"), &at("tuned"), &rank4(), &at("a"))
+        .unwrap()
+        .report;
+    assert!(report.dropped.iter().any(|d| d.reason == "tied-head"));
+}
+
+#[test]
+fn tensors_without_a_counterpart_count_as_dropped() {
+    let mut more = tuned();
+    more.push(Tensor::new(
+        "model.layers.0.self_attn.q_proj.bias",
+        &[64],
+        vec![2.0; 64],
+    ));
+    let report = Pair::of(&model(), &more)
+        .extract(&rank4(), "a")
+        .unwrap()
+        .report;
+    let bias = report
+        .dropped
+        .iter()
+        .find(|d| d.tensor.ends_with("q_proj.bias"))
+        .unwrap();
+    assert!((bias.energy.unwrap() - 256.0).abs() < 1e-9);
 }

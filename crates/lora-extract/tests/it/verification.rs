@@ -99,7 +99,7 @@ fn a_flipped_sign_is_found() {
             .count(),
         1
     );
-    assert!(!report.passed());
+    assert!(!report.passed);
     assert!(
         report
             .findings
@@ -219,5 +219,59 @@ fn a_noisy_base_does_not_hide_a_good_adapter() {
     };
     run(&base, &tuned, &config, &a).unwrap();
     let report = check(&base, &tuned, &a, &VerifyConfig::default()).unwrap();
-    assert!(report.passed(), "{:?}", report.findings);
+    assert!(report.passed, "{:?}", report.findings);
+}
+
+#[test]
+fn the_stated_residual_is_that_of_the_stored_factors() {
+    let pair = Pair::planted();
+    let whole = Config {
+        rank: RankRule::Fixed(16),
+        ..Config::default()
+    };
+    let stated = pair.extract(&whole, "a").unwrap().report;
+    let measured = pair.verify("a").unwrap();
+    for (s, m) in stated.modules.iter().zip(&measured.modules) {
+        let ratio = s.residual / m.update_residual;
+        assert!((ratio - 1.0).abs() < 0.05, "{}: {ratio}", s.module);
+    }
+}
+
+#[test]
+fn an_adapter_that_leaves_out_most_of_the_update_does_not_pass() {
+    let pair = adapter();
+    spoiled_to_one_module(&pair);
+    let report = pair.verify("b").unwrap();
+    assert!(report.modules.iter().all(|m| m.verdict == Verdict::Ok));
+    assert!(report.uncovered_share > 0.5 && !report.passed);
+}
+
+fn spoiled_to_one_module(pair: &Pair) {
+    let from = Adapter::open(pair.path("a")).unwrap();
+    let kept: Vec<_> = from.tensors().iter().filter(|t| t.module == Q).collect();
+    let planned = kept
+        .iter()
+        .map(|t| PlannedTensor::new(t.info.name.clone(), t.info.dtype, t.info.shape.clone()))
+        .collect();
+    let writer = AdapterWriter::create(&pair.path("b"), from.config().clone(), planned).unwrap();
+    for tensor in kept {
+        let mut to = writer.tensor(&tensor.info.name).unwrap();
+        from.stream(&tensor.info, |chunk| to.write(chunk)).unwrap();
+        to.finish().unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn an_adapter_that_is_no_plain_lora_is_refused() {
+    let pair = adapter();
+    let path = pair.path("a").join("adapter_config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(
+        &path,
+        text.replace("\"use_dora\": false", "\"use_dora\": true"),
+    )
+    .unwrap();
+    let error = pair.verify("a").unwrap_err();
+    assert!(error.to_string().contains("use_dora"), "{error}");
 }
