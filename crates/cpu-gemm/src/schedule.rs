@@ -10,6 +10,7 @@ use crate::element::{Element, KC, TERMS_AT_ONCE};
 use crate::left::{Ahead, Block, Layout, Left};
 use crate::panel::{Panel, Right};
 use crate::scratch::with_scratch;
+use crate::transpose::transpose;
 
 /// What a result is added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,18 +70,16 @@ impl<'a, L: Source + ?Sized, R: Source + ?Sized> Product<'a, L, R> {
             let terms = first..terms.min(first + at_once);
             let by = self.block_rows::<T>(isa, rows, rows * cols * terms.len());
             let panel = Panel::pack(&self.right, terms.clone(), self.strip_width::<T>(isa));
+            let fresh = start == Start::Zero && first == 0;
             let work = |(i, out): (usize, &mut [T])| {
-                if start == Start::Zero && first == 0 {
-                    out.fill(T::default());
-                }
                 let rows = i * by..i * by + out.len() / cols;
                 let all = Block {
                     rows,
                     terms: terms.clone(),
                 };
                 match self.left.layout {
-                    Layout::Rows => self.block_row(isa, &all, &panel, out),
-                    Layout::Cols => self.turned_block_row(isa, &all, &panel, out),
+                    Layout::Rows => self.block_row(isa, &all, &panel, fresh, out),
+                    Layout::Cols => self.turned_block_row(isa, &all, &panel, fresh, out),
                 }
             };
             if by >= rows {
@@ -123,8 +122,18 @@ impl<'a, L: Source + ?Sized, R: Source + ?Sized> Product<'a, L, R> {
             .min(most)
     }
 
-    /// Adds some terms to some rows of the result.
-    fn block_row<T: Element>(&self, isa: Isa, all: &Block, panel: &Panel<T>, out: &mut [T]) {
+    /// Adds some terms to some rows of the result, or overwrites them if they are `fresh`.
+    fn block_row<T: Element>(
+        &self,
+        isa: Isa,
+        all: &Block,
+        panel: &Panel<T>,
+        fresh: bool,
+        out: &mut [T],
+    ) {
+        if fresh {
+            out.fill(T::default());
+        }
         let cols = self.right.shape().1;
         with_scratch(self.left.block_len::<T>(), |memory: &mut [T]| {
             self.blocks(
@@ -143,12 +152,23 @@ impl<'a, L: Source + ?Sized, R: Source + ?Sized> Product<'a, L, R> {
     }
 
     /// The same by way of the transposed rows, filled up to whole tiles.
-    fn turned_block_row<T: Element>(&self, isa: Isa, all: &Block, panel: &Panel<T>, out: &mut [T]) {
+    fn turned_block_row<T: Element>(
+        &self,
+        isa: Isa,
+        all: &Block,
+        panel: &Panel<T>,
+        fresh: bool,
+        out: &mut [T],
+    ) {
         let (rows, cols) = (all.rows.len(), self.right.shape().1);
         let block = self.left.block_len::<T>();
         with_scratch(block + cols * T::COLS_LD, |memory: &mut [T]| {
             let (memory, turned) = memory.split_at_mut(block);
-            turn(out, cols, turned, T::COLS_LD);
+            if fresh {
+                turned.fill(T::default());
+            } else {
+                transpose(out, cols, turned, T::COLS_LD, rows, cols);
+            }
             let padded = rows.next_multiple_of(self.tile_rows::<T>(isa));
             self.blocks(
                 isa,
@@ -162,7 +182,7 @@ impl<'a, L: Source + ?Sized, R: Source + ?Sized> Product<'a, L, R> {
                     cols: padded,
                 },
             );
-            turn_back(turned, T::COLS_LD, out, cols);
+            transpose(turned, T::COLS_LD, out, cols, cols, rows);
         });
     }
 
@@ -260,30 +280,4 @@ struct View<'a, T> {
     ld: usize,
     rows: usize,
     cols: usize,
-}
-
-/// Rows that are transposed at a time, so that the columns they become are whole cache lines.
-const TURN: usize = 16;
-
-/// Writes the rows of `from`, `cols` elements each, as columns of `to`.
-fn turn<T: Copy>(from: &[T], cols: usize, to: &mut [T], ld: usize) {
-    for (i, rows) in from.chunks(TURN * cols).enumerate() {
-        for (j, to) in to.chunks_exact_mut(ld).take(cols).enumerate() {
-            let column = rows.iter().skip(j).step_by(cols);
-            to[i * TURN..]
-                .iter_mut()
-                .zip(column)
-                .for_each(|(to, x)| *to = *x);
-        }
-    }
-}
-
-/// Writes columns of `from` as the rows of `to`, `cols` elements each.
-fn turn_back<T: Copy>(from: &[T], ld: usize, to: &mut [T], cols: usize) {
-    for (i, rows) in to.chunks_mut(TURN * cols).enumerate() {
-        for (j, from) in from.chunks_exact(ld).take(cols).enumerate() {
-            let column = rows.iter_mut().skip(j).step_by(cols);
-            column.zip(&from[i * TURN..]).for_each(|(to, x)| *to = *x);
-        }
-    }
 }
