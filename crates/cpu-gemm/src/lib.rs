@@ -20,7 +20,7 @@
 //!
 //! # Decisions
 //!
-//! **One order of summation.** [`reference`] says in which order an element is summed, and every implementation gives these very
+//! **One order of summation.** [`mod@reference`] says in which order an element is summed, and every implementation gives these very
 //! bits: whatever the instruction set, the number of threads, and the number of rows and columns.
 //! The alternative, splitting long sums among threads, would scale for results of a few rows, and is not needed here.
 //!
