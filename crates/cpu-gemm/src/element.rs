@@ -15,7 +15,7 @@ pub(crate) const TERMS_AT_ONCE: usize = 4 * KC;
 pub(crate) const ROWS_BY: usize = 168;
 
 /// The same in [`Layout::Cols`](crate::left::Layout::Cols): a multiple of every tile width.
-pub(crate) const COLS_BY: usize = 336;
+pub(crate) const COLS_BY: usize = 672;
 
 /// A number type of the kernels.
 pub(crate) trait Element:

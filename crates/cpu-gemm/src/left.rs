@@ -48,7 +48,7 @@ impl<S: Source + ?Sized> Left<'_, S> {
     pub(crate) fn block_shape(&self) -> (usize, usize) {
         match self.layout {
             Layout::Rows => (ROWS_BY, TERMS_AT_ONCE),
-            Layout::Cols => (COLS_BY, TERMS_AT_ONCE / 2),
+            Layout::Cols => (COLS_BY, TERMS_AT_ONCE / 4),
         }
     }
 

@@ -24,8 +24,8 @@ pub struct Config {
     pub max_dropped: f64,
     /// Seed of the randomized factorization.
     pub seed: u64,
-    /// Share of the top-r energy that the last Krylov block may still gain before it stops;
-    /// `None` for the default of `low-rank`.
+    /// The residual may be estimated to exceed the optimum's by this share before the factorization
+    /// stops; `None` for the default of `low-rank`.
     pub tolerance: Option<f64>,
     /// What `base_model_name_or_path` says; the base directory's name if `None`.
     pub base_name: Option<String>,

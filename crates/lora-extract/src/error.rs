@@ -25,24 +25,38 @@ pub enum Error {
         source: xgraft_low_rank::Error,
     },
     /// The two configs are of different models.
-    #[error("config.json: {field} is {base} in the base and {tuned} in the tuned checkpoint")]
+    #[error(
+        "{}: {field} is {found}, expected {expected} as in {}",
+        tuned.display(), base.display()
+    )]
     ConfigMismatch {
         /// The field.
         field: &'static str,
         /// Value in the base.
-        base: String,
+        expected: String,
+        /// The base's file.
+        base: PathBuf,
         /// Value in the tuned checkpoint.
-        tuned: String,
+        found: String,
+        /// The tuned checkpoint's file.
+        tuned: PathBuf,
     },
     /// The same tensor has different shapes.
-    #[error("{tensor}: shape {base:?} in the base, {tuned:?} in the tuned checkpoint")]
+    #[error(
+        "{}: {tensor} has shape {found:?}, expected {expected:?} as in {}",
+        tuned.display(), base.display()
+    )]
     ShapeMismatch {
         /// The tensor.
         tensor: String,
         /// Shape in the base.
-        base: Vec<usize>,
+        expected: Vec<usize>,
+        /// The base's file.
+        base: PathBuf,
         /// Shape in the tuned checkpoint.
-        tuned: Vec<usize>,
+        found: Vec<usize>,
+        /// The tuned checkpoint's file.
+        tuned: PathBuf,
     },
     /// A linear layer that only one side has.
     #[error(

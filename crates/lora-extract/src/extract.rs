@@ -435,6 +435,29 @@ fn rank_findings(records: &[Record], config: &Config, findings: &mut Vec<Finding
             );
         }
     }
+    if config.rank == RankRule::Noise {
+        let full = |r: &&Record| {
+            let [rows, cols] = r.report.shape;
+            r.report.above_noise.is_some_and(|above| above >= r.cap) && r.cap < rows.min(cols)
+        };
+        let capped: Vec<&Record> = records.iter().filter(full).collect();
+        if let Some(first) = capped.first() {
+            findings.push(
+                Finding::new(
+                    Severity::Warning,
+                    "noise-edge-not-reached",
+                    &first.report.module,
+                    format!(
+                        "{} modules still stand out of the noise at the largest rank {}, {} the first",
+                        capped.len(),
+                        config.max_rank,
+                        first.report.module,
+                    ),
+                )
+                .hint("raise --max-rank to keep all that is signal"),
+            );
+        }
+    }
     let max = records.iter().map(|r| r.report.rank).max().unwrap_or(0);
     match ladder_up(max) {
         Some(step) if step != max => findings.push(info(

@@ -1,6 +1,7 @@
 //! Which tensors of two checkpoints belong together, and what becomes of each.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use xgraft_adapter_sanitize::{Form, Reason, Rules};
 use xgraft_checkpoint::{Checkpoint, Role, Weight};
@@ -103,7 +104,7 @@ pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result
     for weight in tuned.weights() {
         match counterpart(base, &base_names, weight) {
             Some(other) => {
-                comparable(weight, other)?;
+                comparable((tuned, weight), (base, other))?;
                 findings.extend(vocabulary_finding(weight, other));
                 pairs.push(Pair {
                     module: weight.module.clone(),
@@ -119,7 +120,7 @@ pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result
         match counterpart(tuned, &tuned_names, weight) {
             // a head of its own in the base, tied in the tuned checkpoint
             Some(other) if other.tensor != weight.tensor => {
-                comparable(other, weight)?;
+                comparable((tuned, other), (base, weight))?;
                 pairs.push(Pair {
                     module: weight.module.clone(),
                     tuned: other,
@@ -183,8 +184,20 @@ fn is_vocabulary(weight: &Weight) -> bool {
     matches!(weight.role, Role::Embedding | Role::LmHead)
 }
 
+/// The file that holds a weight.
+fn file_of(checkpoint: &Checkpoint, weight: &Weight) -> PathBuf {
+    let tensor = checkpoint.tensor(&weight.tensor);
+    tensor.map_or_else(
+        || checkpoint.dir().to_owned(),
+        |tensor| checkpoint.dir().join(&checkpoint.shards()[tensor.shard]),
+    )
+}
+
 /// Shapes must be equal; vocabularies may differ in rows.
-fn comparable(tuned: &Weight, base: &Weight) -> Result<()> {
+fn comparable(
+    (tuned_dir, tuned): (&Checkpoint, &Weight),
+    (base_dir, base): (&Checkpoint, &Weight),
+) -> Result<()> {
     let ((base_rows, base_cols), (tuned_rows, tuned_cols)) =
         (base.matrix_shape(), tuned.matrix_shape());
     let rows_may_differ = is_vocabulary(tuned) && tuned.shape.len() == 2;
@@ -196,8 +209,10 @@ fn comparable(tuned: &Weight, base: &Weight) -> Result<()> {
     }
     Err(Error::ShapeMismatch {
         tensor: tuned.tensor.clone(),
-        base: base.shape.clone(),
-        tuned: tuned.shape.clone(),
+        expected: base.shape.clone(),
+        base: file_of(base_dir, base),
+        found: tuned.shape.clone(),
+        tuned: file_of(tuned_dir, tuned),
     })
 }
 
@@ -219,8 +234,14 @@ fn action(pair: &Pair<'_>, rules: Rules, tied: bool) -> Action {
 
 fn same_architecture(base: &Checkpoint, tuned: &Checkpoint) -> Result<()> {
     let (b, t) = (base.config(), tuned.config());
-    let differ = |field: &'static str, base: String, tuned: String| {
-        Err(Error::ConfigMismatch { field, base, tuned })
+    let differ = |field: &'static str, expected: String, found: String| {
+        Err(Error::ConfigMismatch {
+            field,
+            expected,
+            base: base.dir().join("config.json"),
+            found,
+            tuned: tuned.dir().join("config.json"),
+        })
     };
     let named = !b.architectures.is_empty() && !t.architectures.is_empty();
     if named && b.architectures != t.architectures {

@@ -52,9 +52,21 @@ pub enum Error {
         /// The base directory.
         base: PathBuf,
     },
-    /// A tensor of the adapter that is no LoRA pair.
-    #[error("adapter tensor {tensor} is no LoRA pair and would be left out")]
-    NotAPair {
+    /// A tensor that is to take the place of one of another shape, such as a table with extra vocabulary rows.
+    #[error("adapter tensor {tensor} is {found:?}, the weight that it replaces is {expected:?}")]
+    WholeShape {
+        /// The tensor.
+        tensor: String,
+        /// Shape of the weight.
+        expected: Vec<usize>,
+        /// Shape of the tensor.
+        found: Vec<usize>,
+    },
+    /// A tensor whose meaning is not known, or one that changes a weight a second time.
+    #[error(
+        "adapter tensor {tensor} is neither half of a LoRA pair nor the only new value of a weight"
+    )]
+    Unclear {
         /// The tensor.
         tensor: String,
     },
@@ -76,10 +88,10 @@ impl Error {
         Some(match self {
             Self::Checkpoint(error) => return error.hint(),
             Self::Adapter(error) => return error.hint(),
-            Self::UnknownModule { .. } | Self::Shape { .. } => {
+            Self::UnknownModule { .. } | Self::Shape { .. } | Self::WholeShape { .. } => {
                 "the adapter was made for another model"
             }
-            Self::NotAPair { .. } => "run `xgraft sanitize` on it first",
+            Self::Unclear { .. } => "run `xgraft sanitize` on it first",
             Self::Tied { .. } => "untie the embeddings of the base first",
             Self::Interrupted => "run the same command again to go on from here",
             _ => return None,

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use xgraft_adapter_sanitize::plain_lora;
 use xgraft_block_scale::{Arithmetic, Extent, QuantizedMatrix, Recipe, quantize_rows};
 use xgraft_checkpoint::{
-    Adapter, Checkpoint, Converted, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _, LoraModule,
+    Adapter, AdapterPart, Checkpoint, Converted, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _,
     OutputDir, PlannedTensor, Rewrite, RewriteEvent, Role, Stored, Weight, WeightMatrix, rewrite,
 };
 use xgraft_cpu_gemm::Source;
 use xgraft_results::Input;
 
 use crate::error::{Error, Result};
-use crate::pair::Pair;
+use crate::pair::{Change, Stands};
 use crate::report::{ModuleReport, Report};
 
 /// Rows that are decoded, added to and stored at a time; a multiple of every usual block.
@@ -57,11 +57,12 @@ pub fn fingerprint(base: &Checkpoint, adapter: &Adapter, config: &Config) -> Val
 }
 
 /// Folds `adapter` into `base` and writes the result into the open directory `out`; the caller
-/// commits it. Every weight keeps the format in which the base stores it.
+/// commits it. LoRA pairs are added; tensors that the adapter holds whole take the place of the
+/// base's. Every weight keeps the format in which the base stores it.
 ///
 /// # Errors
-/// An adapter that does not fit the base or holds tensors that are no LoRA pairs, weights that are
-/// broken, or a full disk; and whatever `on_event` returns.
+/// An adapter that does not fit the base, weights that are broken, or a full disk; and whatever
+/// `on_event` returns.
 pub fn merge(
     base: &Checkpoint,
     adapter: &Adapter,
@@ -70,18 +71,18 @@ pub fn merge(
     on_event: &dyn Fn(RewriteEvent<'_>) -> Result<()>,
 ) -> Result<Merged> {
     plain_lora(adapter)?;
-    let pairs = check(base, adapter)?;
+    let changes = check(base, adapter)?;
     let done = rewrite(
         base,
         out,
         &Rewrite {
-            fate: &|weight| match pairs.get(weight.tensor.as_str()) {
+            fate: &|weight| match changes.get(weight.tensor.as_str()) {
                 Some(_) => Fate::Replace(planned(base, weight)),
                 None => Fate::Keep,
             },
             convert: &|weight, matrix| {
-                let pair = Pair::load(adapter, pairs[weight.tensor.as_str()], weight)?;
-                convert(weight, &matrix, &pair)
+                let change = Change::load(adapter, changes[weight.tensor.as_str()], weight)?;
+                convert(weight, &matrix, &change)
             },
             on_event,
             config: &base
@@ -109,38 +110,61 @@ pub fn merge(
     })
 }
 
-/// The pairs of the adapter by the tensor that they change.
-fn check<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<HashMap<String, &'a LoraModule>> {
-    if let Some(other) = adapter.others().next() {
-        return Err(Error::NotAPair {
-            tensor: other.info.name.clone(),
-        });
-    }
-    let mut pairs = HashMap::new();
+/// The changes that the adapter holds, by the tensor that they change.
+fn check<'a>(base: &Checkpoint, adapter: &'a Adapter) -> Result<HashMap<String, Stands<'a>>> {
+    let mut changes = HashMap::new();
     for module in adapter.modules() {
-        let unknown = || Error::UnknownModule {
-            module: module.module.clone(),
-            base: base.dir().to_owned(),
+        let weight = weight(base, &module.module, "weight")?;
+        if weight.shape.len() != 2 || matches!(weight.role, Role::Norm(_) | Role::Bias) {
+            return Err(unknown(base, &module.module));
+        }
+        changes.insert(weight.tensor.clone(), Stands::Pair(module));
+    }
+    for tensor in adapter.others() {
+        let name = tensor.info.name.as_str();
+        // PEFT stores a copy of the base's own weights beside an adapted embedding.
+        if name.split('.').any(|component| component == "base_layer") {
+            continue;
+        }
+        let leaf = if name.ends_with(".bias") {
+            "bias"
+        } else {
+            "weight"
         };
-        let tied = base.tied_embeddings();
-        if tied
-            && matches!(
-                module.module.rsplit('.').next(),
-                Some("lm_head" | "embed_tokens")
-            )
-        {
-            return Err(Error::Tied {
-                module: module.module.clone(),
-                base: base.dir().to_owned(),
+        let weight = weight(base, &tensor.module, leaf)?;
+        let twice = changes.insert(weight.tensor.clone(), Stands::Whole(tensor));
+        let lora = name
+            .split('.')
+            .any(|component| component.starts_with("lora_"));
+        if tensor.part != AdapterPart::Other || lora || twice.is_some() {
+            return Err(Error::Unclear {
+                tensor: name.to_owned(),
             });
         }
-        let weight = base.weight(&module.module).ok_or_else(unknown)?;
-        if weight.shape.len() != 2 || matches!(weight.role, Role::Norm(_) | Role::Bias) {
-            return Err(unknown());
-        }
-        pairs.insert(weight.tensor.clone(), module);
     }
-    Ok(pairs)
+    Ok(changes)
+}
+
+fn unknown(base: &Checkpoint, module: &str) -> Error {
+    Error::UnknownModule {
+        module: module.to_owned(),
+        base: base.dir().to_owned(),
+    }
+}
+
+/// The base's weight that a module's change is for.
+fn weight<'a>(base: &'a Checkpoint, module: &str, leaf: &str) -> Result<&'a Weight> {
+    let tied = matches!(module.rsplit('.').next(), Some("lm_head" | "embed_tokens"));
+    if tied && base.tied_embeddings() {
+        return Err(Error::Tied {
+            module: module.to_owned(),
+            base: base.dir().to_owned(),
+        });
+    }
+    let name = format!("{module}.{leaf}");
+    let mut weights = base.weights().iter();
+    let found = weights.find(|w| w.tensor == name);
+    found.ok_or_else(|| unknown(base, module))
 }
 
 /// The tensors of a weight, unchanged in name, type and shape.
@@ -169,7 +193,7 @@ impl Sums {
         }
     }
 
-    fn report(&self, weight: &Weight, rank: usize) -> ModuleReport {
+    fn report(&self, weight: &Weight, rank: Option<usize>) -> ModuleReport {
         ModuleReport {
             module: weight.module.clone(),
             rank,
@@ -184,10 +208,14 @@ impl Sums {
     }
 }
 
-fn convert(weight: &Weight, matrix: &WeightMatrix, pair: &Pair) -> Result<Converted<ModuleReport>> {
+fn convert(
+    weight: &Weight,
+    matrix: &WeightMatrix,
+    change: &Change,
+) -> Result<Converted<ModuleReport>> {
     let mut sums = Sums::default();
     let tensors = match &weight.stored {
-        Stored::Plain(dtype) => vec![plain(*dtype, matrix, pair, &mut sums)],
+        Stored::Plain(dtype) => vec![plain(*dtype, matrix, change, &mut sums)],
         Stored::Fp8 {
             format,
             block,
@@ -200,39 +228,36 @@ fn convert(weight: &Weight, matrix: &WeightMatrix, pair: &Pair) -> Result<Conver
                 scale: *scale,
                 arithmetic: Arithmetic::F32,
             };
-            quantized(weight, &recipe, matrix, pair, &mut sums)?
+            quantized(weight, &recipe, matrix, change, &mut sums)?
         }
     };
     Ok(Converted {
         tensors,
-        note: sums.report(weight, pair.rank),
+        note: sums.report(weight, change.rank()),
     })
 }
 
 /// Each strip of `step` rows, with the update and the exact sum.
 fn strips(
     matrix: &WeightMatrix,
-    pair: &Pair,
+    change: &Change,
     step: usize,
     mut with: impl FnMut(&[f32], &[f32]) -> Result<()>,
 ) -> Result<()> {
     let (rows, cols) = (matrix.rows(), matrix.cols());
     for start in (0..rows).step_by(step) {
         let range = start..rows.min(start + step);
-        let update = pair.rows(range.clone());
-        let mut exact = vec![0.0; update.len()];
-        matrix.pack(range, 0..cols, &mut exact, cols);
-        for (x, u) in exact.iter_mut().zip(&update) {
-            *x += u;
-        }
+        let mut exact = vec![0.0; range.len() * cols];
+        matrix.pack(range.clone(), 0..cols, &mut exact, cols);
+        let update = change.apply(range, &mut exact);
         with(&update, &exact)?;
     }
     Ok(())
 }
 
-fn plain(dtype: Dtype, matrix: &WeightMatrix, pair: &Pair, sums: &mut Sums) -> Vec<u8> {
+fn plain(dtype: Dtype, matrix: &WeightMatrix, change: &Change, sums: &mut Sums) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(matrix.rows() * matrix.cols() * dtype.bytes());
-    let stored = strips(matrix, pair, STRIP, |update, exact| {
+    let stored = strips(matrix, change, STRIP, |update, exact| {
         match dtype {
             Dtype::Bf16 => {
                 let values: Vec<bf16> = exact.iter().map(|&x| bf16::from_f32(x)).collect();
@@ -263,7 +288,7 @@ fn quantized(
     weight: &Weight,
     recipe: &Recipe,
     matrix: &WeightMatrix,
-    pair: &Pair,
+    change: &Change,
     sums: &mut Sums,
 ) -> Result<Vec<Vec<u8>>> {
     let (rows, cols) = (matrix.rows(), matrix.cols());
@@ -278,7 +303,7 @@ fn quantized(
     };
     let mut codes = Vec::with_capacity(rows * cols);
     let mut scales = Vec::with_capacity(recipe.block.count(rows, cols));
-    strips(matrix, pair, step, |update, exact| {
+    strips(matrix, change, step, |update, exact| {
         let strip = (exact.len() / cols, cols);
         let mut part = vec![0; exact.len()];
         let mut grid = vec![0.0; recipe.block.count(strip.0, strip.1)];

@@ -1,9 +1,72 @@
-//! A LoRA pair as a product of two factors in the shape of its weight.
+//! What an adapter does to one weight: a LoRA pair is added to it, a tensor saved whole takes its place.
 
-use xgraft_checkpoint::{Adapter, LoraKind, LoraModule, Weight};
-use xgraft_cpu_gemm::{F32, matmul};
+use std::ops::Range;
+
+use xgraft_checkpoint::{Adapter, AdapterTensor, LoraKind, LoraModule, Weight, WeightMatrix};
+use xgraft_cpu_gemm::{F32, Source, matmul};
 
 use crate::error::{Error, Result};
+
+/// A weight's change, where it stands in the adapter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stands<'a> {
+    Pair(&'a LoraModule),
+    Whole(&'a AdapterTensor),
+}
+
+/// A weight's change.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Add(Pair),
+    Replace(WeightMatrix),
+}
+
+impl Change {
+    pub(crate) fn load(adapter: &Adapter, stands: Stands<'_>, weight: &Weight) -> Result<Self> {
+        match stands {
+            Stands::Pair(module) => Ok(Self::Add(Pair::load(adapter, module, weight)?)),
+            Stands::Whole(tensor) => {
+                let (new, _) = adapter.load(&tensor.info)?;
+                if tensor.info.shape == weight.shape {
+                    Ok(Self::Replace(new))
+                } else {
+                    Err(Error::WholeShape {
+                        tensor: tensor.info.name.clone(),
+                        expected: weight.shape.clone(),
+                        found: tensor.info.shape.clone(),
+                    })
+                }
+            }
+        }
+    }
+
+    /// Rank of a pair.
+    pub(crate) fn rank(&self) -> Option<usize> {
+        match self {
+            Self::Add(pair) => Some(pair.rank),
+            Self::Replace(_) => None,
+        }
+    }
+
+    /// Changes `weights`, the rows in `range`; gives what was added.
+    pub(crate) fn apply(&self, range: Range<usize>, weights: &mut [f32]) -> Vec<f32> {
+        match self {
+            Self::Add(pair) => {
+                let update = pair.rows(range);
+                weights.iter_mut().zip(&update).for_each(|(w, u)| *w += u);
+                update
+            }
+            Self::Replace(new) => {
+                let mut update = vec![0.0; weights.len()];
+                new.pack(range, 0..new.cols(), &mut update, new.cols());
+                for (w, u) in weights.iter_mut().zip(&mut update) {
+                    (*w, *u) = (*u, *u - *w);
+                }
+                update
+            }
+        }
+    }
+}
 
 /// s·left·right, [rows, r] · [r, cols].
 #[derive(Debug, Clone)]
@@ -49,7 +112,7 @@ impl Pair {
     }
 
     /// Rows of the product, `[range.len(), cols]`.
-    pub(crate) fn rows(&self, range: std::ops::Range<usize>) -> Vec<f32> {
+    pub(crate) fn rows(&self, range: Range<usize>) -> Vec<f32> {
         let mut out = vec![0.0; range.len() * self.cols];
         let left = &self.left[range.start * self.rank..range.end * self.rank];
         matmul(

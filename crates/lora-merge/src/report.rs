@@ -8,13 +8,14 @@ use xgraft_results::Row;
 pub struct ModuleReport {
     /// Module path.
     pub module: String,
-    /// Rank of the pair.
-    pub rank: usize,
-    /// ‖s·B·A‖, Frobenius.
+    /// Rank of the pair; none where the adapter holds the weight whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// ‖ΔW‖, Frobenius, with ΔW = s·B·A, or new minus old of a weight that is replaced.
     pub update_norm: f64,
-    /// ‖W + s·B·A‖.
+    /// ‖W + ΔW‖.
     pub merged_norm: f64,
-    /// ‖stored − (W + s·B·A)‖/‖s·B·A‖: how much of the update the rounding to the stored format
+    /// ‖stored − (W + ΔW)‖/‖ΔW‖: how much of the update the rounding to the stored format
     /// costs. Above 1 the format cannot hold the update.
     pub rounding: f64,
 }

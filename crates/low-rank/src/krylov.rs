@@ -1,6 +1,6 @@
 //! The block Krylov iteration.
 //!
-//! With `A = D Dᵀ` on the shorter side of `D` and a random start `Ω`, the basis spans `DΩ, A DΩ, A² DΩ, …`, one block a step.
+//! With `A = D Dᵀ` on the shorter side of `D` and a random start `Ω`, the basis spans `Ω, AΩ, A²Ω, …`, one block a step.
 //! The image `Dᵀ K` of each block is needed for the next one anyway and is a block of `Dᵀ Q`, so the small problem
 //! `Qᵀ D Dᵀ Q` costs one product beyond those that build the basis. One more, of the last image, is computed beside the
 //! small eigenproblem: it says how far the result is from converged, and is the start of the next block if it is not.
@@ -47,7 +47,8 @@ pub(crate) fn iterate<S: Source + ?Sized>(
 ) -> Result<(Krylov, Ritz)> {
     let mut krylov = Krylov::default();
     let mut next_check = plan.first_check;
-    let mut directions = krylov.start(operator, plan.block, config.seed, monitor)?;
+    // Random on the short side: half a power less than `D Ω`, for a whole product less.
+    let mut directions = random::panel(operator.short(), plan.block, config.seed);
     let mut step = 0;
     loop {
         step += 1;
@@ -55,7 +56,7 @@ pub(crate) fn iterate<S: Source + ?Sized>(
         let mut block = orthonormalize(directions, &krylov.basis).ok_or_else(overflow)?;
         if block.width == 0 {
             // The space is invariant. What it lacks of a multiple eigenvalue a new start finds, if there is anything left.
-            directions = krylov.start(operator, plan.block, config.seed, monitor)?;
+            directions = krylov.restart(operator, plan.block, config.seed, monitor)?;
             block = orthonormalize(directions, &krylov.basis).ok_or_else(overflow)?;
         }
         if block.width == 0 {
@@ -85,8 +86,8 @@ pub(crate) fn iterate<S: Source + ?Sized>(
 }
 
 impl Krylov {
-    /// The image of random vectors: the first block, or one for another beginning.
-    fn start<S: Source + ?Sized>(
+    /// The image of random vectors, for another beginning: in the range of the operator, unlike the first block.
+    fn restart<S: Source + ?Sized>(
         &self,
         operator: &Operator<'_, S>,
         width: usize,

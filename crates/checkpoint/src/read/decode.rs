@@ -12,8 +12,8 @@ pub(crate) trait Bits: Copy + Default + Send + Sync {
     /// Bytes of one element.
     const BYTES: usize;
 
-    /// Reads one element from exactly [`Bits::BYTES`] bytes.
-    fn decode(bytes: &[u8]) -> Self;
+    /// Converts the elements of `chunk` into `out`, as many as both have.
+    fn convert<T>(chunk: &[u8], out: &mut [T], convert: impl Fn(Self) -> T);
 
     /// Whether no magnitude (the bits without their highest) in `chunk` is above `largest`.
     fn all_at_most(chunk: &[u8], largest: Self) -> bool;
@@ -25,20 +25,19 @@ macro_rules! bits {
             const BYTES: usize = size_of::<$type>();
 
             #[inline]
-            fn decode(bytes: &[u8]) -> Self {
-                let mut buffer = [0; size_of::<$type>()];
-                buffer.copy_from_slice(bytes);
-                <$type>::from_le_bytes(buffer)
+            fn convert<T>(chunk: &[u8], out: &mut [T], convert: impl Fn(Self) -> T) {
+                let (chunk, _) = chunk.as_chunks();
+                for (to, bytes) in out.iter_mut().zip(chunk) {
+                    *to = convert(<$type>::from_le_bytes(*bytes));
+                }
             }
 
             fn all_at_most(chunk: &[u8], largest: Self) -> bool {
                 // The sign bit is masked, so the signed comparison is the one that SSE2 has.
-                let magnitude = |b| (Self::decode(b) & (<$type>::MAX >> 1)) as $signed;
-                let found = chunk
-                    .chunks_exact(Self::BYTES)
-                    .map(magnitude)
-                    .fold(0, <$signed>::max);
-                found <= largest as $signed
+                let magnitude =
+                    |b: &[u8; _]| (<$type>::from_le_bytes(*b) & (<$type>::MAX >> 1)) as $signed;
+                let (chunk, _) = chunk.as_chunks();
+                chunk.iter().map(magnitude).fold(0, <$signed>::max) <= largest as $signed
             }
         }
     };
@@ -52,8 +51,10 @@ impl Bits for u8 {
     const BYTES: usize = 1;
 
     #[inline]
-    fn decode(bytes: &[u8]) -> Self {
-        bytes[0]
+    fn convert<T>(chunk: &[u8], out: &mut [T], convert: impl Fn(Self) -> T) {
+        for (to, byte) in out.iter_mut().zip(chunk) {
+            *to = convert(*byte);
+        }
     }
 
     fn all_at_most(chunk: &[u8], largest: Self) -> bool {

@@ -182,9 +182,7 @@ impl<'a> Run<'a> {
             if let Some((at, found)) = finite.first_other(chunk) {
                 return Err(self.not_finite(first + at, found.to_owned()));
             }
-            for (element, bytes) in place.iter_mut().zip(chunk.chunks_exact(B::BYTES)) {
-                *element = convert(B::decode(bytes));
-            }
+            B::convert(chunk, place, &convert);
             Ok(())
         })
     }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use xgraft_adapter_sanitize::{Policy, Rules};
 use xgraft_checkpoint::{Adapter, Checkpoint, Dtype, OutputDir};
 use xgraft_lora_extract::{Config, Error, Event, RankRule, extract, fingerprint};
-use xgraft_results::Severity;
+use xgraft_results::{Finding, Severity};
 
 use crate::support::{Pair, Tensor, check, fixture, is_linear, model, run, tuned};
 
@@ -51,6 +51,13 @@ fn the_noise_edge_finds_the_planted_rank() {
         assert_eq!(m.above_noise, Some(4), "{}", m.module);
         assert_eq!(m.rank, 8, "snapped up to the ladder");
     }
+    let capped = Config {
+        max_rank: 3,
+        ..config
+    };
+    let capped = pair.extract(&capped, "b").unwrap();
+    let said = |findings: &[Finding]| findings.iter().any(|f| f.code == "noise-edge-not-reached");
+    assert!(said(&capped.report.findings) && !said(&done.report.findings));
 }
 
 #[test]

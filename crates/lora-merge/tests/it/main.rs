@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use half::bf16;
-use xgraft_checkpoint::{Adapter, Checkpoint, OutputDir};
+use xgraft_checkpoint::{
+    Adapter, AdapterConfig, AdapterPart, AdapterWriter, Checkpoint, Dtype, OutputDir,
+    PlannedTensor, peft_name,
+};
 use xgraft_lora_merge::{Config, Error, Merged, Result, fingerprint, merge};
 
 fn fixture(name: &str) -> PathBuf {
@@ -118,31 +121,59 @@ fn a_merge_into_fp8_stays_fp8_and_never_adds_to_codes() {
     }
 }
 
-#[test]
-fn embeddings_and_patterns_are_applied() {
+/// An adapter of the fixtures' own, merged, with every whole tensor found in the result as it was in the adapter.
+fn whole_tensors_replace(name: &str) -> (Merged, usize) {
     let folder = tempfile::tempdir().unwrap();
-    let sane = folder.path().join("sane");
-    // PEFT stores the base's own embedding beside an embedding adapter; merging wants pairs only
-    let error = merged(
-        &fixture("tiny-qwen3/base"),
-        &fixture("golden/peft-patterns"),
-        &sane,
-    )
-    .unwrap_err();
-    assert!(matches!(error, Error::NotAPair { .. }), "{error}");
+    let to = folder.path().join("m");
+    let done = merged(&fixture("tiny-qwen3/base"), &fixture(name), &to).unwrap();
+    let (result, adapter) = (
+        Checkpoint::open(&to).unwrap(),
+        Adapter::open(fixture(name)).unwrap(),
+    );
+    let whole: Vec<_> = adapter
+        .others()
+        .filter(|t| !t.info.name.contains("base_layer"))
+        .collect();
+    for tensor in &whole {
+        let weight = result.weight(&tensor.module).unwrap();
+        let expected = adapter.load(&tensor.info).unwrap().0.to_f32();
+        let found = result.load(weight).unwrap().0.to_f32();
+        let rounded = expected.iter().map(|x| bf16::from_f32(*x).to_f32());
+        assert!(rounded.eq(found.iter().copied()), "{}", tensor.info.name);
+    }
+    (done, whole.len())
 }
 
 #[test]
-fn an_adapter_with_whole_tensors_is_refused() {
+fn a_copy_of_the_bases_own_weights_beside_an_embedding_is_no_change() {
+    let (done, whole) = whole_tensors_replace("golden/peft-patterns");
+    assert_eq!(whole, 0);
+    assert!(done.report.modules.iter().all(|m| m.rank.is_some()));
+}
+
+#[test]
+fn whole_tensors_take_the_place_of_the_bases() {
+    let (done, whole) = whole_tensors_replace("golden/mergekit-default");
+    assert!(whole > 0);
+    let replaced = done.report.modules.iter().filter(|m| m.rank.is_none());
+    assert_eq!(replaced.count(), whole);
+}
+
+#[test]
+fn a_whole_tensor_of_another_shape_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let to = folder.path().join("m");
-    let error = merged(
-        &fixture("tiny-qwen3/base"),
-        &fixture("golden/mergekit-default"),
-        &to,
-    )
-    .unwrap_err();
-    assert!(matches!(error, Error::NotAPair { .. }), "{error}");
-    assert!(error.hint().unwrap().contains("sanitize"));
+    let (adapter, to) = (folder.path().join("a"), folder.path().join("m"));
+    let config = AdapterConfig::new("base", 1, Vec::new());
+    let name = peft_name("model.norm", AdapterPart::Other);
+    let planned = PlannedTensor::new(name.clone(), Dtype::F32, vec![3]);
+    std::fs::create_dir(&adapter).unwrap();
+    let writer = AdapterWriter::create(&adapter, config, vec![planned]).unwrap();
+    let mut tensor = writer.tensor(&name).unwrap();
+    tensor.write(&[0; 12]).unwrap();
+    tensor.finish().unwrap();
+    writer.finish().unwrap();
+    let error = merged(&fixture("tiny-qwen3/base"), &adapter, &to).unwrap_err();
+    assert!(matches!(error, Error::WholeShape { .. }), "{error}");
+    assert!(error.to_string().contains("model.norm"), "{error}");
     assert!(!to.exists());
 }
