@@ -74,6 +74,24 @@ pub enum Error {
         /// The scale.
         value: f32,
     },
+    /// A group size that does not divide a row.
+    #[error("groups of {group} do not divide rows of {cols} elements")]
+    GroupSize {
+        /// Elements of a row.
+        cols: usize,
+        /// Elements of a group.
+        group: usize,
+    },
+    /// A column that says it belongs to a group which is not there.
+    #[error("column {column} belongs to group {group} of {groups}")]
+    Group {
+        /// The column.
+        column: usize,
+        /// Its group.
+        group: usize,
+        /// Number of groups.
+        groups: usize,
+    },
 }
 
 /// The result of an operation of this crate.
@@ -88,7 +106,9 @@ impl Error {
             Self::ScaleOverflow { .. }
             | Self::ScaleDtype { .. }
             | Self::Count { .. }
-            | Self::Scale { .. } => {}
+            | Self::Scale { .. }
+            | Self::GroupSize { .. }
+            | Self::Group { .. } => {}
         }
         self
     }

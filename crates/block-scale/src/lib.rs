@@ -9,6 +9,9 @@
 //! rounded scale divides. So the codes are the best ones for the scale that a reader will multiply with, and the file alone
 //! reproduces every value. Dividing by the unrounded scale would be marginally faster and is what some tools do.
 //!
+//! Integers and 4-bit levels ([`Levels`]) have their scales in groups along a row, perhaps with zero points: [`GroupedMatrix`],
+//! made by a [`GroupRecipe`]. Codes of both kinds are a byte each in memory; how a file packs them is the file's business.
+//!
 //! Matrices come in strips of whole block rows, so memory never follows the size of a matrix; a scale that spans strips
 //! (one per tensor) takes two passes, [`amax_rows`] and then [`quantize_rows_with_scales`].
 //! Work is spread over block rows in rayon's current pool; the bytes do not depend on the number of threads.
@@ -35,6 +38,9 @@
 mod block_shape;
 mod element;
 mod error;
+mod group_recipe;
+mod grouped;
+mod levels;
 mod matrix;
 mod quantize;
 mod quantized;
@@ -46,6 +52,9 @@ mod strip;
 
 pub use block_shape::{BlockShape, Extent};
 pub use error::{Error, Result};
+pub use group_recipe::{GroupRecipe, GroupScale};
+pub use grouped::GroupedMatrix;
+pub use levels::Levels;
 pub use matrix::Matrix;
 pub use quantize::{Stats, amax_rows, quantize, quantize_rows, quantize_rows_with_scales};
 pub use quantized::{QuantizedMatrix, QuantizedRows, dequantize, dequantize_rows};

@@ -20,7 +20,7 @@ pub fn rounding_noise(weights: &WeightMatrix) -> Option<f64> {
         WeightMatrix::Bf16 { data, .. } => rms_ulp(data, 7, |x: bf16| u32::from(x.to_bits()) << 16),
         WeightMatrix::F16 { data, .. } => rms_ulp(data, 10, |x: f16| x.to_f32().to_bits()),
         WeightMatrix::F32(matrix) => rms_ulp(&matrix.data, 23, f32::to_bits),
-        WeightMatrix::Fp8(_) => return None,
+        WeightMatrix::Fp8(_) | WeightMatrix::Grouped(_) => return None,
     };
     Some(sigma)
 }

@@ -70,6 +70,14 @@ pub enum Error {
         /// The tensor.
         tensor: String,
     },
+    /// Integers whose columns were sorted into groups by activations that are not known here.
+    #[error(
+        "{tensor} has its columns sorted into groups, and merging would need the activations they were sorted by"
+    )]
+    Sorted {
+        /// The tensor.
+        tensor: String,
+    },
     /// Factors with NaN or infinity.
     #[error("adapter module {module} holds NaN or infinity")]
     NotFinite {
@@ -91,6 +99,7 @@ impl Error {
             Self::UnknownModule { .. } | Self::Shape { .. } | Self::WholeShape { .. } => {
                 "the adapter was made for another model"
             }
+            Self::Sorted { .. } => "run `xgraft dequantize` on the base, and merge into that",
             Self::Unclear { .. } => "run `xgraft sanitize` on it first",
             Self::Tied { .. } => "untie the embeddings of the base first",
             Self::Interrupted => "run the same command again to go on from here",

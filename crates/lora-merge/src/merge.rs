@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use half::{bf16, f16};
 use serde_json::{Value, json};
 use xgraft_adapter_sanitize::plain_lora;
-use xgraft_block_scale::{Arithmetic, Extent, QuantizedMatrix, Recipe, quantize_rows};
+use xgraft_block_scale::{
+    Arithmetic, Extent, GroupRecipe, GroupScale, GroupedMatrix, Levels, QuantizedMatrix, Recipe,
+    ScaleDtype, WeightDtype, quantize_rows,
+};
 use xgraft_checkpoint::{
     Adapter, AdapterPart, Checkpoint, Converted, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _,
-    OutputDir, PlannedTensor, Rewrite, RewriteEvent, Role, Stored, Weight, WeightMatrix, rewrite,
+    OutputDir, PlannedTensor, Rewrite, RewriteEvent, Role, Stored, StoredGroups, Weight,
+    WeightMatrix, pack_grouped, rewrite,
 };
 use xgraft_cpu_gemm::Source;
 use xgraft_results::Input;
@@ -230,6 +234,7 @@ fn convert(
             };
             quantized(weight, &recipe, matrix, change, &mut sums)?
         }
+        Stored::Grouped(stored) => grouped(weight, stored, matrix, change, &mut sums)?,
     };
     Ok(Converted {
         tensors,
@@ -282,6 +287,58 @@ fn plain(dtype: Dtype, matrix: &WeightMatrix, change: &Change, sums: &mut Sums) 
     });
     debug_assert!(stored.is_ok(), "storing in memory cannot fail");
     bytes
+}
+
+/// Grouped integers again, each group with the scale and zero point that its new values ask for.
+fn grouped(
+    weight: &Weight,
+    stored: &StoredGroups,
+    matrix: &WeightMatrix,
+    change: &Change,
+    sums: &mut Sums,
+) -> Result<Vec<Vec<u8>>> {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    if matches!(matrix, WeightMatrix::Grouped(old) if old.groups_of.is_some()) {
+        return Err(Error::Sorted {
+            tensor: weight.tensor.clone(),
+        });
+    }
+    let float = match stored.scale {
+        ScaleDtype::Bf16 => WeightDtype::Bf16,
+        ScaleDtype::F16 => WeightDtype::F16,
+        _ => WeightDtype::F32,
+    };
+    let symmetric = stored.parts.zeros.is_none();
+    let recipe = GroupRecipe {
+        arithmetic: Arithmetic::F32,
+        scale: GroupScale::Float(stored.scale),
+        ..GroupRecipe::compressed_tensors(stored.bits, stored.group, symmetric, float)
+    };
+    let mut all = GroupedMatrix {
+        rows,
+        cols,
+        levels: Levels::Int(stored.bits),
+        group: stored.group,
+        codes: Vec::with_capacity(rows * cols),
+        scales: Vec::new(),
+        zeros: (!symmetric).then(Vec::new),
+        groups_of: None,
+    };
+    strips(matrix, change, STRIP, |update, exact| {
+        let part = recipe.quantize(exact, (exact.len() / cols.max(1), cols), 1.0);
+        let part = part.map_err(|source| Error::Quantize {
+            tensor: weight.tensor.clone(),
+            source: source.below_rows(all.codes.len() / cols.max(1)),
+        })?;
+        sums.add(update, exact, part.to_f32().into_iter());
+        all.codes.extend(part.codes);
+        all.scales.extend(part.scales);
+        if let (Some(all), Some(part)) = (&mut all.zeros, part.zeros) {
+            all.extend(part);
+        }
+        Ok(())
+    })?;
+    Ok(pack_grouped(stored, &all))
 }
 
 fn quantized(

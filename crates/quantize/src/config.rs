@@ -1,72 +1,118 @@
 //! What a conversion is asked to do.
 
 use serde_json::{Value, json};
-use xgraft_block_scale::{BlockShape, Recipe, ScaleDtype};
-use xgraft_checkpoint::{Checkpoint, DEFAULT_SHARD_BYTES, Fp8Layout, Identity as _};
+use xgraft_block_scale::ScaleDtype;
+use xgraft_checkpoint::{Checkpoint, DEFAULT_SHARD_BYTES, Identity as _, names_module};
 
 use crate::error::{Error, Result};
-
-/// A number format and the geometry of its scales.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// E4M3 codes, one scale for each 128 × 128 block, dynamic activations.
-    Fp8Block,
-}
+use crate::scheme::{Layout, Method, Scheme};
+use crate::search::Search;
 
 /// A conversion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The number format.
     pub scheme: Scheme,
-    /// How the files name and configure it.
-    pub layout: Fp8Layout,
-    /// Element type of the stored scales.
+    /// How the files name, pack and configure it.
+    pub layout: Layout,
+    /// Element type of the stored scales of layout `hf`: F32 or BF16. The other layouts have types of their own.
     pub scale: ScaleDtype,
+    /// Elements of a group of integers, where the format leaves it open; `None` for the usual one.
+    pub group: Option<usize>,
+    /// Integers with one zero point for all rather than one for each group.
+    pub symmetric: bool,
+    /// How scales are chosen.
+    pub search: Search,
+    /// Modules that stay as they are, beside those that no engine quantizes: a name, a run of its components, or a regular
+    /// expression after `re:`.
+    pub keep: Vec<String>,
     /// The most bytes of tensors in one file.
     pub max_shard_bytes: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            scheme: Scheme::Fp8Block,
-            layout: Fp8Layout::Hf,
-            scale: ScaleDtype::F32,
-            max_shard_bytes: DEFAULT_SHARD_BYTES,
-        }
+        Self::of(Scheme::Fp8Block)
     }
 }
 
 impl Config {
+    /// A scheme in its usual layout.
+    #[must_use]
+    pub fn of(scheme: Scheme) -> Self {
+        Self {
+            scheme,
+            layout: scheme.usual_layout(),
+            scale: ScaleDtype::F32,
+            group: None,
+            symmetric: true,
+            search: Search::Amax,
+            keep: Vec::new(),
+            max_shard_bytes: DEFAULT_SHARD_BYTES,
+        }
+    }
+
     /// Rejects combinations that no reader knows.
     ///
     /// # Errors
-    /// [`Error::ScaleDtype`].
+    /// [`Error::Combination`], [`Error::ScaleDtype`], [`Error::Option`].
     pub fn validate(&self) -> Result<()> {
         let known = match self.layout {
-            Fp8Layout::Hf => matches!(self.scale, ScaleDtype::F32 | ScaleDtype::Bf16),
-            Fp8Layout::CompressedTensors => self.scale == ScaleDtype::Bf16,
+            Layout::Hf => matches!(self.scale, ScaleDtype::F32 | ScaleDtype::Bf16),
+            _ => true,
         };
-        if known {
-            return Ok(());
+        if !known {
+            return Err(Error::ScaleDtype {
+                found: self.scale.to_string(),
+            });
         }
-        Err(Error::ScaleDtype {
-            found: self.scale.to_string(),
-        })
+        let refuse = |option, why| {
+            Err(Error::Option {
+                option,
+                scheme: self.scheme.name(),
+                why,
+            })
+        };
+        if self.group.is_some() && self.scheme.usual_group().is_none() {
+            return refuse("group", "its groups are fixed");
+        }
+        if self.group == Some(0) {
+            return refuse("group", "a group has at least one element");
+        }
+        let integers = matches!(self.scheme, Scheme::Int4 | Scheme::Int3 | Scheme::Int2);
+        if !self.symmetric && !integers {
+            return refuse("asymmetric", "it has no zero points");
+        }
+        if self.search != Search::Amax && self.scheme == Scheme::Fp8Tensor {
+            return refuse(
+                "search",
+                "one scale for a whole weight leaves nothing to search by blocks",
+            );
+        }
+        self.method().map(drop)
     }
 
-    pub(crate) fn recipe(&self) -> Recipe {
-        match self.layout {
-            Fp8Layout::Hf => Recipe::f32(BlockShape::B128, self.scale),
-            Fp8Layout::CompressedTensors => Recipe::compressed_tensors(BlockShape::B128),
-        }
+    pub(crate) fn method(&self) -> Result<Method> {
+        Method::new(self)
     }
 
-    pub(crate) fn to_json(self) -> Value {
+    pub(crate) fn group_size(&self) -> Option<usize> {
+        self.group.or(self.scheme.usual_group())
+    }
+
+    pub(crate) fn keeps(&self, module: &str) -> bool {
+        self.keep.iter().any(|entry| names_module(entry, module))
+    }
+
+    fn to_json(&self) -> Value {
         json!({
-            "scheme": "fp8-block",
-            "layout": self.layout.quant_method(),
+            "scheme": self.scheme.name(),
+            "layout": self.layout.name(),
             "scale_dtype": self.scale.to_string(),
+            "group": self.group_size(),
+            "symmetric": self.symmetric,
+            "search": self.search.name(),
+            "keep": self.keep,
             "max_shard_bytes": self.max_shard_bytes,
         })
     }
@@ -74,6 +120,17 @@ impl Config {
 
 /// What makes earlier work of an interrupted run usable: the same verb, configuration and files.
 #[must_use]
-pub fn fingerprint(verb: &str, source: &Checkpoint, config: &Config) -> Value {
-    json!({ "verb": verb, "version": env!("CARGO_PKG_VERSION"), "config": config.to_json(), "source": source.identity_json() })
+pub fn fingerprint(
+    verb: &str,
+    source: &Checkpoint,
+    base: Option<&Checkpoint>,
+    config: &Config,
+) -> Value {
+    json!({
+        "verb": verb,
+        "version": env!("CARGO_PKG_VERSION"),
+        "config": config.to_json(),
+        "source": source.identity_json(),
+        "base": base.map(xgraft_checkpoint::Identity::identity_json),
+    })
 }

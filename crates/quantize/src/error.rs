@@ -30,16 +30,63 @@ pub enum Error {
         layout: String,
     },
     /// The checkpoint is not quantized.
-    #[error("{dir} is not quantized: it holds no FP8 weights")]
+    #[error("{dir} is not quantized: its weights are not codes")]
     NotQuantized {
         /// The checkpoint.
         dir: PathBuf,
     },
-    /// A layout that compressed-tensors does not write.
-    #[error("layout compressed-tensors stores BF16 scales, found {found}")]
+    /// A type of scales that the layout does not have.
+    #[error("layout hf stores F32 or BF16 scales, found {found}")]
     ScaleDtype {
         /// What was asked for.
         found: String,
+    },
+    /// A scheme that a layout does not have.
+    #[error("layout {layout} cannot store scheme {scheme}")]
+    Combination {
+        /// The scheme.
+        scheme: &'static str,
+        /// The layout.
+        layout: &'static str,
+        /// The layout that can.
+        usual: &'static str,
+    },
+    /// An option that a scheme does not have.
+    #[error("{option}: scheme {scheme} has no such choice: {why}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// The scheme.
+        scheme: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Rows or columns that groups or words do not divide.
+    #[error("{tensor} has {len} {what}, expected a multiple of {by}")]
+    Indivisible {
+        /// The tensor.
+        tensor: String,
+        /// `rows` or `columns`.
+        what: &'static str,
+        /// How many there are.
+        len: usize,
+        /// What must divide them.
+        by: usize,
+    },
+    /// The search for the delta's cosine without a base.
+    #[error("search `delta` compares with the checkpoint that was fine-tuned, and none is given")]
+    NeedsBase,
+    /// A base that is not the one of this checkpoint.
+    #[error("{}: {tensor} is {}, expected {expected:?}", base.display(), found.as_ref().map_or_else(|| "missing".to_owned(), |f| format!("{f:?}")))]
+    Base {
+        /// The base directory.
+        base: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape in the checkpoint to be quantized.
+        expected: Vec<usize>,
+        /// Its shape in the base, if it has it.
+        found: Option<Vec<usize>>,
     },
     /// No linear layer.
     #[error("{dir} has no linear layer to quantize")]
@@ -61,7 +108,17 @@ impl Error {
             Self::AlreadyQuantized { .. } => {
                 "run `xgraft dequantize` first, or start from the BF16 checkpoint"
             }
-            Self::ScaleDtype { .. } => "use --scale-dtype bf16, or --layout hf",
+            Self::ScaleDtype { .. } => "use --scale-dtype f32 or bf16",
+            Self::Combination { usual, .. } => match *usual {
+                "simulated" => "use --layout simulated: no engine reads this format",
+                _ => "use --layout compressed-tensors",
+            },
+            Self::Option { .. } => "leave the option out, or choose another scheme",
+            Self::Indivisible { .. } => {
+                "choose a --group-size that divides, or leave the module out with --keep"
+            }
+            Self::NeedsBase => "pass --base",
+            Self::Base { .. } => "--base must be the checkpoint that this one was fine-tuned from",
             Self::Quantize { .. } => {
                 "a checkpoint with broken weights cannot be quantized; find the cause first"
             }

@@ -22,8 +22,8 @@
 //! let config = Config::default(); // FP8, 128x128 blocks, layout hf
 //! # let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("fp8");
-//! let out = OutputDir::create(&path, false, &fingerprint("quantize", &source, &config))?;
-//! let done = quantize(&source, &config, &out, &|_| Ok(()))?;
+//! let out = OutputDir::create(&path, false, &fingerprint("quantize", &source, None, &config))?;
+//! let done = quantize(&source, None, &config, &out, &|_| Ok(()))?;
 //! out.commit()?;
 //! assert!(Checkpoint::open(&path)?.weight("model.layers.0.mlp.up_proj").unwrap().is_quantized());
 //! assert!(done.report.modules.iter().all(|m| m.relative_error < 0.03));
@@ -32,14 +32,18 @@
 //! ```
 
 mod config;
+mod convert;
 mod dequantize;
 mod error;
 mod quantize;
 mod report;
+mod scheme;
+mod search;
 
-pub use config::{Config, Scheme, fingerprint};
+pub use config::{Config, fingerprint};
 pub use dequantize::dequantize;
 pub use error::{Error, Result};
 pub use quantize::quantize;
-pub use report::{Conversion, ModuleReport, Report};
-pub use xgraft_checkpoint::Fp8Layout;
+pub use report::{Conversion, DeltaLeft, ModuleReport, Report};
+pub use scheme::{Layout, Scheme};
+pub use search::Search;

@@ -1,193 +1,309 @@
-//! A float checkpoint into FP8.
+//! A float checkpoint into a quantized one.
 
-use serde_json::{Value, json};
-use xgraft_block_scale::{QuantizedMatrix, Rows, ScaleDtype, quantize_rows, round_trip};
+use serde_json::json;
+use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, RoundTrip, ScaleDtype};
 use xgraft_checkpoint::{
-    Checkpoint, Converted, Dtype, Fate, Fp8Layout, OutputDir, PlannedTensor, Quantization, Rewrite,
-    RewriteEvent, Weight, WeightMatrix, rewrite,
+    Checkpoint, Converted, Dtype, Fate, Fp8Layout, GroupedParts, OutputDir, Packing, PlannedTensor,
+    Quantization, Rewrite, RewriteEvent, StoredGroups, Weight, WeightMatrix, pack_grouped, rewrite,
 };
 use xgraft_cpu_gemm::Source as _;
 
 use crate::config::Config;
+use crate::convert::{Job, bf16_bytes};
 use crate::error::{Error, Result};
 use crate::report::{Conversion, ModuleReport};
+use crate::scheme::{Method, Simulated};
+use crate::search::{DeltaSums, Search};
 
-/// The version of compressed-tensors whose arithmetic and configuration are written.
-const COMPRESSED_TENSORS: &str = "0.20.0";
-
-/// Quantizes every linear layer of `source` into the open directory `out`; the caller commits it.
+/// Quantizes the linear layers of `source` into the open directory `out`; the caller commits it.
+///
+/// With `base`, the checkpoint that `source` was fine-tuned from, the report says what is left of the delta.
 ///
 /// # Errors
-/// A checkpoint that is quantized already or has no linear layer, weights with NaN or infinity
-/// (named with row and column), or a full disk; and whatever `on_event` returns.
+/// A checkpoint that is quantized already or has no linear layer, weights with NaN or infinity (named with row and
+/// column), groups that do not divide a row, a base that lacks a weight or has another shape, or a full disk; and whatever
+/// `on_event` returns.
 pub fn quantize(
     source: &Checkpoint,
+    base: Option<&Checkpoint>,
     config: &Config,
     out: &OutputDir,
     on_event: &dyn Fn(RewriteEvent<'_>) -> Result<()>,
 ) -> Result<Conversion> {
     config.validate()?;
-    if let Quantization::Fp8 { layout, .. } = source.quantization() {
+    let method = config.method()?;
+    if !matches!(source.quantization(), Quantization::None) {
         return Err(Error::AlreadyQuantized {
             dir: source.dir().to_owned(),
-            layout: layout.quant_method().to_owned(),
+            layout: layout_of(source),
         });
     }
-    if !source.weights().iter().any(|w| w.role.is_linear()) {
+    if config.search == Search::Delta && base.is_none() {
+        return Err(Error::NeedsBase);
+    }
+    let taken = |weight: &Weight| weight.role.is_linear() && !config.keeps(&weight.module);
+    if !source.weights().iter().any(taken) {
         return Err(Error::NothingToQuantize {
             dir: source.dir().to_owned(),
         });
     }
+    for weight in source.weights().iter().filter(|w| taken(w)) {
+        check(weight, base, &method)?;
+    }
+    let kept = kept(source, &taken);
+    let quantization = method.quantization_config(config, &kept);
+    let text = match method {
+        Method::Simulated(_) => source.config().with_field(
+            "xgraft_simulated_quantization",
+            &json!({
+                "scheme": config.scheme.name(),
+                "group_size": config.group_size(),
+                "symmetric": config.symmetric,
+                "note": "the weights are the values of this format, stored in BF16; nothing is compressed",
+            }),
+        ),
+        _ => source.config().with_quantization(quantization.as_ref()),
+    };
     let done = rewrite(
         source,
         out,
         &Rewrite {
-            fate: &|weight| fate(weight, config),
-            convert: &|weight, matrix| convert(weight, &matrix, config),
+            fate: &|weight| {
+                if taken(weight) {
+                    Fate::Replace(planned(weight, &method))
+                } else {
+                    Fate::Keep
+                }
+            },
+            convert: &|weight, matrix| {
+                let base = base.map(|base| counterpart(base, weight)).transpose()?;
+                let job = Job {
+                    weight,
+                    matrix: &matrix,
+                    base: base.as_ref(),
+                    search: config.search,
+                };
+                convert(&job, &method)
+            },
             on_event,
-            config: &source
-                .config()
-                .with_quantization(Some(&quantization_config(source, config))),
+            config: &text,
             max_shard_bytes: config.max_shard_bytes,
         },
     )?;
     Ok(Conversion::of(&done))
 }
 
-fn fate(weight: &Weight, config: &Config) -> Fate {
-    if !weight.role.is_linear() {
-        return Fate::Keep;
+fn layout_of(source: &Checkpoint) -> String {
+    match source.quantization() {
+        Quantization::None => "not quantized".to_owned(),
+        Quantization::Fp8 { layout, .. } => layout.quant_method().to_owned(),
+        Quantization::Grouped(grouped) => grouped.method.clone(),
     }
-    let (rows, cols) = weight.matrix_shape();
-    let (grid_rows, grid_cols) = config.recipe().block.grid(rows, cols);
-    let scale = match config.scale {
-        ScaleDtype::Bf16 => Dtype::Bf16,
-        _ => Dtype::F32,
-    };
-    let scales = format!("{}.{}", weight.module, config.layout.scale_suffix());
-    Fate::Replace(vec![
-        PlannedTensor::new(weight.tensor.clone(), Dtype::F8E4m3, [rows, cols]),
-        PlannedTensor::new(scales, scale, [grid_rows, grid_cols]),
-    ])
 }
 
-fn convert(
-    weight: &Weight,
-    matrix: &WeightMatrix,
-    config: &Config,
-) -> Result<Converted<ModuleReport>> {
-    let recipe = config.recipe();
-    let failed = |source| Error::Quantize {
-        tensor: weight.tensor.clone(),
-        source,
+/// What can be known before a weight is read.
+fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<()> {
+    let (rows, cols) = weight.matrix_shape();
+    if let Method::Groups { recipe, packing } = method {
+        let group = recipe.group.size(cols);
+        let indivisible = |what, len: usize, by: usize| Error::Indivisible {
+            tensor: weight.tensor.clone(),
+            what,
+            len,
+            by,
+        };
+        if !cols.is_multiple_of(group) {
+            return Err(indivisible("columns", cols, group));
+        }
+        match packing {
+            Packing::Awq | Packing::Gptq { .. } if !rows.is_multiple_of(8) => {
+                return Err(indivisible("rows", rows, 8));
+            }
+            Packing::Gptq { .. } if !cols.is_multiple_of(8) => {
+                return Err(indivisible("columns", cols, 8));
+            }
+            _ => {}
+        }
+    }
+    if let Method::Simulated(Simulated::Groups(recipe)) = method {
+        let by = recipe.group.size(cols);
+        if !cols.is_multiple_of(by) {
+            return Err(Error::Indivisible {
+                tensor: weight.tensor.clone(),
+                what: "columns",
+                len: cols,
+                by,
+            });
+        }
+    }
+    match base {
+        Some(base) => base_weight(base, weight).map(drop),
+        None => Ok(()),
+    }
+}
+
+fn base_weight<'a>(base: &'a Checkpoint, weight: &Weight) -> Result<&'a Weight> {
+    let other = base.weight(&weight.module);
+    match other {
+        Some(other) if other.shape == weight.shape => Ok(other),
+        _ => Err(Error::Base {
+            base: base.dir().to_owned(),
+            tensor: weight.tensor.clone(),
+            expected: weight.shape.clone(),
+            found: other.map(|other| other.shape.clone()),
+        }),
+    }
+}
+
+fn counterpart(base: &Checkpoint, weight: &Weight) -> Result<WeightMatrix> {
+    Ok(base.load(base_weight(base, weight)?)?.0)
+}
+
+/// The modules that stay as they are and that a reader would otherwise take for quantized ones.
+fn kept(source: &Checkpoint, taken: &dyn Fn(&Weight) -> bool) -> Vec<String> {
+    let mut kept: Vec<String> = source
+        .weights()
+        .iter()
+        .filter(|w| !taken(w) && w.shape.len() == 2)
+        .map(|w| w.module.clone())
+        .collect();
+    if source.tied_embeddings() {
+        kept.push("lm_head".to_owned());
+    }
+    kept.sort_unstable();
+    kept
+}
+
+fn planned(weight: &Weight, method: &Method) -> Vec<PlannedTensor> {
+    let (rows, cols) = weight.matrix_shape();
+    match method {
+        Method::Simulated(_) => vec![PlannedTensor::new(
+            weight.tensor.clone(),
+            Dtype::Bf16,
+            [rows, cols],
+        )],
+        Method::Blocks { recipe, layout } => {
+            let (grid_rows, grid_cols) = recipe.block.grid(rows, cols);
+            let shape = match (recipe.block, layout) {
+                (BlockShape::TENSOR, Fp8Layout::CompressedTensors) => vec![1],
+                _ => vec![grid_rows, grid_cols],
+            };
+            let scales = format!("{}.{}", weight.module, layout.scale_suffix());
+            vec![
+                PlannedTensor::new(weight.tensor.clone(), Dtype::F8E4m3, [rows, cols]),
+                PlannedTensor::new(scales, Dtype::from(recipe.scale), shape),
+            ]
+        }
+        Method::Groups { recipe, packing } => {
+            let stored = stored_groups(weight, recipe, *packing);
+            let groups = recipe.group.blocks(cols);
+            let shapes = packing.shapes(stored.bits, (rows, cols), groups);
+            let codes = format!("{}.{}", weight.module, packing.codes_leaf());
+            let parts = &stored.parts;
+            let mut planned = vec![
+                PlannedTensor::new(codes, shapes.dtype, shapes.codes),
+                PlannedTensor::new(
+                    parts.scales.clone(),
+                    Dtype::from(stored.scale),
+                    shapes.scales,
+                ),
+            ];
+            let rest = [
+                (&parts.zeros, shapes.dtype, shapes.zeros.to_vec()),
+                (&parts.groups_of, Dtype::I32, vec![cols]),
+                (&parts.shape, Dtype::I64, vec![2]),
+            ];
+            for (name, dtype, shape) in rest {
+                planned.extend(
+                    name.clone()
+                        .map(|name| PlannedTensor::new(name, dtype, shape)),
+                );
+            }
+            planned
+        }
+    }
+}
+
+/// The names of the tensors of a grouped weight, those that its packing cannot do without.
+fn stored_groups(weight: &Weight, recipe: &GroupRecipe, packing: Packing) -> StoredGroups {
+    let [scales, zeros, groups_of, shape] = packing
+        .part_leaves()
+        .map(|leaf| leaf.map(|leaf| format!("{}.{leaf}", weight.module)));
+    let always = matches!(packing, Packing::Awq | Packing::Gptq { .. });
+    StoredGroups {
+        packing,
+        bits: recipe.levels.bits(),
+        group: recipe.group,
+        scale: match recipe.scale {
+            GroupScale::Float(dtype) => dtype,
+            GroupScale::PowerOfTwo | GroupScale::E4m3OfTensor => ScaleDtype::F32,
+        },
+        parts: GroupedParts {
+            scales: scales.unwrap_or_default(),
+            zeros: zeros.filter(|_| always || !recipe.symmetric),
+            groups_of: groups_of.filter(|_| always),
+            shape,
+        },
+    }
+}
+
+fn convert(job: &Job<'_>, method: &Method) -> Result<Converted<ModuleReport>> {
+    let (tensors, cost) = match method {
+        Method::Blocks { recipe, .. } => {
+            let quantized = job.blocks(recipe)?;
+            let cost = job.cost_of_blocks(&quantized)?;
+            let mut scales = Vec::new();
+            recipe.scale.write(&quantized.scales, &mut scales);
+            (vec![quantized.codes, scales], cost)
+        }
+        Method::Groups { recipe, packing } => {
+            let quantized = job.groups(recipe)?;
+            let stored = stored_groups(job.weight, recipe, *packing);
+            (pack_grouped(&stored, &quantized), job.cost(&quantized))
+        }
+        Method::Simulated(simulated) => simulate(job, simulated)?,
     };
-    let (rows, cols) = (matrix.rows(), matrix.cols());
-    let data = rows_of(matrix, weight)?;
-    let mut codes = vec![0; data.len()];
-    let mut grid = vec![0.0; recipe.block.count(rows, cols)];
-    quantize_rows(data, cols, &recipe, &mut codes, &mut grid).map_err(failed)?;
-    let quantized = QuantizedMatrix::new((rows, cols), recipe.format, recipe.block, codes, grid)
-        .map_err(failed)?;
-    let trip = round_trip(data, &quantized);
-    let mut scales = Vec::new();
-    recipe.scale.write(&quantized.scales, &mut scales);
-    let note = ModuleReport {
-        module: weight.module.clone(),
-        shape: [rows, cols],
+    let bytes_out = tensors.iter().map(|t| t.len() as u64).sum();
+    Ok(Converted {
+        note: note(job, cost, bytes_out)?,
+        tensors,
+    })
+}
+
+type Cost = (RoundTrip, Option<DeltaSums>);
+
+fn simulate(job: &Job<'_>, simulated: &Simulated) -> Result<(Vec<Vec<u8>>, Cost)> {
+    Ok(match simulated {
+        Simulated::Blocks(recipe) => {
+            let quantized = job.blocks(recipe)?;
+            (
+                vec![bf16_bytes(&quantized)],
+                job.cost_of_blocks(&quantized)?,
+            )
+        }
+        Simulated::Groups(recipe) => {
+            let quantized = job.groups(recipe)?;
+            (vec![bf16_bytes(&quantized)], job.cost(&quantized))
+        }
+    })
+}
+
+fn note(job: &Job<'_>, (trip, delta): Cost, bytes_out: u64) -> Result<ModuleReport> {
+    let element = match job.matrix {
+        WeightMatrix::F32(_) => 4,
+        _ => 2,
+    };
+    Ok(ModuleReport {
+        module: job.weight.module.clone(),
+        shape: [job.matrix.rows(), job.matrix.cols()],
         relative_error: trip.relative_error(),
         error2: trip.error2,
         norm2: trip.norm2,
         max_abs_error: f64::from(trip.max_abs_error),
         saturated: trip.saturated as u64,
-        bytes_in: (data.len() * element_size(data)) as u64,
-        bytes_out: (quantized.codes.len() + scales.len()) as u64,
-    };
-    Ok(Converted {
-        tensors: vec![quantized.codes, scales],
-        note,
-    })
-}
-
-fn rows_of<'a>(matrix: &'a WeightMatrix, weight: &Weight) -> Result<Rows<'a>> {
-    Ok(match matrix {
-        WeightMatrix::Bf16 { data, .. } => Rows::Bf16(data),
-        WeightMatrix::F16 { data, .. } => Rows::F16(data),
-        WeightMatrix::F32(matrix) => Rows::F32(&matrix.data),
-        WeightMatrix::Fp8(_) => {
-            return Err(Error::AlreadyQuantized {
-                dir: weight.tensor.clone().into(),
-                layout: "FP8 codes".into(),
-            });
-        }
-    })
-}
-
-fn element_size(rows: Rows<'_>) -> usize {
-    match rows {
-        Rows::F32(_) => 4,
-        Rows::Bf16(_) | Rows::F16(_) => 2,
-    }
-}
-
-/// `quantization_config` of the new `config.json`; modules that stay are named exactly.
-///
-/// **Source**: the published Qwen3-FP8 configuration; compressed-tensors 0.20 for its own.
-fn quantization_config(source: &Checkpoint, config: &Config) -> Value {
-    let mut kept: Vec<&str> = source
-        .weights()
-        .iter()
-        .filter(|w| !w.role.is_linear() && w.shape.len() == 2)
-        .map(|w| w.module.as_str())
-        .collect();
-    if source.tied_embeddings() {
-        kept.push("lm_head");
-    }
-    kept.sort_unstable();
-    match config.layout {
-        Fp8Layout::Hf => json!({
-            "activation_scheme": "dynamic",
-            "fmt": "e4m3",
-            "modules_to_not_convert": kept,
-            "quant_method": "fp8",
-            "weight_block_size": [128, 128],
-        }),
-        Fp8Layout::CompressedTensors => compressed_tensors_config(&kept),
-    }
-}
-
-fn compressed_tensors_config(ignore: &[&str]) -> Value {
-    json!({
-        "config_groups": {
-            "FP8_BLOCK": {
-                "format": "float-quantized",
-                "input_activations": {
-                    "dynamic": true,
-                    "group_size": 128,
-                    "num_bits": 8,
-                    "strategy": "group",
-                    "symmetric": true,
-                    "type": "float",
-                },
-                "output_activations": null,
-                "targets": ["Linear"],
-                "weights": {
-                    "block_structure": [128, 128],
-                    "dynamic": false,
-                    "group_size": null,
-                    "num_bits": 8,
-                    "strategy": "block",
-                    "symmetric": true,
-                    "type": "float",
-                },
-            }
-        },
-        "format": "float-quantized",
-        "global_compression_ratio": null,
-        "ignore": ignore,
-        "kv_cache_scheme": null,
-        "quant_method": "compressed-tensors",
-        "quantization_status": "compressed",
-        "transform_config": {},
-        "version": COMPRESSED_TENSORS,
+        delta_cosine: delta.map(|delta| delta.cosine()),
+        delta_sign_agreement: delta.map(|delta| delta.sign_agreement()),
+        bytes_in: (job.data()?.len() * element) as u64,
+        bytes_out,
     })
 }

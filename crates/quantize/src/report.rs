@@ -21,6 +21,12 @@ pub struct ModuleReport {
     pub max_abs_error: f64,
     /// Elements that were clamped to the largest value of the format.
     pub saturated: u64,
+    /// Cosine of what is left of the fine-tune, decoded − base, and what it was; where the base is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta_cosine: Option<f64>,
+    /// Share of the elements that the fine-tune changed whose change keeps its sign; where the base is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta_sign_agreement: Option<f64>,
     /// Bytes in the source.
     pub bytes_in: u64,
     /// Bytes written: codes and scales.
@@ -60,6 +66,25 @@ impl Report {
         }
     }
 
+    /// What is left of the fine-tune over all weights, each by its share of the elements; where the base is known.
+    #[must_use]
+    pub fn delta(&self) -> Option<DeltaLeft> {
+        let elements = |m: &ModuleReport| (m.shape[0] * m.shape[1]) as f64;
+        let all: f64 = self.modules.iter().map(elements).sum();
+        let mean = |value: &dyn Fn(&ModuleReport) -> Option<f64>| {
+            let sum: Option<f64> = self
+                .modules
+                .iter()
+                .map(|m| Some(value(m)? * elements(m)))
+                .sum();
+            sum.filter(|_| all > 0.0).map(|sum| sum / all)
+        };
+        Some(DeltaLeft {
+            cosine: mean(&|m| m.delta_cosine)?,
+            sign_agreement: mean(&|m| m.delta_sign_agreement)?,
+        })
+    }
+
     /// The measurements as rows.
     #[must_use]
     pub fn rows(&self, arm: &str) -> Vec<Row> {
@@ -77,6 +102,14 @@ impl Report {
             };
             push("quantization_error", m.relative_error, None);
             push("weight_bytes", m.bytes_out as f64, Some("bytes"));
+            for (metric, value) in [
+                ("delta_cosine", m.delta_cosine),
+                ("delta_sign_agreement", m.delta_sign_agreement),
+            ] {
+                if let Some(value) = value {
+                    push(metric, value, None);
+                }
+            }
         }
         rows.push(
             Row::new("checkpoint_bytes", self.bytes_out as f64)
@@ -86,6 +119,15 @@ impl Report {
         );
         rows
     }
+}
+
+/// What quantizing a fine-tune leaves of its delta.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DeltaLeft {
+    /// Mean cosine of the delta before and after.
+    pub cosine: f64,
+    /// Mean share of changed elements that keep the sign of their change.
+    pub sign_agreement: f64,
 }
 
 /// A finished conversion.

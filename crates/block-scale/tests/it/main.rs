@@ -2,6 +2,7 @@
 
 mod errors;
 mod golden;
+mod grouped;
 mod reference;
 mod shapes;
 mod source;

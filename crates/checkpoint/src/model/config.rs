@@ -108,6 +108,15 @@ impl ModelConfig {
         format!("{:#}\n", Value::Object(raw))
     }
 
+    /// The text of a `config.json` without quantization and with one more field.
+    pub fn with_field(&self, field: &str, value: &Value) -> String {
+        let mut raw = self.raw.clone();
+        raw.shift_remove("compression_config");
+        raw.shift_remove("quantization_config");
+        raw.insert(field.to_owned(), value.clone());
+        format!("{:#}\n", Value::Object(raw))
+    }
+
     /// The object that describes quantization, under its present or its older name, with that name.
     pub(crate) fn quantization(&self) -> Result<Option<(&'static str, &Map<String, Value>)>> {
         let fields = Fields {

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod fold;
+pub(crate) mod packing;
 pub(crate) mod quantization;
 pub(crate) mod role;
 pub(crate) mod weight;

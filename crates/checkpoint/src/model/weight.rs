@@ -2,6 +2,7 @@
 
 use xgraft_block_scale::{BlockShape, Format, ScaleDtype};
 
+use super::packing::StoredGroups;
 use super::role::Role;
 use crate::format::dtype::Dtype;
 
@@ -69,6 +70,8 @@ pub enum Stored {
         /// The tensor that holds the scales.
         scale_tensor: String,
     },
+    /// Integer codes with a scale, and perhaps a zero point, for each group of a row.
+    Grouped(StoredGroups),
 }
 
 impl Weight {
@@ -86,14 +89,21 @@ impl Weight {
 
     /// The tensor that holds its scales, if its numbers are codes.
     pub fn scale_tensor(&self) -> Option<&str> {
-        match &self.stored {
-            Stored::Fp8 { scale_tensor, .. } => Some(scale_tensor),
-            Stored::Plain(_) => None,
-        }
+        self.part_tensors().next()
     }
 
-    /// Whether its numbers are FP8 codes.
+    /// The tensors that belong to its codes, the scales first.
+    pub fn part_tensors(&self) -> impl Iterator<Item = &str> {
+        let (fp8, grouped) = match &self.stored {
+            Stored::Fp8 { scale_tensor, .. } => (Some(scale_tensor.as_str()), None),
+            Stored::Grouped(stored) => (None, Some(stored.parts.names())),
+            Stored::Plain(_) => (None, None),
+        };
+        fp8.into_iter().chain(grouped.into_iter().flatten())
+    }
+
+    /// Whether its numbers are codes.
     pub fn is_quantized(&self) -> bool {
-        matches!(self.stored, Stored::Fp8 { .. })
+        !matches!(self.stored, Stored::Plain(_))
     }
 }

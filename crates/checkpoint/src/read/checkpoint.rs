@@ -113,14 +113,14 @@ impl Checkpoint {
         self.by_module.get(module).map(|&at| &self.weights[at])
     }
 
-    /// The tensors that store a weight: its values, or its codes and then its scales.
+    /// The tensors that store a weight: its values, or its codes and then what belongs to them, the scales first.
     ///
     /// # Errors
     /// [`Error::NoSuchTensor`] for a weight of another checkpoint.
     pub fn stored_tensors(&self, weight: &Weight) -> Result<Vec<&TensorInfo>> {
         let mut tensors = vec![self.store.tensor(&weight.tensor)?];
-        if let Some(scales) = weight.scale_tensor() {
-            tensors.push(self.store.tensor(scales)?);
+        for part in weight.part_tensors() {
+            tensors.push(self.store.tensor(part)?);
         }
         Ok(tensors)
     }

@@ -8,6 +8,7 @@ use xgraft_block_scale::{BlockShape, Extent, Format, Matrix, QuantizedMatrix, Sc
 use xgraft_cpu_gemm::Source;
 
 use super::decode::{BF16, Bits, F16, F32, F64, Finite, codes};
+use super::grouped;
 use super::matrix::WeightMatrix;
 use super::store::Store;
 use super::stream::{Hash, Span};
@@ -24,9 +25,10 @@ pub(crate) fn rows(
     rows: Range<usize>,
     hash: Hash,
 ) -> Result<(WeightMatrix, Vec<Digest>)> {
-    let run = Run::new(store, store.tensor(&weight.tensor)?, &rows)?;
+    let run = || Run::new(store, store.tensor(&weight.tensor)?, &rows);
     match &weight.stored {
         Stored::Plain(_) => {
+            let run = run()?;
             let (matrix, digest) = run.plain(hash)?;
             Ok((matrix, digest.into_iter().collect()))
         }
@@ -42,7 +44,12 @@ pub(crate) fn rows(
                 block: *block,
                 scale: *scale,
             };
-            layout.load(store, &run, scales, &rows, hash)
+            layout.load(store, &run()?, scales, &rows, hash)
+        }
+        Stored::Grouped(stored) => {
+            check_range(&rows, weight.matrix_shape().0);
+            let (matrix, digests) = grouped::rows(store, weight, stored, rows)?;
+            Ok((WeightMatrix::Grouped(matrix), digests))
         }
     }
 }
@@ -61,14 +68,17 @@ pub(crate) fn decoded_rows(
     wanted: Range<usize>,
     out: &mut Vec<f32>,
 ) -> Result<()> {
-    let Stored::Fp8 { block, .. } = &weight.stored else {
-        let tensor = store.tensor(&weight.tensor)?;
-        return Run::new(store, tensor, &wanted)?.plain_f32(out);
-    };
     // The strip starts where a block does; the rows before the wanted ones are not given out.
-    let start = match block.rows {
-        Extent::Of(n) => wanted.start - wanted.start % n,
-        Extent::All => 0,
+    let start = match &weight.stored {
+        Stored::Plain(_) => {
+            let tensor = store.tensor(&weight.tensor)?;
+            return Run::new(store, tensor, &wanted)?.plain_f32(out);
+        }
+        Stored::Grouped(_) => wanted.start,
+        Stored::Fp8 { block, .. } => match block.rows {
+            Extent::Of(n) => wanted.start - wanted.start % n,
+            Extent::All => 0,
+        },
     };
     let (strip, _) = rows(store, weight, start..wanted.end, Hash::No)?;
     let cols = strip.cols();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use half::{bf16, f16};
-use xgraft_block_scale::{Matrix, QuantizedMatrix};
+use xgraft_block_scale::{GroupedMatrix, Matrix, QuantizedMatrix};
 use xgraft_cpu_gemm::{Bf16, F16, Lines, Source};
 
 /// A whole weight as a row-major matrix, in its stored form.
@@ -33,6 +33,8 @@ pub enum WeightMatrix {
     F32(Matrix),
     /// FP8 codes and their scales.
     Fp8(QuantizedMatrix),
+    /// Integer codes, a byte each, with scales and perhaps zero points.
+    Grouped(GroupedMatrix),
 }
 
 impl WeightMatrix {
@@ -59,6 +61,7 @@ impl Source for WeightMatrix {
             WeightMatrix::Bf16 { rows, .. } | WeightMatrix::F16 { rows, .. } => *rows,
             WeightMatrix::F32(matrix) => matrix.rows,
             WeightMatrix::Fp8(matrix) => matrix.rows,
+            WeightMatrix::Grouped(matrix) => matrix.rows,
         }
     }
 
@@ -67,6 +70,7 @@ impl Source for WeightMatrix {
             WeightMatrix::Bf16 { cols, .. } | WeightMatrix::F16 { cols, .. } => *cols,
             WeightMatrix::F32(matrix) => matrix.cols,
             WeightMatrix::Fp8(matrix) => matrix.cols,
+            WeightMatrix::Grouped(matrix) => matrix.cols,
         }
     }
 
@@ -84,6 +88,7 @@ impl Source for WeightMatrix {
             } => F16::new(data, *m, *n).pack(rows, cols, dst, ld),
             WeightMatrix::F32(matrix) => matrix.pack(rows, cols, dst, ld),
             WeightMatrix::Fp8(matrix) => matrix.pack(rows, cols, dst, ld),
+            WeightMatrix::Grouped(matrix) => matrix.pack(rows, cols, dst, ld),
         }
     }
 
@@ -101,6 +106,7 @@ impl Source for WeightMatrix {
             } => F16::new(data, *m, *n).ahead(rows, cols, lines),
             WeightMatrix::F32(matrix) => matrix.ahead(rows, cols, lines),
             WeightMatrix::Fp8(matrix) => matrix.ahead(rows, cols, lines),
+            WeightMatrix::Grouped(matrix) => matrix.ahead(rows, cols, lines),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod decode;
+pub(crate) mod grouped;
 pub(crate) mod load;
 pub(crate) mod matrix;
 pub(crate) mod store;

@@ -2,6 +2,7 @@
 
 pub(crate) mod atomic;
 pub(crate) mod file;
+pub(crate) mod grouped;
 pub(crate) mod journal;
 pub(crate) mod output;
 pub(crate) mod plan;

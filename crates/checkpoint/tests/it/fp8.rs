@@ -170,7 +170,7 @@ fn groups_with_different_blocks_are_told_apart_by_their_scales() {
     let checkpoint = model.open();
     let block = |module: &str| match checkpoint.weight(module).unwrap().stored {
         Stored::Fp8 { block, .. } => block,
-        Stored::Plain(_) => panic!(),
+        Stored::Plain(_) | Stored::Grouped(_) => panic!(),
     };
     assert_eq!(
         (block(MODULE), block(up)),
@@ -259,7 +259,11 @@ fn a_configuration_without_codes_is_refused() {
     let plain = support::bf16("model.norm.weight", &[4]);
     assert_says(
         &model(&hf(), &[plain]).error(),
-        &["config.json", "quantization_config", "no tensor holds FP8"],
+        &[
+            "config.json",
+            "quantization_config",
+            "no tensor holds codes",
+        ],
     );
 }
 
@@ -317,14 +321,21 @@ fn codes_that_are_no_matrix_are_refused() {
 #[test]
 fn layouts_that_are_not_readable_yet_are_named() {
     let group = |weights: Value| json!({"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"g": {"targets": ["Linear"], "weights": weights}}});
+    let mixed = json!({"quant_method": "compressed-tensors", "format": "mixed-precision", "config_groups": {
+        "a": {"format": "pack-quantized", "weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}},
+        "b": {"format": "float-quantized", "weights": {"num_bits": 8, "type": "float", "strategy": "channel"}},
+    }});
     for (quantization, layout) in [
-        (json!({"quant_method": "awq", "bits": 4}), "awq"),
-        (json!({"quant_method": "gptq", "bits": 4}), "gptq"),
-        (json!({"quant_method": "bitsandbytes"}), "bitsandbytes"),
         (
-            group(json!({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128})),
-            "compressed-tensors pack-quantized (int 4)",
+            json!({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv"}),
+            "AWQ version gemv",
         ),
+        (
+            json!({"quant_method": "gptq", "bits": 3, "group_size": 128}),
+            "GPTQ of 3 bits",
+        ),
+        (json!({"quant_method": "bitsandbytes"}), "bitsandbytes"),
+        (mixed, "integers and FP8 in one checkpoint"),
         (
             group(json!({"num_bits": 4, "type": "float", "strategy": "tensor_group"})),
             "compressed-tensors pack-quantized (float 4)",
@@ -338,8 +349,41 @@ fn layouts_that_are_not_readable_yet_are_named() {
     let packed = tensor("q.qweight", safetensors::Dtype::I32, &[1], vec![0; 4]);
     assert_says(
         &Model::single(&[packed]).error(),
-        &["AWQ or GPTQ", "q.qweight"],
+        &["q.qweight", "packed integers", "no quantization_config"],
     );
+}
+
+#[test]
+fn packed_integers_that_do_not_fit_are_refused() {
+    use safetensors::Dtype::{F16, I32};
+    let awq = json!({"quant_method": "awq", "bits": 4, "group_size": 8, "zero_point": true});
+    let halves = |x: f32, n: usize| f16::from_f32(x).to_le_bytes().repeat(n);
+    // [out, in] = [16, 8]: one group.
+    let qweight = || tensor(&format!("{MODULE}.qweight"), I32, &[8, 2], vec![0; 64]);
+    let qzeros = || tensor(&format!("{MODULE}.qzeros"), I32, &[1, 2], vec![0; 8]);
+    let scales = |x| tensor(&format!("{MODULE}.scales"), F16, &[1, 16], halves(x, 16));
+    let error_of = |quantization: &Value, tensors: &[_]| model(quantization, tensors).error();
+    assert_says(
+        &error_of(&awq, &[qweight(), qzeros()]),
+        &[MODULE, "its scales in", "none"],
+    );
+    assert_says(
+        &error_of(&awq, &[qweight(), scales(1.0)]),
+        &[MODULE, "zero points in", "none"],
+    );
+    let short = tensor(&format!("{MODULE}.qzeros"), I32, &[1, 1], vec![0; 4]);
+    assert_says(
+        &error_of(&awq, &[qweight(), short, scales(1.0)]),
+        &["qzeros", "[1, 2]", "[1, 1]"],
+    );
+    let groups_of_3 = json!({"quant_method": "awq", "bits": 4, "group_size": 3});
+    assert_says(
+        &error_of(&groups_of_3, &[qweight(), qzeros(), scales(1.0)]),
+        &["qweight", "groups of 3 divide", "8 columns"],
+    );
+    let checkpoint = model(&awq, &[qweight(), qzeros(), scales(0.0)]).open();
+    let error = checkpoint.load(&checkpoint.weights()[0]).unwrap_err();
+    assert_says(&error, &["scales", "the scale 0"]);
 }
 
 #[test]

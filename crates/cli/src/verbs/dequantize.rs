@@ -15,7 +15,7 @@ pub(crate) fn run(args: &Dequantize, global: &Global) -> anyhow::Result<ExitCode
         ..Config::default()
     };
     let source = Checkpoint::open(&args.dir)?;
-    let work = fingerprint("dequantize", &source, &config);
+    let work = fingerprint("dequantize", &source, None, &config);
     let out = OutputDir::create(&args.out, global.force, &work)?;
     out.refuse_input(&args.dir)?;
     let progress = Progress::new("dequantize", "byte");

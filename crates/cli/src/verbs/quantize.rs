@@ -2,43 +2,84 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use xgraft_block_scale::ScaleDtype;
 use xgraft_checkpoint::{Checkpoint, OutputDir};
-use xgraft_quantize::{Config, Conversion, Fp8Layout, Scheme, fingerprint, quantize};
+use xgraft_quantize::{Config, Conversion, Layout, Scheme, Search, fingerprint, quantize};
 
-use crate::args::{Global, LayoutArg, Quantize, ScaleArg, SchemeArg};
+use crate::args::{Global, LayoutArg, Quantize, ScaleArg, SchemeArg, SearchArg};
 use crate::output::{Account, commit, say, say_json};
 use crate::progress::{Progress, rewriting};
 use crate::table::{bytes, percent};
 
 pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> {
+    let scheme = scheme(args.scheme)?;
     let layout = match args.layout {
-        LayoutArg::Hf => Fp8Layout::Hf,
-        LayoutArg::CompressedTensors => Fp8Layout::CompressedTensors,
+        None => scheme.usual_layout(),
+        Some(LayoutArg::Hf) => Layout::Hf,
+        Some(LayoutArg::CompressedTensors) => Layout::CompressedTensors,
+        Some(LayoutArg::AwqOrder) => Layout::AwqOrder,
+        Some(LayoutArg::GptqOrder) => Layout::GptqOrder,
+        Some(LayoutArg::Simulated) => Layout::Simulated,
     };
+    if args.scale_dtype.is_some() && layout != Layout::Hf {
+        bail!(
+            "--scale-dtype: layout {} has a type of its own for scales; leave the option out, or use --layout hf",
+            layout.name()
+        );
+    }
     let config = Config {
-        scheme: match args.scheme {
-            SchemeArg::Fp8Block => Scheme::Fp8Block,
-        },
         layout,
-        scale: match (args.scale_dtype, layout) {
-            (Some(ScaleArg::F32), _) | (None, Fp8Layout::Hf) => ScaleDtype::F32,
-            (Some(ScaleArg::Bf16), _) | (None, Fp8Layout::CompressedTensors) => ScaleDtype::Bf16,
+        scale: match args.scale_dtype {
+            Some(ScaleArg::Bf16) => ScaleDtype::Bf16,
+            Some(ScaleArg::F32) | None => ScaleDtype::F32,
         },
+        group: args.group_size,
+        symmetric: !args.asymmetric,
+        search: match args.search {
+            SearchArg::Amax => Search::Amax,
+            SearchArg::Mse => Search::Mse,
+            SearchArg::Delta => Search::Delta,
+        },
+        keep: args.keep.clone(),
         max_shard_bytes: args.shards.max_shard_size,
+        ..Config::of(scheme)
     };
     config.validate()?;
     let source = Checkpoint::open(&args.dir)?;
-    let work = fingerprint("quantize", &source, &config);
+    let base = args.base.as_ref().map(Checkpoint::open).transpose()?;
+    let work = fingerprint("quantize", &source, base.as_ref(), &config);
     let out = OutputDir::create(&args.out, global.force, &work)?;
     out.refuse_input(&args.dir)?;
+    if let Some(base) = &args.base {
+        out.refuse_input(base)?;
+    }
     let progress = Progress::new("quantize", "byte");
-    let result = quantize(&source, &config, &out, &|event| {
+    let result = quantize(&source, base.as_ref(), &config, &out, &|event| {
         rewriting(&progress, &event).map_err(|()| xgraft_quantize::Error::Interrupted)
     });
     progress.finish();
     let done = result?;
     finish(&done, "quantize", work, out, &args.out, global)
+}
+
+fn scheme(arg: SchemeArg) -> anyhow::Result<Scheme> {
+    Ok(match arg {
+        SchemeArg::Fp8Block => Scheme::Fp8Block,
+        SchemeArg::Fp8Channel => Scheme::Fp8Channel,
+        SchemeArg::Fp8Tensor => Scheme::Fp8Tensor,
+        SchemeArg::Int8 => Scheme::Int8,
+        SchemeArg::Int4 => Scheme::Int4,
+        SchemeArg::Int3 => Scheme::Int3,
+        SchemeArg::Int2 => Scheme::Int2,
+        SchemeArg::Nf4 => Scheme::Nf4,
+        SchemeArg::Mxfp4 => Scheme::Mxfp4,
+        SchemeArg::Nvfp4 => Scheme::Nvfp4,
+        SchemeArg::Fp8TensorStatic => bail!(
+            "--scheme fp8-tensor-static: activation scales come from calibration, and inventing them would not be honest; \
+             use fp8-tensor, whose activation scales are dynamic"
+        ),
+    })
 }
 
 /// Writes the account of a conversion and prints its summary.
@@ -81,6 +122,13 @@ pub(super) fn finish(
             m.module
         )),
     ))?;
+    if let Some(left) = report.delta() {
+        say(&format!(
+            "of the fine-tune: cosine {:.4}, sign kept in {}",
+            left.cosine,
+            percent(left.sign_agreement)
+        ))?;
+    }
     say(&format!("checkpoint: {}", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,16 @@
 //! Whole checkpoints into FP8 and back, against the reference implementations' files.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod formats;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use xgraft_block_scale::ScaleDtype;
 use xgraft_checkpoint::{Checkpoint, OutputDir, Quantization};
 use xgraft_cpu_gemm::Source as _;
-use xgraft_quantize::{Config, Conversion, Error, Fp8Layout, dequantize, fingerprint, quantize};
+use xgraft_quantize::{
+    Config, Conversion, Error, Layout, Scheme, dequantize, fingerprint, quantize,
+};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -15,23 +18,18 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-const COMPRESSED_TENSORS: Config = Config {
-    layout: Fp8Layout::CompressedTensors,
-    scale: ScaleDtype::Bf16,
-    ..DEFAULT
-};
-
-const DEFAULT: Config = Config {
-    scheme: xgraft_quantize::Scheme::Fp8Block,
-    layout: Fp8Layout::Hf,
-    scale: ScaleDtype::F32,
-    max_shard_bytes: 5_000_000_000,
-};
+fn compressed_tensors(scheme: Scheme) -> Config {
+    Config {
+        layout: Layout::CompressedTensors,
+        ..Config::of(scheme)
+    }
+}
 
 fn convert(from: &Path, to: &Path, config: &Config) -> Conversion {
     let source = Checkpoint::open(from).unwrap();
-    let out = OutputDir::create(to, false, &fingerprint("quantize", &source, config)).unwrap();
-    let done = quantize(&source, config, &out, &|_| Ok(())).unwrap();
+    let out =
+        OutputDir::create(to, false, &fingerprint("quantize", &source, None, config)).unwrap();
+    let done = quantize(&source, None, config, &out, &|_| Ok(())).unwrap();
     out.commit().unwrap();
     done
 }
@@ -58,7 +56,11 @@ fn json(path: &Path) -> Value {
 fn layout_compressed_tensors_is_byte_equal_to_llm_compressor() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("q");
-    convert(&fixture("tiny-qwen3/base"), &path, &COMPRESSED_TENSORS);
+    convert(
+        &fixture("tiny-qwen3/base"),
+        &path,
+        &compressed_tensors(Scheme::Fp8Block),
+    );
     let golden_path = fixture("golden/ct-fp8-block");
     let (ours, golden) = (
         Checkpoint::open(&path).unwrap(),
@@ -93,7 +95,7 @@ fn layout_compressed_tensors_is_byte_equal_to_llm_compressor() {
 fn layout_hf_is_what_qwen_publishes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("q");
-    convert(&fixture("tiny-qwen3/base"), &path, &DEFAULT);
+    convert(&fixture("tiny-qwen3/base"), &path, &Config::default());
     let config = json(&path.join("config.json"));
     let quantization = &config["quantization_config"];
     assert_eq!(quantization["quant_method"], "fp8");
@@ -138,10 +140,15 @@ fn layout_hf_is_what_qwen_publishes() {
 fn dequantizing_gives_code_times_scale_and_a_clean_config() {
     let folder = tempfile::tempdir().unwrap();
     let (q, d) = (folder.path().join("q"), folder.path().join("d"));
-    convert(&fixture("tiny-qwen3/base"), &q, &DEFAULT);
+    convert(&fixture("tiny-qwen3/base"), &q, &Config::default());
     let source = Checkpoint::open(&q).unwrap();
-    let out = OutputDir::create(&d, false, &fingerprint("dequantize", &source, &DEFAULT)).unwrap();
-    dequantize(&source, &DEFAULT, &out, &|_| Ok(())).unwrap();
+    let out = OutputDir::create(
+        &d,
+        false,
+        &fingerprint("dequantize", &source, None, &Config::default()),
+    )
+    .unwrap();
+    dequantize(&source, &Config::default(), &out, &|_| Ok(())).unwrap();
     out.commit().unwrap();
     let back = Checkpoint::open(&d).unwrap();
     assert_eq!(*back.quantization(), Quantization::None);
@@ -167,7 +174,7 @@ fn a_quantized_checkpoint_is_not_quantized_again() {
     let source = Checkpoint::open(fixture("golden/ct-fp8-block")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let out = OutputDir::create(&folder.path().join("q"), false, &Value::Null).unwrap();
-    let error = quantize(&source, &DEFAULT, &out, &|_| Ok(())).unwrap_err();
+    let error = quantize(&source, None, &Config::default(), &out, &|_| Ok(())).unwrap_err();
     assert!(matches!(error, Error::AlreadyQuantized { .. }), "{error}");
     assert!(error.hint().unwrap().contains("dequantize"));
 }
@@ -177,7 +184,7 @@ fn an_unquantized_checkpoint_is_not_dequantized() {
     let source = Checkpoint::open(fixture("tiny-qwen3/base")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let out = OutputDir::create(&folder.path().join("d"), false, &Value::Null).unwrap();
-    let error = dequantize(&source, &DEFAULT, &out, &|_| Ok(())).unwrap_err();
+    let error = dequantize(&source, &Config::default(), &out, &|_| Ok(())).unwrap_err();
     assert!(matches!(error, Error::NotQuantized { .. }), "{error}");
 }
 
@@ -187,12 +194,12 @@ fn interrupted_work_is_resumed_to_the_same_bytes_and_account() {
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
     let config = Config {
         max_shard_bytes: 600_000,
-        ..DEFAULT
+        ..Config::default()
     };
     let expected = convert(&fixture("tiny-qwen3/tuned"), &whole, &config);
 
     let source = Checkpoint::open(fixture("tiny-qwen3/tuned")).unwrap();
-    let work = fingerprint("quantize", &source, &config);
+    let work = fingerprint("quantize", &source, None, &config);
     let mut redone = 0;
     let result = loop {
         let out = OutputDir::create(&parts, false, &work).unwrap();
@@ -207,7 +214,7 @@ fn interrupted_work_is_resumed_to_the_same_bytes_and_account() {
                 Ok(())
             }
         };
-        match quantize(&source, &config, &out, &stop_after_seven) {
+        match quantize(&source, None, &config, &out, &stop_after_seven) {
             Ok(done) => {
                 out.commit().unwrap();
                 break done;
@@ -247,7 +254,7 @@ fn rounding_costs_what_e4m3_costs_on_trained_weights() {
     let done = convert(
         &fixture("tiny-qwen3/base"),
         &folder.path().join("q"),
-        &DEFAULT,
+        &Config::default(),
     );
     assert_eq!(done.report.modules.len(), 21);
     let error = done.report.relative_error;

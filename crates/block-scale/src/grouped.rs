@@ -1,0 +1,145 @@
+//! Matrices whose codes are small integers or levels of a table, with a scale and perhaps a zero point for each group of a row.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use xgraft_cpu_gemm::{Source, assert_rectangle};
+
+use crate::{Error, Extent, Levels, Result};
+
+/// Codes with the scales and zero points of their groups.
+///
+/// **Shapes** a `[rows, cols]` matrix; a group is so many consecutive elements of a row, `G = group.blocks(cols)` of them.
+/// An element is `(code - zero) × scale` where the levels are integers, else `table[code] × scale`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupedMatrix {
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub cols: usize,
+    /// What a code means.
+    pub levels: Levels,
+    /// Elements of a group.
+    pub group: Extent,
+    /// Codes, row by row, one byte each.
+    pub codes: Vec<u8>,
+    /// Scales, `[rows, G]`.
+    pub scales: Vec<f32>,
+    /// Zero points, `[rows, G]`; none where they all are the middle of the range.
+    pub zeros: Option<Vec<u8>>,
+    /// For each column the group that it belongs to, where that is not its position (GPTQ's `g_idx` after sorting by
+    /// activation). Below `G`.
+    pub groups_of: Option<Vec<u32>>,
+}
+
+impl GroupedMatrix {
+    /// Checks that the parts fit each other.
+    ///
+    /// # Errors
+    /// [`Error::Count`] for a number of codes, scales, zero points or group indices that the shape does not give,
+    /// [`Error::Group`] for an index beyond the last group, [`Error::Scale`] for a scale that is NaN or infinite.
+    pub fn checked(self) -> Result<Self> {
+        let (rows, cols, groups) = (self.rows, self.cols, self.group.blocks(self.cols));
+        let check = |what, expected: usize, found: usize| {
+            if expected == found {
+                return Ok(());
+            }
+            Err(Error::Count {
+                what,
+                rows,
+                cols,
+                expected,
+                found,
+            })
+        };
+        check("codes", rows * cols, self.codes.len())?;
+        check("scales", rows * groups, self.scales.len())?;
+        if let Some(zeros) = &self.zeros {
+            check("zero points", rows * groups, zeros.len())?;
+        }
+        if let Some(groups_of) = &self.groups_of {
+            check("group indices", cols, groups_of.len())?;
+            if let Some(at) = groups_of.iter().position(|g| *g as usize >= groups) {
+                let group = groups_of[at] as usize;
+                return Err(Error::Group {
+                    column: at,
+                    group,
+                    groups,
+                });
+            }
+        }
+        match self.scales.iter().position(|s| !s.is_finite()) {
+            Some(at) => Err(Error::Scale {
+                block_row: at / groups,
+                block_col: at % groups,
+                value: self.scales[at],
+            }),
+            None => Ok(self),
+        }
+    }
+
+    /// All elements, row by row.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.cols];
+        if self.cols > 0 {
+            out.par_chunks_mut(self.cols)
+                .enumerate()
+                .with_min_len((1_usize << 14).div_ceil(self.cols))
+                .for_each(|(row, out)| self.decode(row, 0..self.cols, out));
+        }
+        out
+    }
+
+    /// Some elements of a row.
+    fn decode(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        let groups = self.group.blocks(self.cols);
+        let size = self.group.size(self.cols);
+        let codes = &self.codes[row * self.cols..][cols.clone()];
+        let scales = &self.scales[row * groups..][..groups];
+        let zeros = self
+            .zeros
+            .as_ref()
+            .map(|zeros| &zeros[row * groups..][..groups]);
+        let zero = |group: usize| zeros.map_or(self.levels.middle(), |zeros| zeros[group]);
+        if let Some(groups_of) = &self.groups_of {
+            for ((out, code), group) in out.iter_mut().zip(codes).zip(&groups_of[cols]) {
+                let group = *group as usize;
+                *out = self.levels.value(*code, zero(group)) * scales[group];
+            }
+            return;
+        }
+        let mut at = cols.start;
+        while at < cols.end {
+            let group = at / size;
+            let end = cols.end.min((group + 1) * size);
+            let part = at - cols.start..end - cols.start;
+            self.levels.decode(
+                &codes[part.clone()],
+                zero(group),
+                scales[group],
+                &mut out[part],
+            );
+            at = end;
+        }
+    }
+}
+
+impl Source for GroupedMatrix {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn cols(&self) -> usize {
+        self.cols
+    }
+
+    fn pack(&self, rows: Range<usize>, cols: Range<usize>, dst: &mut [f32], ld: usize) {
+        assert_rectangle((self.rows, self.cols), &rows, &cols, dst.len(), ld);
+        if cols.is_empty() {
+            return;
+        }
+        for (row, dst) in rows.zip(dst.chunks_mut(ld)) {
+            self.decode(row, cols.clone(), &mut dst[..cols.len()]);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Grouped integers to the bytes of their tensors: the inverse of reading them.
+
+use xgraft_block_scale::GroupedMatrix;
+use xgraft_int_codec::{Order, pack};
+
+use crate::model::packing::{Packing, StoredGroups};
+
+/// The bytes of the tensors that store a matrix: codes, scales, and those of zero points, group indices and shape that
+/// `stored` names.
+///
+/// # Panics
+/// If `stored` names zero points and the matrix has none of its own and is not of integers, or codes have not the bits
+/// that `stored` says.
+pub fn pack_grouped(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<Vec<u8>> {
+    let (out, inner) = (matrix.rows, matrix.cols);
+    assert_eq!(matrix.levels.bits(), stored.bits, "bits of a code");
+    let groups = matrix.group.blocks(inner);
+    let middle = matrix.levels.middle();
+    let mut tensors = vec![codes(stored, matrix)];
+    let mut scales = Vec::new();
+    match stored.packing {
+        Packing::Bytes | Packing::Rows => stored.scale.write(&matrix.scales, &mut scales),
+        Packing::Awq | Packing::Gptq { .. } => {
+            stored
+                .scale
+                .write(&transposed(&matrix.scales, out, groups), &mut scales);
+        }
+    }
+    tensors.push(scales);
+    if stored.parts.zeros.is_some() {
+        let same = || vec![middle; out * groups];
+        let zeros = matrix.zeros.clone().unwrap_or_else(same);
+        // [G, out]: all packed layouts pack zero points along `out`.
+        let lines = || transposed(&zeros, out, groups);
+        tensors.push(match stored.packing {
+            Packing::Bytes => zeros.iter().map(|z| z.wrapping_sub(middle)).collect(),
+            Packing::Rows => {
+                let words = packed(&lines(), out, stored.bits, Order::Natural);
+                let per_line = words.len() / groups.max(1);
+                bytes(&transposed(&words, groups, per_line))
+            }
+            Packing::Awq => bytes(&packed(&lines(), out, stored.bits, Order::Awq)),
+            Packing::Gptq { zeros_less_one } => {
+                let mut lines = lines();
+                if zeros_less_one {
+                    let mask = (matrix.levels.count() - 1) as u8;
+                    lines
+                        .iter_mut()
+                        .for_each(|zero| *zero = zero.wrapping_sub(1) & mask);
+                }
+                bytes(&packed(&lines, out, stored.bits, Order::Natural))
+            }
+        });
+    }
+    if stored.parts.groups_of.is_some() {
+        let size = matrix.group.size(inner);
+        let own = || (0..inner).map(|i| (i / size) as u32).collect();
+        let groups_of = matrix.groups_of.clone().unwrap_or_else(own);
+        tensors.push(bytes(&groups_of));
+    }
+    if stored.parts.shape.is_some() {
+        let shape = [out as i64, inner as i64];
+        tensors.push(shape.into_iter().flat_map(i64::to_le_bytes).collect());
+    }
+    tensors
+}
+
+fn codes(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<u8> {
+    let (out, inner, bits) = (matrix.rows, matrix.cols, stored.bits);
+    match stored.packing {
+        Packing::Bytes => {
+            let middle = matrix.levels.middle();
+            matrix
+                .codes
+                .iter()
+                .map(|code| code.wrapping_sub(middle))
+                .collect()
+        }
+        Packing::Rows => bytes(&packed(&matrix.codes, inner, bits, Order::Natural)),
+        Packing::Awq => bytes(&packed(
+            &transposed(&matrix.codes, out, inner),
+            out,
+            bits,
+            Order::Awq,
+        )),
+        Packing::Gptq { .. } => {
+            let words = packed(&matrix.codes, inner, bits, Order::Natural);
+            bytes(&transposed(&words, out, words.len() / out.max(1)))
+        }
+    }
+}
+
+/// Each line of `length` codes in words of its own.
+fn packed(codes: &[u8], length: usize, bits: u8, order: Order) -> Vec<u32> {
+    if length == 0 {
+        return Vec::new();
+    }
+    let per = 32 / usize::from(bits);
+    let words = length.div_ceil(per);
+    let mut out = vec![0; codes.len() / length * words];
+    for (line, words) in codes.chunks_exact(length).zip(out.chunks_exact_mut(words)) {
+        if bits == 8 {
+            for (word, four) in words.iter_mut().zip(line.chunks(4)) {
+                let mut whole = [0; 4];
+                whole[..four.len()].copy_from_slice(four);
+                *word = u32::from_le_bytes(whole);
+            }
+        } else {
+            pack(line, order, words);
+        }
+    }
+    out
+}
+
+fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// `[cols, rows]` of `[rows, cols]`.
+pub(crate) fn transposed<T: Copy + Default>(data: &[T], rows: usize, cols: usize) -> Vec<T> {
+    /// Side of the squares that stay in the cache.
+    const SIDE: usize = 64;
+    let mut out = vec![T::default(); data.len()];
+    for row in (0..rows).step_by(SIDE) {
+        for col in (0..cols).step_by(SIDE) {
+            for r in row..rows.min(row + SIDE) {
+                for c in col..cols.min(col + SIDE) {
+                    out[c * rows + r] = data[r * cols + c];
+                }
+            }
+        }
+    }
+    out
+}
