@@ -130,6 +130,10 @@ pub(crate) struct Verify {
     /// The adapter.
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: PathBuf,
+    /// The base before it was quantized: also reports quantization noise over the fine-tune, and how much of the
+    /// fine-tune is served.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) original: Option<PathBuf>,
     /// Also write the report to a directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -32,7 +32,7 @@
 //! assert_eq!(done.report.totals.max_rank, 8);
 //!
 //! let adapter = Adapter::open(&path)?;
-//! let (check, _) = verify(&base, &tuned, &adapter, &VerifyConfig::default(), &|_| ControlFlow::Continue(()))?;
+//! let (check, _) = verify(&base, &tuned, None, &adapter, &VerifyConfig::default(), &|_| ControlFlow::Continue(()))?;
 //! assert!(check.passed);
 //! # Ok(())
 //! # }
@@ -59,4 +59,6 @@ pub use noise::{noise_edge, rounding_noise};
 pub use plan::{Action, Pair, Plan, plan};
 pub use rank::{RankRule, Spectrum, rank_for_energy, snap, spread_budget};
 pub use report::{ModuleReport, Report, Stated, Totals};
-pub use verify::{ModuleCheck, Optimum, Verdict, Verification, VerifyConfig, VerifyEvent, verify};
+pub use verify::{
+    AgainstOriginal, ModuleCheck, Optimum, Verdict, Verification, VerifyConfig, VerifyEvent, verify,
+};

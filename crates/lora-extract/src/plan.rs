@@ -97,7 +97,7 @@ pub fn plan<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint, rules: Rules) -> Re
 /// As [`plan`].
 pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result<Matched<'a>> {
     same_architecture(base, tuned)?;
-    let (base_names, tuned_names) = (by_tensor(base), by_tensor(tuned));
+    let (base_names, tuned_names) = (by_name(base), by_name(tuned));
     let mut pairs = Vec::new();
     let mut findings = Vec::new();
     let mut lone = Vec::new();
@@ -119,7 +119,7 @@ pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result
     for weight in base.weights() {
         match counterpart(tuned, &tuned_names, weight) {
             // a head of its own in the base, tied in the tuned checkpoint
-            Some(other) if other.tensor != weight.tensor => {
+            Some(other) if other.plain_name() != weight.plain_name() => {
                 comparable((tuned, other), (base, weight))?;
                 pairs.push(Pair {
                     module: weight.module.clone(),
@@ -156,15 +156,15 @@ pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result
     })
 }
 
-fn by_tensor(checkpoint: &Checkpoint) -> HashMap<&str, &Weight> {
+fn by_name(checkpoint: &Checkpoint) -> HashMap<String, &Weight> {
     let weights = checkpoint.weights().iter();
-    weights.map(|w| (w.tensor.as_str(), w)).collect()
+    weights.map(|w| (w.plain_name(), w)).collect()
 }
 
 /// The weight of the same tensor, or the embedding that a missing head is tied to.
 fn counterpart<'a>(
     checkpoint: &'a Checkpoint,
-    by_tensor: &HashMap<&str, &'a Weight>,
+    by_name: &HashMap<String, &'a Weight>,
     weight: &Weight,
 ) -> Option<&'a Weight> {
     let tied = || {
@@ -177,7 +177,7 @@ fn counterpart<'a>(
             })
             .flatten()
     };
-    by_tensor.get(weight.tensor.as_str()).copied().or_else(tied)
+    by_name.get(&weight.plain_name()).copied().or_else(tied)
 }
 
 fn is_vocabulary(weight: &Weight) -> bool {

@@ -99,8 +99,22 @@ pub struct ModuleCheck {
     pub projection: f64,
     /// How far from 1 the projection may be by chance, given the size of what is left.
     pub projection_tolerance: f64,
+    /// What the original base says of the quantized one and of the served weights; where it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against_original: Option<AgainstOriginal>,
     /// The verdict.
     pub verdict: Verdict,
+}
+
+/// Served weights, base + adapter, against the base before it was quantized, W_original.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AgainstOriginal {
+    /// ‖W_base − W_original‖/‖W_tuned − W_original‖: quantization noise over the fine-tune.
+    pub noise_ratio: f64,
+    /// Cosine of what is served of the fine-tune, W_base + sBA − W_original, and the fine-tune, W_tuned − W_original.
+    pub delta_cosine: f64,
+    /// Share of the elements that the fine-tune changed whose change keeps its sign.
+    pub sign_agreement: f64,
 }
 
 /// A whole check.
@@ -116,6 +130,13 @@ pub struct Verification {
     pub relative_error: f64,
     /// The same without the adapter.
     pub base_error: f64,
+    /// The same measures as of a module, over the checked modules; where the original base is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against_original: Option<AgainstOriginal>,
+    /// The least ‖W_base + BA − W_tuned‖/‖W_tuned‖ that pairs of these ranks can have over the checked modules
+    /// (Eckart and Young); where the optimum of every module is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<f64>,
     /// Tensors that differ and that the adapter does not change, by energy.
     pub uncovered: Vec<Dropped>,
     /// Their share of the energy of W_tuned − W_base.
@@ -146,6 +167,27 @@ impl Verification {
             if let Some(optimum) = m.optimum {
                 push("optimum", optimum);
             }
+            if let Some(original) = m.against_original {
+                push("noise_ratio", original.noise_ratio);
+                push("delta_cosine", original.delta_cosine);
+                push("delta_sign_agreement", original.sign_agreement);
+            }
+        }
+        let original = self.against_original;
+        for (metric, value) in [
+            ("total_relative_error", Some(self.relative_error)),
+            ("total_base_error", Some(self.base_error)),
+            ("total_bound", self.bound),
+            ("total_noise_ratio", original.map(|o| o.noise_ratio)),
+            ("total_delta_cosine", original.map(|o| o.delta_cosine)),
+            (
+                "total_delta_sign_agreement",
+                original.map(|o| o.sign_agreement),
+            ),
+        ] {
+            let row =
+                value.map(|value| Row::new(metric, value).unit("1").arm(arm).source("verify"));
+            rows.extend(row);
         }
         rows
     }
@@ -172,7 +214,8 @@ pub enum VerifyEvent<'a> {
     },
 }
 
-/// Recomputes, module by module, how near base + adapter comes to the tuned weights.
+/// Recomputes, module by module, how near base + adapter comes to the tuned weights; with `original`, the base before it
+/// was quantized, also how much of the fine-tune is served.
 ///
 /// # Errors
 /// Files that cannot be read or do not belong together. A bad adapter is no error: it is in the
@@ -180,6 +223,7 @@ pub enum VerifyEvent<'a> {
 pub fn verify(
     base: &Checkpoint,
     tuned: &Checkpoint,
+    original: Option<&Checkpoint>,
     adapter: &Adapter,
     config: &VerifyConfig,
     on_event: &dyn Fn(VerifyEvent<'_>) -> ControlFlow<()>,
@@ -199,13 +243,17 @@ pub fn verify(
     let mut inputs = Vec::new();
     let mut modules = Vec::new();
     let mut sums = Sums::default();
+    let mut bound2 = Some(0.0);
     let mut uncovered = Vec::new();
     for pair in &pairs {
         tell(VerifyEvent::Begin {
             module: &pair.module,
         })?;
         if adapter.module(&pair.module).is_some() {
-            let (check, these, read) = check_module(base, tuned, adapter, pair, config)?;
+            let (check, these, read) =
+                check_module((base, tuned, original), adapter, pair, config)?;
+            let optimum2 = check.optimum.map(|o| o * o * these.delta2);
+            bound2 = bound2.zip(optimum2).map(|(sum, one)| sum + one);
             sums.add(&these);
             let extra = extra_rows_energy(tuned, pair)?;
             if extra > 0.0 {
@@ -235,6 +283,8 @@ pub fn verify(
             && modules.iter().all(|m| m.verdict == Verdict::Ok),
         relative_error: ratio(sums.rest2, sums.tuned2),
         base_error: ratio(sums.delta2, sums.tuned2),
+        against_original: original.map(|_| sums.against_original()),
+        bound: bound2.map(|bound2| ratio(bound2, sums.tuned2)),
         modules,
         uncovered,
         uncovered_share,
@@ -309,6 +359,18 @@ struct Sums {
     adapter2: f64,
     /// ⟨D, L⟩
     inner: f64,
+    /// ‖W_base − W_original‖²
+    noise2: f64,
+    /// ‖F‖², F = W_tuned − W_original
+    tune2: f64,
+    /// ‖S‖², S = W_base + L − W_original
+    served2: f64,
+    /// ⟨F, S⟩
+    served: f64,
+    /// Elements of F that are not zero.
+    changed: f64,
+    /// Those of them that have the sign of S.
+    same_sign: f64,
 }
 
 impl Sums {
@@ -318,10 +380,38 @@ impl Sums {
         self.rest2 += other.rest2;
         self.adapter2 += other.adapter2;
         self.inner += other.inner;
+        self.noise2 += other.noise2;
+        self.tune2 += other.tune2;
+        self.served2 += other.served2;
+        self.served += other.served;
+        self.changed += other.changed;
+        self.same_sign += other.same_sign;
+    }
+
+    fn against_original(&self) -> AgainstOriginal {
+        let norms = (self.tune2 * self.served2).sqrt();
+        AgainstOriginal {
+            noise_ratio: ratio(self.noise2, self.tune2),
+            delta_cosine: if norms > 0.0 {
+                self.served / norms
+            } else {
+                0.0
+            },
+            sign_agreement: if self.changed > 0.0 {
+                self.same_sign / self.changed
+            } else {
+                1.0
+            },
+        }
     }
 }
 
-fn measure(tuned: &WeightMatrix, base: &WeightMatrix, low_rank: &LowRank) -> Sums {
+fn measure(
+    tuned: &WeightMatrix,
+    base: &WeightMatrix,
+    original: Option<&WeightMatrix>,
+    low_rank: &LowRank,
+) -> Sums {
     let rows = tuned.rows().min(base.rows());
     let cols = base.cols();
     let strips: Vec<Sums> = (0..rows.div_ceil(STRIP))
@@ -343,6 +433,27 @@ fn measure(tuned: &WeightMatrix, base: &WeightMatrix, low_rank: &LowRank) -> Sum
                 sums.rest2 += (d - l) * (d - l);
                 sums.adapter2 += l * l;
                 sums.inner += d * l;
+            }
+            if let Some(original) = original {
+                let mut o = vec![0f32; n];
+                original.pack(
+                    strip * STRIP..rows.min((strip + 1) * STRIP),
+                    0..cols,
+                    &mut o,
+                    cols,
+                );
+                for (((&t, &b), &l), &o) in t.iter().zip(&b).zip(&l).zip(&o) {
+                    let o = f64::from(o);
+                    let noise = f64::from(b) - o;
+                    let tune = f64::from(t) - o;
+                    let served = noise + f64::from(l) * low_rank.scale;
+                    sums.noise2 += noise * noise;
+                    sums.tune2 += tune * tune;
+                    sums.served2 += served * served;
+                    sums.served += tune * served;
+                    sums.changed += f64::from(u8::from(tune != 0.0));
+                    sums.same_sign += f64::from(u8::from(tune * served > 0.0));
+                }
             }
             sums
         })
@@ -367,8 +478,7 @@ fn multiply(l: &LowRank, range: std::ops::Range<usize>, cols: usize, out: &mut [
 }
 
 fn check_module(
-    base_ck: &Checkpoint,
-    tuned_ck: &Checkpoint,
+    (base_ck, tuned_ck, original_ck): (&Checkpoint, &Checkpoint, Option<&Checkpoint>),
     adapter: &Adapter,
     pair: &Pair<'_>,
     config: &VerifyConfig,
@@ -376,7 +486,11 @@ fn check_module(
     let low_rank = load_pair(adapter, pair)?;
     let (tuned, base) = rayon::join(|| tuned_ck.load(pair.tuned), || base_ck.load(pair.base));
     let ((tuned, tuned_digest), (base, base_digest)) = (tuned?, base?);
-    let sums = measure(&tuned, &base, &low_rank);
+    let original = original_ck
+        .map(|original| load_original(original, pair))
+        .transpose()?;
+    let sums = measure(&tuned, &base, original.as_ref(), &low_rank);
+    drop(original);
     let (optimum, kind) = optimum(&tuned, &base, &low_rank, pair, config)?;
     let update_residual = ratio(sums.rest2, sums.delta2);
     let projection = if sums.adapter2 > 0.0 {
@@ -402,6 +516,7 @@ fn check_module(
             .map(|o| update_residual / o - 1.0),
         projection,
         projection_tolerance: tolerance,
+        against_original: original_ck.map(|_| sums.against_original()),
         verdict: verdict(&sums, projection, tolerance, relative_error, config),
     };
     let inputs = vec![
@@ -409,6 +524,20 @@ fn check_module(
         input("tuned", tuned_ck, pair.tuned, &tuned_digest)?,
     ];
     Ok((check, sums, inputs))
+}
+
+fn load_original(original: &Checkpoint, pair: &Pair<'_>) -> Result<WeightMatrix> {
+    let weight = original.weight(&pair.module);
+    match weight {
+        Some(weight) if weight.shape == pair.base.shape => Ok(original.load(weight)?.0),
+        _ => Err(Error::ShapeMismatch {
+            tensor: pair.base.tensor.clone(),
+            expected: pair.base.shape.clone(),
+            base: pair.base.tensor.clone().into(),
+            found: weight.map(|w| w.shape.clone()).unwrap_or_default(),
+            tuned: original.dir().to_owned(),
+        }),
+    }
 }
 
 fn verdict(

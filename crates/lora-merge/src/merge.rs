@@ -167,7 +167,7 @@ fn weight<'a>(base: &'a Checkpoint, module: &str, leaf: &str) -> Result<&'a Weig
     }
     let name = format!("{module}.{leaf}");
     let mut weights = base.weights().iter();
-    let found = weights.find(|w| w.tensor == name);
+    let found = weights.find(|w| w.plain_name() == name);
     found.ok_or_else(|| unknown(base, module))
 }
 

@@ -44,6 +44,6 @@ pub use config::{Config, fingerprint};
 pub use dequantize::dequantize;
 pub use error::{Error, Result};
 pub use quantize::quantize;
-pub use report::{Conversion, DeltaLeft, ModuleReport, Report};
+pub use report::{Conversion, ModuleReport, Report};
 pub use scheme::{Layout, Scheme};
-pub use search::Search;
+pub use search::{DeltaSums, Search};

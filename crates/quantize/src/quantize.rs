@@ -301,8 +301,7 @@ fn note(job: &Job<'_>, (trip, delta): Cost, bytes_out: u64) -> Result<ModuleRepo
         norm2: trip.norm2,
         max_abs_error: f64::from(trip.max_abs_error),
         saturated: trip.saturated as u64,
-        delta_cosine: delta.map(|delta| delta.cosine()),
-        delta_sign_agreement: delta.map(|delta| delta.sign_agreement()),
+        delta,
         bytes_in: (job.data()?.len() * element) as u64,
         bytes_out,
     })

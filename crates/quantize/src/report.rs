@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use xgraft_checkpoint::Rewritten;
 use xgraft_results::{Input, Row};
 
+use crate::search::DeltaSums;
+
 /// What is known of one converted weight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModuleReport {
@@ -21,12 +23,9 @@ pub struct ModuleReport {
     pub max_abs_error: f64,
     /// Elements that were clamped to the largest value of the format.
     pub saturated: u64,
-    /// Cosine of what is left of the fine-tune, decoded − base, and what it was; where the base is known.
+    /// What is left of the fine-tune; where the base is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delta_cosine: Option<f64>,
-    /// Share of the elements that the fine-tune changed whose change keeps its sign; where the base is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delta_sign_agreement: Option<f64>,
+    pub delta: Option<DeltaSums>,
     /// Bytes in the source.
     pub bytes_in: u64,
     /// Bytes written: codes and scales.
@@ -66,23 +65,24 @@ impl Report {
         }
     }
 
-    /// What is left of the fine-tune over all weights, each by its share of the elements; where the base is known.
+    /// What is left of the fine-tune over all weights; where the base is known.
     #[must_use]
-    pub fn delta(&self) -> Option<DeltaLeft> {
-        let elements = |m: &ModuleReport| (m.shape[0] * m.shape[1]) as f64;
-        let all: f64 = self.modules.iter().map(elements).sum();
-        let mean = |value: &dyn Fn(&ModuleReport) -> Option<f64>| {
-            let sum: Option<f64> = self
-                .modules
-                .iter()
-                .map(|m| Some(value(m)? * elements(m)))
-                .sum();
-            sum.filter(|_| all > 0.0).map(|sum| sum / all)
-        };
-        Some(DeltaLeft {
-            cosine: mean(&|m| m.delta_cosine)?,
-            sign_agreement: mean(&|m| m.delta_sign_agreement)?,
-        })
+    pub fn delta(&self) -> Option<DeltaSums> {
+        let mut all = DeltaSums::default();
+        for module in &self.modules {
+            all.merge(module.delta?);
+        }
+        Some(all)
+    }
+
+    /// ‖decoded − original‖/‖original − base‖: the noise over the fine-tune.
+    fn noise_ratio(&self, delta: DeltaSums) -> f64 {
+        let error2: f64 = self.modules.iter().map(|m| m.error2).sum();
+        if delta.before2 > 0.0 {
+            (error2 / delta.before2).sqrt()
+        } else {
+            0.0
+        }
     }
 
     /// The measurements as rows.
@@ -102,14 +102,23 @@ impl Report {
             };
             push("quantization_error", m.relative_error, None);
             push("weight_bytes", m.bytes_out as f64, Some("bytes"));
-            for (metric, value) in [
-                ("delta_cosine", m.delta_cosine),
-                ("delta_sign_agreement", m.delta_sign_agreement),
-            ] {
-                if let Some(value) = value {
-                    push(metric, value, None);
-                }
+            if let Some(delta) = &m.delta {
+                push("delta_cosine", delta.cosine(), None);
+                push("delta_sign_agreement", delta.sign_agreement(), None);
             }
+        }
+        let delta = self.delta();
+        for (metric, value) in [
+            ("total_relative_error", Some(self.relative_error)),
+            ("total_delta_cosine", delta.map(|d| d.cosine())),
+            (
+                "total_delta_sign_agreement",
+                delta.map(|d| d.sign_agreement()),
+            ),
+            ("total_noise_ratio", delta.map(|d| self.noise_ratio(d))),
+        ] {
+            let row = value.map(|value| Row::new(metric, value).arm(arm).source("quantize"));
+            rows.extend(row);
         }
         rows.push(
             Row::new("checkpoint_bytes", self.bytes_out as f64)
@@ -119,15 +128,6 @@ impl Report {
         );
         rows
     }
-}
-
-/// What quantizing a fine-tune leaves of its delta.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DeltaLeft {
-    /// Mean cosine of the delta before and after.
-    pub cosine: f64,
-    /// Mean share of changed elements that keep the sign of their change.
-    pub sign_agreement: f64,
 }
 
 /// A finished conversion.

@@ -3,6 +3,7 @@
 //! A candidate shrinks the spanning scale by a factor. Each block takes the factor that serves it best, so the result is
 //! never worse by the measure searched for than plain amax, whose factor 1 is among them.
 
+use serde::{Deserialize, Serialize};
 use xgraft_cpu_gemm::Source;
 
 /// How scales are chosen.
@@ -39,19 +40,19 @@ impl Search {
     }
 }
 
-/// What is known of the delta of a part of a weight, before and after.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct DeltaSums {
+/// The delta of a fine-tune before and after its weights were quantized: sums over a part of a weight, a weight, or all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeltaSums {
     /// ⟨dequantized − base, weight − base⟩.
-    dot: f64,
+    pub dot: f64,
     /// ‖weight − base‖².
-    before2: f64,
+    pub before2: f64,
     /// ‖dequantized − base‖².
-    after2: f64,
+    pub after2: f64,
     /// Elements of weight − base that are not zero.
-    changed: u64,
+    pub changed: u64,
     /// Those whose sign is kept.
-    same_sign: u64,
+    pub same_sign: u64,
 }
 
 impl DeltaSums {
@@ -69,7 +70,8 @@ impl DeltaSums {
         }
     }
 
-    pub(crate) fn merge(&mut self, other: Self) {
+    /// Takes in the sums of another part.
+    pub fn merge(&mut self, other: Self) {
         self.dot += other.dot;
         self.before2 += other.before2;
         self.after2 += other.after2;
@@ -77,8 +79,9 @@ impl DeltaSums {
         self.same_sign += other.same_sign;
     }
 
-    /// 1 where neither has changed, 0 where one has.
-    pub(crate) fn cosine(&self) -> f64 {
+    /// Cosine of the two; 1 where both are zero, 0 where one is.
+    #[must_use]
+    pub fn cosine(&self) -> f64 {
         let norms = (self.before2 * self.after2).sqrt();
         if norms > 0.0 {
             self.dot / norms
@@ -88,7 +91,8 @@ impl DeltaSums {
     }
 
     /// Share of the changed elements whose change keeps its sign.
-    pub(crate) fn sign_agreement(&self) -> f64 {
+    #[must_use]
+    pub fn sign_agreement(&self) -> f64 {
         if self.changed == 0 {
             return 1.0;
         }

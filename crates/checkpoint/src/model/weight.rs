@@ -80,6 +80,14 @@ impl Weight {
         matrix_shape(&self.shape)
     }
 
+    /// The name of the tensor that holds it in an unquantized checkpoint: `….weight` however its codes are packed.
+    pub fn plain_name(&self) -> String {
+        match &self.stored {
+            Stored::Grouped(_) => format!("{}.weight", self.module),
+            Stored::Plain(_) | Stored::Fp8 { .. } => self.tensor.clone(),
+        }
+    }
+
     /// The decoder layer it belongs to: the number after the component `layers` (or `h`, `blocks`).
     pub fn layer(&self) -> Option<usize> {
         let mut components = self.module.split('.');

@@ -125,8 +125,8 @@ pub(super) fn finish(
     if let Some(left) = report.delta() {
         say(&format!(
             "of the fine-tune: cosine {:.4}, sign kept in {}",
-            left.cosine,
-            percent(left.sign_agreement)
+            left.cosine(),
+            percent(left.sign_agreement())
         ))?;
     }
     say(&format!("checkpoint: {}", path.display()))?;

@@ -25,6 +25,7 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let base = Checkpoint::open(&args.base)?;
     let tuned = Checkpoint::open(&args.tuned)?;
+    let original = args.original.as_ref().map(Checkpoint::open).transpose()?;
     let adapter = Adapter::open(&args.adapter)?;
     let work = json!({
         "exact": args.exact,
@@ -43,15 +44,22 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let progress = Progress::new("verify", "weight");
-    let result = verify(&base, &tuned, &adapter, &config, &|event| {
-        match event {
-            VerifyEvent::Planned { elements } => progress.begin(elements, 0),
-            VerifyEvent::Begin { module } => progress.subject(module),
-            VerifyEvent::Done { elements } => progress.advance(elements),
-            _ => {}
-        }
-        interrupt::check()
-    });
+    let result = verify(
+        &base,
+        &tuned,
+        original.as_ref(),
+        &adapter,
+        &config,
+        &|event| {
+            match event {
+                VerifyEvent::Planned { elements } => progress.begin(elements, 0),
+                VerifyEvent::Begin { module } => progress.subject(module),
+                VerifyEvent::Done { elements } => progress.advance(elements),
+                _ => {}
+            }
+            interrupt::check()
+        },
+    );
     progress.finish();
     let (report, inputs) = result?;
     if let Some(out) = out {
@@ -111,7 +119,16 @@ fn print(report: &Verification) -> anyhow::Result<()> {
         percent(report.relative_error),
         percent(report.base_error),
         percent(report.uncovered_share),
-    ))
+    ))?;
+    if let Some(o) = &report.against_original {
+        say(&format!(
+            "against the original base: noise {:.3} times the fine-tune; of the fine-tune, cosine {:.4} served, sign kept in {}",
+            o.noise_ratio,
+            o.delta_cosine,
+            percent(o.sign_agreement)
+        ))?;
+    }
+    Ok(())
 }
 
 fn verdict(v: Verdict) -> &'static str {

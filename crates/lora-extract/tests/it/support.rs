@@ -213,7 +213,7 @@ pub(crate) fn check(
 ) -> Result<Verification> {
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
     let adapter = Adapter::open(adapter)?;
-    Ok(verify(&base, &tuned, &adapter, config, &|_| {
+    Ok(verify(&base, &tuned, None, &adapter, config, &|_| {
         ControlFlow::Continue(())
     })?
     .0)

@@ -263,7 +263,7 @@ fn a_search_is_never_worse_by_its_own_measure() {
     for scheme in [Scheme::Fp8Block, Scheme::Int4, Scheme::Int2] {
         let [amax, mse, delta] = [Search::Amax, Search::Mse, Search::Delta].map(|s| run(scheme, s));
         assert!(mse.relative_error < amax.relative_error, "{scheme:?}");
-        let cosine = |report: &xgraft_quantize::Report| report.delta().unwrap().cosine;
+        let cosine = |report: &xgraft_quantize::Report| report.delta().unwrap().cosine();
         assert!(cosine(&delta) > cosine(&amax), "{scheme:?}");
     }
 }
