@@ -255,8 +255,11 @@ pub(crate) struct Merge {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Report {
     /// Output directories of other verbs, as `DIR` or `LABEL=DIR`.
-    #[arg(value_name = "DIR", required = true)]
+    #[arg(value_name = "DIR", required_unless_present = "totals")]
     pub(crate) inputs: Vec<String>,
+    /// The same, of which only the totals over all modules are read: for many arms beside each other.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) totals: Vec<String>,
     /// Where the report goes.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,

@@ -11,6 +11,8 @@ pub struct Source {
     pub label: String,
     /// The directory with `rows.jsonl`, `findings.jsonl`, `manifest.json`; each of them may be absent.
     pub dir: PathBuf,
+    /// Only what belongs to no module is read.
+    pub totals: bool,
 }
 
 impl Source {
@@ -21,12 +23,21 @@ impl Source {
             Some((label, dir)) if !label.is_empty() && !label.contains('/') => Self {
                 label: label.to_owned(),
                 dir: dir.into(),
+                totals: false,
             },
             _ => Self {
                 label: dir_name(Path::new(text)),
                 dir: text.into(),
+                totals: false,
             },
         }
+    }
+
+    /// The same source, of which only the totals over all modules are read: for many arms beside each other.
+    #[must_use]
+    pub fn totals(mut self) -> Self {
+        self.totals = true;
+        self
     }
 }
 
@@ -82,6 +93,13 @@ impl Input {
         rest.unwrap_or(&self.label)
     }
 
+    /// The value of a metric over all modules.
+    pub(crate) fn total(&self, metric: &str) -> Option<f64> {
+        let mut rows = self.rows.iter();
+        let row = rows.find(|row| row.metric == metric && row.module.is_none())?;
+        Some(row.value)
+    }
+
     fn of_modules<'a, 'm>(
         &'a self,
         metric: &'m str,
@@ -112,12 +130,17 @@ fn read(source: &Source) -> Result<Input> {
         let dir = source.dir.clone();
         return Err(Error::NothingToRead { dir });
     }
-    Ok(Input {
+    let mut input = Input {
         label: source.label.clone(),
         rows: rows.unwrap_or_default(),
         findings: findings.unwrap_or_default(),
         manifest,
-    })
+    };
+    if source.totals {
+        input.rows.retain(|row| row.module.is_none());
+        input.findings.clear();
+    }
+    Ok(input)
 }
 
 fn optional<T: Record>(path: &Path) -> xgraft_results::Result<Option<Vec<T>>> {

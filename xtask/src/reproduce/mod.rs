@@ -4,6 +4,7 @@
 //! arguments and the inputs are those of the last time. To add a step: its verb in `cli`, and a function in `steps`.
 
 mod headers;
+mod methods;
 mod model;
 mod modules;
 mod plan;

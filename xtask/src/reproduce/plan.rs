@@ -4,7 +4,7 @@ use super::{
     model::Model,
     recipe::{Rates, Recipe},
     space,
-    steps::{Kind, Step},
+    steps::{Kind, Priced, Step},
     units,
 };
 use crate::workspace;
@@ -59,6 +59,11 @@ impl Models {
     fn price(&self, kind: Kind) -> Price {
         let adapter = |rank| self.base.adapter_bytes(rank);
         match kind {
+            Kind::Methods(priced) => self.price(match priced {
+                Priced::Quantize => Kind::Quantize,
+                Priced::Extract { rank } => Kind::Extract { rank },
+                Priced::Verify { rank, exact } => Kind::Verify { rank, exact },
+            }),
             Kind::Quantize => Price {
                 reads: self.base.bytes,
                 writes: self.quantized.bytes,

@@ -29,6 +29,8 @@ pub(super) struct Recipe {
     pub(super) sanitize: Sanitize,
     #[serde(default)]
     pub(super) verify: Verify,
+    /// Methods A, B and C beside each other; left out when absent.
+    pub(super) methods: Option<Methods>,
     /// Which build of the tool: `dev`, which the tests use too, or `release`.
     #[serde(default)]
     pub(super) profile: Profile,
@@ -63,6 +65,21 @@ pub(super) struct Sanitize {
 pub(super) struct Verify {
     /// Compute the optimum of each rank exactly.
     pub(super) exact: bool,
+}
+
+/// Methods A, B and C over number formats and ranks, by the weights that they serve.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Methods {
+    /// The fine-tuned model, if it is another one than the recipe's; of the same base.
+    pub(super) tuned: Option<PathBuf>,
+    /// The formats that the base (A, B) and the fine-tune (C) are quantized to.
+    pub(super) schemes: Vec<String>,
+    /// The ranks of A and B on every format.
+    pub(super) ranks: Vec<u32>,
+    /// More ranks on the first format.
+    #[serde(default)]
+    pub(super) curve: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -145,6 +162,17 @@ impl Recipe {
             !recipe.ranks.contains(&0),
             "`ranks` holds 0: a rank is at least 1"
         );
+        if let Some(methods) = &recipe.methods {
+            ensure!(
+                !methods.schemes.is_empty() && !methods.ranks.is_empty(),
+                "`methods` needs `schemes` and `ranks`"
+            );
+            let ranks = methods.ranks.iter().chain(&methods.curve);
+            ensure!(
+                ranks.min() != Some(&0),
+                "`methods` holds a rank of 0: a rank is at least 1"
+            );
+        }
         Ok(recipe)
     }
 
@@ -152,6 +180,8 @@ impl Recipe {
     pub(super) fn inputs(&self) -> Vec<(&'static str, &Path)> {
         let models = [("base", &self.base), ("tuned", &self.tuned)];
         let quantized = self.quantized.as_ref().map(|dir| ("quantized", dir));
+        let methods = self.methods.as_ref().and_then(|m| m.tuned.as_ref());
+        let methods = methods.map(|dir| ("tuned (methods)", dir));
         let data = &self.data;
         let trajectories = data
             .trajectories
@@ -161,6 +191,7 @@ impl Recipe {
         let all = models
             .into_iter()
             .chain(quantized)
+            .chain(methods)
             .chain(trajectories)
             .chain(questions);
         all.map(|(role, path)| (role, path.as_path())).collect()
@@ -174,7 +205,7 @@ impl Recipe {
             if !full.exists() {
                 return Some(format!("{role}: {path} does not exist"));
             }
-            let is_model = ["base", "tuned", "quantized"].contains(&role);
+            let is_model = ["base", "tuned", "quantized", "tuned (methods)"].contains(&role);
             let has_config = full.join("config.json").is_file();
             (is_model && !has_config).then(|| format!("{role}: {path} has no config.json"))
         };

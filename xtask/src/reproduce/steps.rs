@@ -1,5 +1,6 @@
 //! The steps of the pipeline, as data.
 
+use super::methods;
 use super::recipe::Recipe;
 use std::path::{Path, PathBuf};
 
@@ -21,10 +22,27 @@ pub(super) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Quantize,
-    Extract { rank: u32 },
-    Sanitize { rank: u32 },
-    Verify { rank: u32, exact: bool },
+    Extract {
+        rank: u32,
+    },
+    Sanitize {
+        rank: u32,
+    },
+    Verify {
+        rank: u32,
+        exact: bool,
+    },
+    /// A step of the comparison of methods, as what it costs.
+    Methods(Priced),
     Report,
+}
+
+/// What a step of the comparison costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Priced {
+    Quantize,
+    Extract { rank: u32 },
+    Verify { rank: u32, exact: bool },
 }
 
 impl Step {
@@ -58,7 +76,9 @@ pub(super) fn all(recipe: &Recipe, out: &Path) -> Vec<Step> {
         let adapter = add(&mut steps, sanitize(recipe, *rank, &extracted, out));
         add(&mut steps, verify(recipe, *rank, &quantized, &adapter, out));
     }
-    let report = report(recipe, &steps, out);
+    let compared = methods::all(recipe, out);
+    let report = report(recipe, &steps, &compared, out);
+    steps.extend(compared);
     steps.push(report);
     steps
 }
@@ -122,17 +142,22 @@ fn verify(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Pa
     )
 }
 
-fn report(recipe: &Recipe, steps: &[Step], out: &Path) -> Step {
+fn report(recipe: &Recipe, steps: &[Step], compared: &[Step], out: &Path) -> Step {
     let mut arguments = Arguments::new("report").option("--title", &recipe.title);
     for step in steps {
         let labelled = format!("{}={}", step.name, step.out.display());
         arguments.texts.push(labelled);
         arguments.inputs.push(step.out.clone());
     }
+    for step in compared.iter().filter(|step| methods::is_arm(step)) {
+        let labelled = format!("{}={}", step.name, step.out.display());
+        arguments.texts.extend(["--totals".to_owned(), labelled]);
+        arguments.inputs.push(step.out.clone());
+    }
     step("report", Kind::Report, arguments, out)
 }
 
-fn step(name: &str, kind: Kind, arguments: Arguments, out: &Path) -> Step {
+pub(super) fn step(name: &str, kind: Kind, arguments: Arguments, out: &Path) -> Step {
     Step {
         name: name.to_owned(),
         kind,
@@ -143,31 +168,31 @@ fn step(name: &str, kind: Kind, arguments: Arguments, out: &Path) -> Step {
 }
 
 /// Arguments under construction; every directory among them is an input.
-struct Arguments {
-    texts: Vec<String>,
-    inputs: Vec<PathBuf>,
+pub(super) struct Arguments {
+    pub(super) texts: Vec<String>,
+    pub(super) inputs: Vec<PathBuf>,
 }
 
 impl Arguments {
-    fn new(verb: &str) -> Self {
+    pub(super) fn new(verb: &str) -> Self {
         Self {
             texts: vec![verb.to_owned()],
             inputs: Vec::new(),
         }
     }
 
-    fn path(mut self, path: &Path) -> Self {
+    pub(super) fn path(mut self, path: &Path) -> Self {
         self.texts.push(path.display().to_string());
         self.inputs.push(path.to_owned());
         self
     }
 
-    fn input(mut self, flag: &str, path: &Path) -> Self {
+    pub(super) fn input(mut self, flag: &str, path: &Path) -> Self {
         self.texts.push(flag.to_owned());
         self.path(path)
     }
 
-    fn option(mut self, flag: &str, value: &str) -> Self {
+    pub(super) fn option(mut self, flag: &str, value: &str) -> Self {
         self.texts.extend([flag.to_owned(), value.to_owned()]);
         self
     }

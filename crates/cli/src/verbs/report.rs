@@ -15,8 +15,10 @@ use crate::output::{say, say_json};
 const READ: [&str; 3] = ["rows.jsonl", "findings.jsonl", Manifest::FILE];
 
 pub(crate) fn run(args: &Report, global: &Global) -> anyhow::Result<ExitCode> {
-    let sources: Vec<Source> = args.inputs.iter().map(|text| Source::parse(text)).collect();
-    let config = json!({ "title": args.title, "inputs": args.inputs });
+    let whole = args.inputs.iter().map(|text| Source::parse(text));
+    let totals = args.totals.iter().map(|text| Source::parse(text).totals());
+    let sources: Vec<Source> = whole.chain(totals).collect();
+    let config = json!({ "title": args.title, "inputs": args.inputs, "totals": args.totals });
     let rendered = report(&args.title, &sources)?;
     let out = OutputDir::create(
         &args.out,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod extraction;
+mod methods;
 mod mismatches;
 mod support;
 mod verification;

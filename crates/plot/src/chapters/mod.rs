@@ -4,6 +4,7 @@ mod check;
 mod extraction;
 mod findings;
 mod grid;
+mod methods;
 mod origin;
 mod summary;
 
@@ -16,6 +17,7 @@ pub(crate) const ALL: &[Chapter] = &[
     summary::section,
     extraction::section,
     check::section,
+    methods::section,
     findings::section,
     origin::section,
 ];
