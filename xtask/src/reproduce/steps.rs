@@ -211,7 +211,21 @@ mod tests {
     }
 
     fn fixture() -> Recipe {
-        Recipe::read(&workspace::root().join("recipes/fixture.toml")).expect("parses")
+        let file = workspace::root().join("recipes/fixture.toml");
+        let mut recipe = Recipe::read(&file).expect("parses");
+        recipe.methods = None;
+        recipe
+    }
+
+    #[test]
+    fn the_report_reads_the_totals_of_every_arm() {
+        let file = workspace::root().join("recipes/fixture.toml");
+        let steps = all(&Recipe::read(&file).expect("parses"), Path::new("out"));
+        let report = steps.last().expect("is there");
+        for arm in steps.iter().filter(|step| methods::is_arm(step)) {
+            assert!(report.inputs.contains(&arm.out), "{}", arm.name);
+        }
+        assert!(report.arguments.contains(&"C-int2=out/C-int2".to_owned()));
     }
 
     #[test]

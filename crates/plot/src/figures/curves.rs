@@ -128,7 +128,7 @@ impl Panel {
         curves.sort_by_key(|curve| Reverse(curve.series));
         for curve in curves {
             let ink = of_series(curve.series);
-            let broad = 1.5 + 1.1 * curve.series as f64;
+            let broad = 1.3 + 0.8 * curve.series as f64;
             let path: Vec<Point> = curve
                 .points
                 .iter()
