@@ -39,6 +39,7 @@ mod quantize;
 mod report;
 mod scheme;
 mod search;
+mod size;
 
 pub use config::{Config, fingerprint};
 pub use dequantize::dequantize;
@@ -47,3 +48,4 @@ pub use quantize::quantize;
 pub use report::{Conversion, ModuleReport, Report};
 pub use scheme::{Layout, Scheme};
 pub use search::{DeltaSums, Search};
+pub use size::{adapter_bytes, cache_bytes_per_token, stored_bytes};

@@ -30,14 +30,7 @@ pub fn quantize(
     out: &OutputDir,
     on_event: &dyn Fn(RewriteEvent<'_>) -> Result<()>,
 ) -> Result<Conversion> {
-    config.validate()?;
-    let method = config.method()?;
-    if !matches!(source.quantization(), Quantization::None) {
-        return Err(Error::AlreadyQuantized {
-            dir: source.dir().to_owned(),
-            layout: layout_of(source),
-        });
-    }
+    let method = ready(source, config)?;
     if config.search == Search::Delta && base.is_none() {
         return Err(Error::NeedsBase);
     }
@@ -91,6 +84,34 @@ pub fn quantize(
         },
     )?;
     Ok(Conversion::of(&done))
+}
+
+/// The method, if the source can be quantized by it at all.
+fn ready(source: &Checkpoint, config: &Config) -> Result<Method> {
+    config.validate()?;
+    if !matches!(source.quantization(), Quantization::None) {
+        return Err(Error::AlreadyQuantized {
+            dir: source.dir().to_owned(),
+            layout: layout_of(source),
+        });
+    }
+    config.method()
+}
+
+/// Every weight, with the tensors that take its place if it is quantized.
+pub(crate) fn planned_of<'a>(
+    source: &'a Checkpoint,
+    config: &Config,
+) -> Result<Vec<(&'a Weight, Option<Vec<PlannedTensor>>)>> {
+    let method = ready(source, config)?;
+    let plan = |weight: &'a Weight| {
+        if !weight.role.is_linear() || config.keeps(&weight.module) {
+            return Ok((weight, None));
+        }
+        check(weight, None, &method)?;
+        Ok((weight, Some(planned(weight, &method))))
+    };
+    source.weights().iter().map(plan).collect()
 }
 
 fn layout_of(source: &Checkpoint) -> String {

@@ -1,0 +1,134 @@
+//! `xgraft plan`
+
+use std::process::ExitCode;
+
+use anyhow::{bail, ensure};
+use serde::Serialize;
+use xgraft_checkpoint::{Checkpoint, Dtype, Quantization};
+use xgraft_quantize::{Config, Layout, Scheme, adapter_bytes, cache_bytes_per_token, stored_bytes};
+
+use crate::args::{Global, Plan};
+use crate::output::{say, say_json};
+use crate::table::{Table, bytes};
+
+/// One format.
+#[derive(Debug, Serialize)]
+struct Line {
+    format: String,
+    weight_bytes: u64,
+    /// Of the GPU memory that may be used, after weights and adapters; negative if they do not fit.
+    left_bytes: i64,
+    cache_tokens: u64,
+    /// Whether the sequences fit with their whole context.
+    fits: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: &'static str,
+    usable_bytes: u64,
+    adapter_bytes: Vec<u64>,
+    cache_bytes_per_token: u64,
+    context: u64,
+    sequences: u64,
+    formats: Vec<Line>,
+}
+
+pub(crate) fn run(args: &Plan, global: &Global) -> anyhow::Result<ExitCode> {
+    ensure!(
+        args.utilization > 0.0 && args.utilization <= 1.0,
+        "--utilization: expected a share above 0 and up to 1, found {}",
+        args.utilization
+    );
+    ensure!(
+        !args.adapter.contains(&0),
+        "--adapter: a rank is at least 1, found 0"
+    );
+    let source = Checkpoint::open(&args.dir)?;
+    let Some(cache) = cache_bytes_per_token(&source, Dtype::Bf16) else {
+        bail!(
+            "{}: num_hidden_layers and num_attention_heads are not both there, so the cache cannot be sized",
+            args.dir.join("config.json").display()
+        );
+    };
+    let adapters: Vec<u64> = args
+        .adapter
+        .iter()
+        .map(|r| adapter_bytes(&source, *r, Dtype::Bf16))
+        .collect();
+    let usable = (args.gpu as f64 * args.utilization) as u64;
+    let line = |format: String, weight_bytes: u64| {
+        let taken = weight_bytes + adapters.iter().sum::<u64>();
+        let cache_tokens = usable.saturating_sub(taken) / cache;
+        Line {
+            format,
+            weight_bytes,
+            left_bytes: usable as i64 - taken as i64,
+            cache_tokens,
+            fits: cache_tokens >= args.context.saturating_mul(args.sequences) && taken <= usable,
+        }
+    };
+    let mut formats = vec![line("as stored".to_owned(), source.total_bytes())];
+    if matches!(source.quantization(), Quantization::None) {
+        for scheme in Scheme::ALL {
+            let config = Config::of(scheme);
+            // A simulated format weighs what BF16 does.
+            if config.layout != Layout::Simulated
+                && let Ok(bytes) = stored_bytes(&source, &config)
+            {
+                formats.push(line(scheme.name().to_owned(), bytes));
+            }
+        }
+    }
+    let report = Report {
+        schema: "xgraft.plan/1",
+        usable_bytes: usable,
+        adapter_bytes: adapters,
+        cache_bytes_per_token: cache,
+        context: args.context,
+        sequences: args.sequences,
+        formats,
+    };
+    if global.json {
+        say_json(&report)?;
+    } else {
+        print(&report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(report: &Report) -> anyhow::Result<()> {
+    let wanted = format!("{} × {} tokens", report.sequences, report.context);
+    let mut table = Table::new(&[
+        "format",
+        "weights",
+        "left for the cache",
+        "tokens",
+        wanted.as_str(),
+    ]);
+    for line in &report.formats {
+        let left = u64::try_from(line.left_bytes);
+        table.row(vec![
+            line.format.clone(),
+            bytes(line.weight_bytes),
+            left.map_or_else(
+                |_| format!("{} short", bytes(line.left_bytes.unsigned_abs())),
+                bytes,
+            ),
+            line.cache_tokens.to_string(),
+            if line.fits { "fits" } else { "does not fit" }.to_owned(),
+        ]);
+    }
+    say(&table.render())?;
+    let adapters: Vec<String> = report.adapter_bytes.iter().map(|b| bytes(*b)).collect();
+    say(&format!(
+        "usable: {}; adapters: {}; cache: {} a token in BF16",
+        bytes(report.usable_bytes),
+        if adapters.is_empty() {
+            "none".to_owned()
+        } else {
+            adapters.join(" + ")
+        },
+        bytes(report.cache_bytes_per_token)
+    ))
+}
