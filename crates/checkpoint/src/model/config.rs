@@ -85,6 +85,33 @@ impl ModelConfig {
         })
     }
 
+    /// The first field that says that two models are not of one architecture, with its value here and there.
+    ///
+    /// A field that either lacks is not compared.
+    pub fn first_difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        if !self.architectures.is_empty()
+            && !other.architectures.is_empty()
+            && self.architectures != other.architectures
+        {
+            let names = |config: &Self| config.architectures.join(",");
+            return Some(("architectures", names(self), names(other)));
+        }
+        let sizes = |config: &Self| {
+            [
+                ("hidden_size", config.hidden_size),
+                ("intermediate_size", config.intermediate_size),
+                ("num_hidden_layers", config.num_hidden_layers),
+                ("num_attention_heads", config.num_attention_heads),
+                ("num_key_value_heads", config.num_key_value_heads),
+                ("head_dim", config.head_dim),
+            ]
+        };
+        let both = sizes(self).into_iter().zip(sizes(other));
+        both.filter_map(|((field, here), (_, there))| Some((field, here?, there?)))
+            .find(|(_, here, there)| here != there)
+            .map(|(field, here, there)| (field, here.to_string(), there.to_string()))
+    }
+
     /// Where it was read from.
     pub fn file(&self) -> &Path {
         &self.file
