@@ -169,7 +169,7 @@ impl ModuleReport {
             push("adapter_over_weight", n.adapter_over_weight);
             push("noise_stable_rank", n.stable_rank);
             push("adapter_stable_rank", self.update.stable_rank);
-            push("cosine_chance", n.cosine.chance);
+            push("cosine_noise_adapter_chance", n.cosine.chance);
             push("cosine_noise_adapter", n.cosine.value);
             push("cosine_noise_random", n.random.value);
             push("cosine_noise_shuffled", n.shuffled.value);
@@ -188,7 +188,7 @@ impl ModuleReport {
         }
         for p in &self.pairs {
             push(&p.pair, "cosine_noise_noise", p.cosine.value, None);
-            push(&p.pair, "cosine_chance", p.cosine.chance, None);
+            push(&p.pair, "cosine_noise_noise_chance", p.cosine.chance, None);
         }
         if let Some(o) = &self.overlap {
             let mut push = |metric, value| push("adapters", metric, value, None);
@@ -197,7 +197,7 @@ impl ModuleReport {
             push("overlap_right", o.right.overlap);
             push("overlap_right_chance", o.right.chance);
             push("cosine_adapters", o.cosine.value);
-            push("cosine_chance", o.cosine.chance);
+            push("cosine_adapters_chance", o.cosine.chance);
         }
         rows
     }

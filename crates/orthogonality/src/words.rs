@@ -23,7 +23,7 @@ pub(crate) fn words(report: &Report) -> Vec<String> {
 
 fn noise(n: &NoiseSummary) -> String {
     let mut text = format!(
-        "{}: over {} matrices the noise is {} times the adapter's update. {}. The adapter's column space holds {:.3} % of the noise's energy \
+        "{}: over {} matrices the noise is {} times the adapter's update; {}. The adapter's column space holds {:.3} % of the noise's energy \
          ({:.3} % by chance), its row space {:.3} % ({:.3} %).",
         n.noise,
         n.modules,
@@ -73,14 +73,15 @@ fn cosines(what: &str, c: &Cosines) -> String {
     } else {
         format!("{} times chance", three(times))
     };
-    format!(
-        "{what} is {:.1e}, {verdict} ({:.1e} for independent matrices)",
-        c.mean_abs, c.chance
-    )
+    let (mean, chance) = (three(c.mean_abs), three(c.chance));
+    format!("{what} is {mean}, {verdict} ({chance} for independent matrices)")
 }
 
-/// Three significant digits.
+/// Three significant digits, in powers of ten where it is small.
 fn three(x: f64) -> String {
+    if x != 0.0 && x.abs() < 1e-3 {
+        return format!("{x:.2e}");
+    }
     let digits = (2.0 - x.abs().max(1e-9).log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{x:.digits$}")
 }

@@ -147,7 +147,7 @@ fn of_noise<'a>(
 fn sizes(by: &str, noise: &str, groups: &[&Summary]) -> Table {
     let mut table = Table::new(&[
         by,
-        "layers",
+        "weights",
         "‖N‖/‖L‖",
         "‖N‖/‖W‖",
         "|cos|",
@@ -156,9 +156,9 @@ fn sizes(by: &str, noise: &str, groups: &[&Summary]) -> Table {
         "chance",
         "N in V",
         "chance",
-        "L:N inside",
-        "rank N",
-        "rank L",
+        "SNR inside",
+        "st. rank N",
+        "st. rank L",
     ]);
     for (name, n) in of_noise(noise, groups) {
         table.row(vec![
@@ -166,8 +166,8 @@ fn sizes(by: &str, noise: &str, groups: &[&Summary]) -> Table {
             n.modules.to_string(),
             format!("{:.3}", n.over_adapter),
             percent(n.over_weight),
-            format!("{:.1e}", n.cosine.mean_abs),
-            format!("{:.1e}", n.cosine.chance),
+            cosine(n.cosine.mean_abs),
+            cosine(n.cosine.chance),
             percent(n.left.energy),
             percent(n.left.energy_chance),
             percent(n.right.energy),
@@ -196,7 +196,7 @@ fn cosines(by: &str, noise: &str, groups: &[&Summary]) -> Table {
         "max |z|",
     ]);
     for (name, n) in of_noise(noise, groups) {
-        let mut cells = vec![name.to_owned(), format!("{:.1e}", n.cosine.chance)];
+        let mut cells = vec![name.to_owned(), cosine(n.cosine.chance)];
         for control in [
             Some(n.cosine),
             Some(n.random),
@@ -212,15 +212,24 @@ fn cosines(by: &str, noise: &str, groups: &[&Summary]) -> Table {
 
 fn cosine_cells(cosines: Option<Cosines>) -> [String; 2] {
     match cosines {
-        Some(c) => [format!("{:.1e}", c.mean_abs), format!("{:.1}", c.max_abs_z)],
+        Some(c) => [cosine(c.mean_abs), format!("{:.1}", c.max_abs_z)],
         None => ["-".into(), "-".into()],
+    }
+}
+
+/// An absolute cosine, which may be next to nothing.
+fn cosine(x: f64) -> String {
+    if x < 0.01 {
+        format!("{x:.1e}")
+    } else {
+        format!("{x:.3}")
     }
 }
 
 fn pairs(groups: &[&Summary]) -> Table {
     let mut table = Table::new(&[
         "two noises",
-        "layers",
+        "weights",
         "mean cos",
         "|cos|",
         "chance",
@@ -232,8 +241,8 @@ fn pairs(groups: &[&Summary]) -> Table {
                 format!("{}: {}", p.pair, group.name),
                 p.cosine.modules.to_string(),
                 format!("{:+.4}", p.cosine.mean),
-                format!("{:.1e}", p.cosine.mean_abs),
-                format!("{:.1e}", p.cosine.chance),
+                cosine(p.cosine.mean_abs),
+                cosine(p.cosine.chance),
                 format!("{:.1}", p.cosine.max_abs_z),
             ]);
         }
@@ -244,7 +253,7 @@ fn pairs(groups: &[&Summary]) -> Table {
 fn overlaps(groups: &[&Summary]) -> Table {
     let mut table = Table::new(&[
         "two adapters",
-        "layers",
+        "weights",
         "U overlap",
         "chance",
         "V overlap",
@@ -262,8 +271,8 @@ fn overlaps(groups: &[&Summary]) -> Table {
                 format!("{:.4}", o.left_chance),
                 format!("{:.4}", o.right),
                 format!("{:.4}", o.right_chance),
-                format!("{:.1e}", o.cosine.mean_abs),
-                format!("{:.1e}", o.cosine.chance),
+                cosine(o.cosine.mean_abs),
+                cosine(o.cosine.chance),
                 format!("{:.1}", o.cosine.max_abs_z),
             ]);
         }

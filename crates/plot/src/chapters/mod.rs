@@ -5,6 +5,7 @@ mod extraction;
 mod findings;
 mod grid;
 mod origin;
+mod orthogonality;
 mod summary;
 
 use crate::{Result, Section, inputs::Inputs};
@@ -16,6 +17,7 @@ pub(crate) const ALL: &[Chapter] = &[
     summary::section,
     extraction::section,
     check::section,
+    orthogonality::section,
     findings::section,
     origin::section,
 ];
