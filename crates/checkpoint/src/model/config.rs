@@ -150,3 +150,31 @@ impl ModelConfig {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> ModelConfig {
+        ModelConfig::parse(json.as_bytes(), Path::new("config.json")).unwrap()
+    }
+
+    #[test]
+    fn the_first_difference_is_told_and_what_either_lacks_is_not_compared() {
+        let base = config(r#"{"architectures": ["A"], "hidden_size": 64, "head_dim": 8}"#);
+        assert_eq!(base.first_difference(&base), None);
+        assert_eq!(
+            base.first_difference(&config(r#"{"hidden_size": 64}"#)),
+            None
+        );
+        let wider = config(r#"{"hidden_size": 64, "head_dim": 16}"#);
+        let found = base.first_difference(&wider);
+        assert_eq!(found, Some(("head_dim", "8".to_owned(), "16".to_owned())));
+        let other = config(r#"{"architectures": ["B"], "head_dim": 16}"#);
+        let found = base.first_difference(&other);
+        assert_eq!(
+            found,
+            Some(("architectures", "A".to_owned(), "B".to_owned()))
+        );
+    }
+}
