@@ -128,7 +128,7 @@ pub(crate) fn measure(
         over_weight: ratio(noise2, weight2),
         over_adapter: ratio(noise2, update2),
         adapter_over_weight: ratio(update2, weight2),
-        stable_rank: noise2 / (first * first),
+        stable_rank: ratio(noise2, first * first).powi(2),
         over_white_edge: first / edge,
         singular_values,
         cosine: cosine(update.inner(&rows_inside, 0..n), update2),

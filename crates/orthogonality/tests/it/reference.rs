@@ -26,7 +26,7 @@ fn every_quantity_is_that_of_the_dense_matrices() {
     let adapter = made.adapter("adapter", ALPHA, &[(&module, &b, &a)]);
     let noises = [noise(
         "n",
-        made.checkpoint("w", &[w.clone()]),
+        made.checkpoint("w", std::slice::from_ref(&w)),
         made.checkpoint("q", &[q]),
     )];
 
@@ -90,6 +90,28 @@ fn every_quantity_is_that_of_the_dense_matrices() {
         E,
     );
     assert_eq!(noise.other_layer, None);
+}
+
+#[test]
+fn a_cosine_at_chance_level_is_right_to_a_small_part_of_its_spread() {
+    let made = Made::new();
+    let (rows, cols) = (700, 900);
+    let (b, a) = (Mat::normal(rows, 16, 31), Mat::normal(16, cols, 32));
+    let l = b.times(&a);
+    let w = Mat::normal(rows, cols, 33);
+    let q = w.map(|x| (x * 7.0).round() / 7.0).stored();
+    let n = q.minus(&w);
+    let adapter = made.adapter("a", 16.0, &[(&q_proj(0), &b, &a)]);
+    let noises = [noise(
+        "n",
+        made.checkpoint("w", &[w]),
+        made.checkpoint("q", &[q]),
+    )];
+    let report = compared(&noises, &adapter, None).unwrap();
+    let z = n.inner(&l) / (n.norm() * l.norm()) * ((rows * cols) as f64).sqrt();
+    let found = report.modules[0].noises[0].cosine.z;
+    assert!((found - z).abs() < 1e-4, "{found} {z}");
+    assert!(z.abs() < 4.0, "{z}");
 }
 
 #[test]
