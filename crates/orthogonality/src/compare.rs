@@ -77,7 +77,7 @@ pub fn compare(
         }
         let update = Update::of(&Pair::load(adapter, layer.module)?, module)?;
         if update.rank() == 0 {
-            empty.push(module);
+            empty.push(module.to_owned());
         } else {
             let work = Work {
                 noises,
@@ -87,7 +87,11 @@ pub fn compare(
                 seeds: [0, 1].map(|i| mix(seed, 2 * at as u64 + i)),
                 go: &|| tell(Event::Pass),
             };
-            modules.push(work.module(&update, &mut inputs)?);
+            let measured = work.module(&update, &mut inputs)?;
+            if layer.second.is_some() && measured.overlap.is_none() {
+                empty.push(format!("{module} of the second adapter"));
+            }
+            modules.push(measured);
         }
         tell(Event::Done {
             elements: layer.elements(),

@@ -11,17 +11,30 @@ const RELATED: f64 = 0.5;
 /// A random control beyond this many standard deviations is worth a look.
 const CONTROL: f64 = 4.0;
 
-pub(crate) fn findings(noises: &[Noise], report: &Report, empty: &[&str]) -> Vec<Finding> {
+pub(crate) fn findings(noises: &[Noise], report: &Report, empty: &[String]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = empty
         .iter()
         .map(|module| {
             Finding::warning(
                 "zero-pair",
-                *module,
+                module,
                 "the adapter's pair is zero here; there is nothing to compare",
             )
         })
         .collect();
+    if report.modules.is_empty() {
+        findings.push(
+            Finding::error(
+                "zero-adapter",
+                "adapter",
+                format!(
+                    "expected an update in one of {} modules, found only pairs of zeros",
+                    empty.len()
+                ),
+            )
+            .hint("the adapter is as it was before training: take it after"),
+        );
+    }
     for noise in noises {
         findings.extend(unrelated(noise, report));
         findings.extend(unquantized(noise, report));

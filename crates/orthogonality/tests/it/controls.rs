@@ -191,6 +191,31 @@ fn equal_checkpoints_and_unrelated_ones_do_not_pass() {
 }
 
 #[test]
+fn an_adapter_of_zeros_alone_does_not_pass() {
+    let made = Made::new();
+    let w = [Mat::normal(40, 30, 1)];
+    let (b, a) = (Mat::normal(40, 3, 3), Mat::normal(3, 30, 4));
+    let zero = made.adapter("z", 3.0, &[(&q_proj(0), &b.scale(0.0), &a)]);
+    let full = made.adapter("a", 3.0, &[(&q_proj(0), &b, &a)]);
+    let noises = [noise(
+        "n",
+        made.checkpoint("w", &w),
+        made.checkpoint("q", &rounded(&w, 0.1)),
+    )];
+    let report = compared(&noises, &zero, None).unwrap();
+    assert!(!report.passed());
+    assert_eq!(report.findings.last().unwrap().code, "zero-adapter");
+
+    let report = compared(&[], &full, Some(&zero)).unwrap();
+    assert_eq!(report.modules[0].overlap, None);
+    assert!(
+        report.findings[0].subject.contains("second adapter"),
+        "{:?}",
+        report.findings
+    );
+}
+
+#[test]
 fn a_pair_of_zeros_is_told_and_left_out() {
     let made = Made::new();
     let w = [Mat::normal(40, 30, 1), Mat::normal(40, 30, 2)];

@@ -1,6 +1,6 @@
 //! How the noise of a quantized base lies to an adapter, each quantity beside what chance gives for it.
 
-use super::grid::{Grid, PanelOf, cell, largest, mean};
+use super::grid::{Grid, PanelOf, cell, mean};
 use crate::{
     Figure, Result, Section, Table,
     figures::{Level, Levels, LevelsPanel, Unit},
@@ -123,10 +123,15 @@ fn sizes(grid: &Grid, noises: &[usize]) -> Result<Figure> {
     })
 }
 
-/// Mean |cosine| over the modules, and the mean of the chance levels.
-fn cosine(grid: &Grid, arm: usize, metric: &'static str, chance: &'static str) -> Option<[f64; 2]> {
-    let every = grid.every_module();
-    let both: Vec<[f64; 2]> = every
+/// Mean |cosine| over some modules, and the mean of the chance levels.
+fn cosine(
+    grid: &Grid,
+    arm: usize,
+    modules: &[usize],
+    metric: &'static str,
+    chance: &'static str,
+) -> Option<[f64; 2]> {
+    let both: Vec<[f64; 2]> = modules
         .iter()
         .filter_map(|m| Some([grid.get(metric, arm, *m)?.abs(), grid.get(chance, arm, *m)?]))
         .collect();
@@ -135,10 +140,11 @@ fn cosine(grid: &Grid, arm: usize, metric: &'static str, chance: &'static str) -
 }
 
 fn cosines(grid: &Grid) -> Result<Figure> {
+    let every = grid.every_module();
     let (mut rows, mut levels) = (Vec::new(), Vec::new());
     for (metric, chance, called, control) in COSINES {
         for arm in grid.arms_with(metric) {
-            if let Some([value, chance]) = cosine(grid, arm, metric, chance) {
+            if let Some([value, chance]) = cosine(grid, arm, &every, metric, chance) {
                 rows.push(match *metric {
                     "cosine_noise_noise" => grid.arms[arm].clone(),
                     "cosine_adapters" => (*called).to_owned(),
@@ -229,7 +235,7 @@ fn leakage(grid: &Grid, noises: &[usize]) -> Result<Figure> {
 
 fn by_role(grid: &Grid, noises: &[usize]) -> Table {
     let mut table = Table::new(
-        "By projection: means over the layers. SNR is ‖L‖² over the energy of the noise inside both of the update's spaces.",
+        "By projection: means over the layers. The cosine is the mean absolute one in units of its chance level; SNR is ‖L‖² over the energy of the noise inside both of the update's spaces.",
         [
             ("noise", false),
             ("projection", false),
@@ -237,10 +243,9 @@ fn by_role(grid: &Grid, noises: &[usize]) -> Table {
             ("‖N‖/‖L‖", true),
             ("‖N‖/‖W‖", true),
             ("‖L‖/‖W‖", true),
-            ("largest |cosine|", true),
-            ("chance of the mean", true),
-            ("stable rank of N", true),
-            ("stable rank of L", true),
+            ("|cosine| × chance", true),
+            ("stable rank N", true),
+            ("stable rank L", true),
             ("SNR (dB)", true),
         ],
     );
@@ -249,7 +254,8 @@ fn by_role(grid: &Grid, noises: &[usize]) -> Table {
             let average = |metric, show: fn(f64) -> String| {
                 cell(mean(grid.all(metric, *arm, &modules)), show)
             };
-            let cosines = grid.all("cosine_noise_adapter", *arm, &modules);
+            let (metric, chance, ..) = COSINES[0];
+            let times = cosine(grid, *arm, &modules, metric, chance);
             table.push([
                 grid.arms[*arm].clone(),
                 role.to_owned(),
@@ -259,8 +265,7 @@ fn by_role(grid: &Grid, noises: &[usize]) -> Table {
                 average("noise_over_adapter", number),
                 average("noise_over_weight", percent),
                 average("adapter_over_weight", percent),
-                cell(largest(cosines.map(f64::abs)), number),
-                average("cosine_noise_adapter_chance", number),
+                cell(times.map(|[value, chance]| value / chance), number),
                 average("noise_stable_rank", number),
                 average("adapter_stable_rank", number),
                 average("snr_inside", number),
