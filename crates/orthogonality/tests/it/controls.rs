@@ -88,7 +88,7 @@ fn another_layers_update_is_held_against_this_layers_noise() {
         w[0].plus(&l1),
         w[1].plus(&Mat::normal(40, 30, 7).scale(0.1)),
     ];
-    let adapter = made.adapter("a", 3.0, &[(&q_proj(0), &b, &a), (&q_proj(1), &b2, &a2)]);
+    let adapter = made.adapter("a", -6.0, &[(&q_proj(0), &b, &a), (&q_proj(1), &b2, &a2)]);
     let noises = [noise(
         "n",
         made.checkpoint("w", &w),
@@ -97,7 +97,8 @@ fn another_layers_update_is_held_against_this_layers_noise() {
     let report = compared(&noises, &adapter, None).unwrap();
     let other = report.modules[0].noises[0].other_layer.clone().unwrap();
     assert_eq!(other.module, q_proj(1));
-    near(other.cosine.value, 1.0, 1e-5);
+    // the adapter's scale is -2
+    near(other.cosine.value, -1.0, 1e-5);
     assert!(report.modules[0].noises[0].cosine.value.abs() < 0.2);
 }
 
