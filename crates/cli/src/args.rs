@@ -1,6 +1,6 @@
 //! The arguments of every verb.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use xgraft_adapter_sanitize::Policy;
@@ -54,6 +54,8 @@ pub(crate) enum Verb {
     Dequantize(Dequantize),
     /// Say what a checkpoint, its adapters and its sequences take of a GPU, for every format.
     Plan(Plan),
+    /// Measure how quantization noise lies to an adapter, and two adapters to each other.
+    Orthogonality(Orthogonality),
     /// Fold an adapter into a checkpoint, in the checkpoint's own format.
     Merge(Merge),
     /// Make one HTML and Markdown report of the rows of several steps.
@@ -261,6 +263,32 @@ pub(crate) struct Plan {
     pub(crate) utilization: f64,
 }
 
+/// Measure how quantization noise lies to an adapter, and two adapters to each other.
+///
+/// The noise of a layer is N = dequantized − original, always with this sign; the adapter's update is
+/// L = s·B·A. Every number stands beside what chance gives for it, and beside controls. A cosine at
+/// chance level proves nothing by itself: any two unrelated matrices of that size have it.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Orthogonality {
+    /// A checkpoint and its quantized copy, or that copy dequantized. May be given several times, for
+    /// different models too: every two noises are compared.
+    #[arg(long = "noise", value_name = "ORIGINAL=QUANTIZED", value_parser = parse_noise)]
+    pub(crate) noises: Vec<NoiseArg>,
+    /// The adapter; a second one is compared with the first.
+    #[arg(long = "adapter", value_name = "DIR", required = true)]
+    pub(crate) adapters: Vec<PathBuf>,
+    /// Also write the report to a directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// The directories of a noise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NoiseArg {
+    pub(crate) original: PathBuf,
+    pub(crate) quantized: PathBuf,
+}
+
 /// Fold an adapter into a checkpoint, in the checkpoint's own format.
 ///
 /// A quantized weight is dequantized, added to, and quantized again: never added to as codes.
@@ -386,6 +414,22 @@ pub(crate) enum ScaleArg {
     Bf16,
 }
 
+/// `ORIGINAL=QUANTIZED`; where a path holds a `=` itself, the split that gives two directories.
+fn parse_noise(text: &str) -> Result<NoiseArg, String> {
+    let splits = text.match_indices('=').map(|(at, _)| NoiseArg {
+        original: text[..at].into(),
+        quantized: text[at + 1..].into(),
+    });
+    let splits: Vec<NoiseArg> = splits
+        .filter(|s| s.original != Path::new("") && s.quantized != Path::new(""))
+        .collect();
+    let both = |s: &&NoiseArg| s.original.is_dir() && s.quantized.is_dir();
+    let split = splits.iter().find(both).or(splits.first());
+    split
+        .cloned()
+        .ok_or_else(|| format!("expected two directories as ORIGINAL=QUANTIZED, found {text:?}"))
+}
+
 fn parse_threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1024) => Ok(n),
@@ -435,6 +479,22 @@ mod tests {
     fn the_arguments_are_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_noise_is_two_paths() {
+        let noise = parse_noise("a/b=c").unwrap();
+        assert_eq!(noise.original, Path::new("a/b"));
+        assert_eq!(noise.quantized, Path::new("c"));
+        for bad in ["a", "=b", "a="] {
+            assert!(parse_noise(bad).unwrap_err().contains("ORIGINAL=QUANTIZED"));
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let (x, y) = (temp.path().join("x=1"), temp.path().join("y"));
+        std::fs::create_dir_all(&x).unwrap();
+        std::fs::create_dir_all(&y).unwrap();
+        let noise = parse_noise(&format!("{}={}", x.display(), y.display())).unwrap();
+        assert_eq!((noise.original, noise.quantized), (x, y));
     }
 
     #[test]

@@ -48,7 +48,7 @@ mod scratch;
 mod source;
 mod transpose;
 
-pub use norm::squared_norm;
+pub use norm::{inner_products, squared_norm};
 pub use own::{Side, cross_f64, gram, gram_f64};
 pub use product::{matmul, matmul_sub, matmul_tn};
 pub use source::{Bf16, Bf16Diff, Diff, F16, F32, Lines, Source, assert_rectangle};

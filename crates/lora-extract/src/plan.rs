@@ -233,55 +233,16 @@ fn action(pair: &Pair<'_>, rules: Rules, tied: bool) -> Action {
 }
 
 fn same_architecture(base: &Checkpoint, tuned: &Checkpoint) -> Result<()> {
-    let (b, t) = (base.config(), tuned.config());
-    let differ = |field: &'static str, expected: String, found: String| {
-        Err(Error::ConfigMismatch {
+    match base.config().first_difference(tuned.config()) {
+        None => Ok(()),
+        Some((field, expected, found)) => Err(Error::ConfigMismatch {
             field,
             expected,
             base: base.dir().join("config.json"),
             found,
             tuned: tuned.dir().join("config.json"),
-        })
-    };
-    let named = !b.architectures.is_empty() && !t.architectures.is_empty();
-    if named && b.architectures != t.architectures {
-        return differ(
-            "architectures",
-            b.architectures.join(","),
-            t.architectures.join(","),
-        );
+        }),
     }
-    for (field, base, tuned) in [
-        ("hidden_size", b.hidden_size, t.hidden_size),
-        (
-            "intermediate_size",
-            b.intermediate_size,
-            t.intermediate_size,
-        ),
-        (
-            "num_hidden_layers",
-            b.num_hidden_layers,
-            t.num_hidden_layers,
-        ),
-        (
-            "num_attention_heads",
-            b.num_attention_heads,
-            t.num_attention_heads,
-        ),
-        (
-            "num_key_value_heads",
-            b.num_key_value_heads,
-            t.num_key_value_heads,
-        ),
-        ("head_dim", b.head_dim, t.head_dim),
-    ] {
-        if let (Some(base), Some(tuned)) = (base, tuned)
-            && base != tuned
-        {
-            return differ(field, base.to_string(), tuned.to_string());
-        }
-    }
-    Ok(())
 }
 
 fn vocabulary_finding(tuned: &Weight, base: &Weight) -> Option<Finding> {

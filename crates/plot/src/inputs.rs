@@ -67,7 +67,7 @@ impl Inputs {
     /// The rows of one metric that belong to a module, each with the name of its arm.
     ///
     /// An arm is what the row says; where two sources say the same, or a row says nothing, it is the source's label,
-    /// without the verb that made it: `verify-r8` becomes `r8`.
+    /// without the verb that made it: `verify-r8` becomes `r8`. A source with several arms gives both, as `r8: q`.
     pub(crate) fn by_module(&self, metric: &str) -> Vec<(String, &Row)> {
         let ambiguous = (1..self.0.len()).any(|i| {
             let (earlier, this) = (&self.0[..i], &self.0[i]);
@@ -75,6 +75,7 @@ impl Inputs {
         });
         let named = |input: &Input, row: &Row| match &row.arm {
             Some(arm) if !ambiguous => arm.clone(),
+            Some(arm) if input.several_arms() => format!("{}: {arm}", input.short_label()),
             _ => input.short_label().to_owned(),
         };
         let mut rows = Vec::new();
@@ -98,6 +99,12 @@ impl Input {
         let mut rows = self.rows.iter();
         let row = rows.find(|row| row.metric == metric && row.module.is_none())?;
         Some(row.value)
+    }
+
+    fn several_arms(&self) -> bool {
+        let mut arms = self.rows.iter().filter_map(|row| row.arm.as_deref());
+        let first = arms.next();
+        arms.any(|arm| Some(arm) != first)
     }
 
     fn of_modules<'a, 'm>(
@@ -189,5 +196,18 @@ mod tests {
             ["x", "y"]
         );
         assert_eq!(arms(vec![input("x", None)]), ["x"]);
+    }
+
+    #[test]
+    fn two_sources_of_several_arms_keep_them_apart() {
+        let two = |label| {
+            let mut input = input(label, Some("q"));
+            input.rows.push(Row::new("m", 3.0).module("a").arm("p"));
+            input
+        };
+        assert_eq!(
+            arms(vec![two("x"), two("y")]),
+            ["x: q", "x: p", "y: q", "y: p"]
+        );
     }
 }

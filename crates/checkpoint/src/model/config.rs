@@ -85,6 +85,33 @@ impl ModelConfig {
         })
     }
 
+    /// The first field that says that two models are not of one architecture, with its value here and there.
+    ///
+    /// A field that either lacks is not compared.
+    pub fn first_difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        if !self.architectures.is_empty()
+            && !other.architectures.is_empty()
+            && self.architectures != other.architectures
+        {
+            let names = |config: &Self| config.architectures.join(",");
+            return Some(("architectures", names(self), names(other)));
+        }
+        let sizes = |config: &Self| {
+            [
+                ("hidden_size", config.hidden_size),
+                ("intermediate_size", config.intermediate_size),
+                ("num_hidden_layers", config.num_hidden_layers),
+                ("num_attention_heads", config.num_attention_heads),
+                ("num_key_value_heads", config.num_key_value_heads),
+                ("head_dim", config.head_dim),
+            ]
+        };
+        let both = sizes(self).into_iter().zip(sizes(other));
+        both.filter_map(|((field, here), (_, there))| Some((field, here?, there?)))
+            .find(|(_, here, there)| here != there)
+            .map(|(field, here, there)| (field, here.to_string(), there.to_string()))
+    }
+
     /// Where it was read from.
     pub fn file(&self) -> &Path {
         &self.file
@@ -130,5 +157,33 @@ impl ModelConfig {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> ModelConfig {
+        ModelConfig::parse(json.as_bytes(), Path::new("config.json")).unwrap()
+    }
+
+    #[test]
+    fn the_first_difference_is_told_and_what_either_lacks_is_not_compared() {
+        let base = config(r#"{"architectures": ["A"], "hidden_size": 64, "head_dim": 8}"#);
+        assert_eq!(base.first_difference(&base), None);
+        assert_eq!(
+            base.first_difference(&config(r#"{"hidden_size": 64}"#)),
+            None
+        );
+        let wider = config(r#"{"hidden_size": 64, "head_dim": 16}"#);
+        let found = base.first_difference(&wider);
+        assert_eq!(found, Some(("head_dim", "8".to_owned(), "16".to_owned())));
+        let other = config(r#"{"architectures": ["B"], "head_dim": 16}"#);
+        let found = base.first_difference(&other);
+        assert_eq!(
+            found,
+            Some(("architectures", "A".to_owned(), "B".to_owned()))
+        );
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod dequantize;
 pub(crate) mod extract;
 pub(crate) mod merge;
+pub(crate) mod orthogonality;
 pub(crate) mod plan;
 pub(crate) mod quantize;
 pub(crate) mod report;

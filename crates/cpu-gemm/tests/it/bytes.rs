@@ -3,8 +3,8 @@
 use half::bf16;
 use proptest::prelude::*;
 use xgraft_cpu_gemm::{
-    Bf16Diff, F32, Side, cross_f64, gram, gram_f64, matmul, matmul_sub, matmul_tn, reference,
-    squared_norm,
+    Bf16Diff, F32, Side, cross_f64, gram, gram_f64, inner_products, matmul, matmul_sub, matmul_tn,
+    reference, squared_norm,
 };
 
 /// Numbers between -1 and 1 from a counter.
@@ -135,6 +135,22 @@ fn subtracting_a_product_leaves_what_is_left() {
     for (left, product) in out.iter().zip(product) {
         assert!(left.abs() <= 1e-5 * product.abs().max(1.0));
     }
+}
+
+#[test]
+fn inner_products_are_the_plain_sums_for_any_number_of_threads() {
+    let (rows, cols) = (57, 2500);
+    let (x, y) = (noise(rows * cols, 21), noise(rows * cols, 22));
+    let (a, b) = (F32::new(&x, rows, cols), F32::new(&y, rows, cols));
+    let found = with_threads(1, || inner_products(&a, &b));
+    assert_eq!(found, with_threads(3, || inner_products(&a, &b)));
+    assert_eq!(found[0].to_bits(), squared_norm(&a).to_bits());
+    let plain: f64 = x
+        .iter()
+        .zip(&y)
+        .map(|(x, y)| f64::from(*x) * f64::from(*y))
+        .sum();
+    assert!((found[1] - plain).abs() < 1e-12 * (found[0] * found[2]).sqrt());
 }
 
 #[test]

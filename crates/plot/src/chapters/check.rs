@@ -1,7 +1,12 @@
 //! How near base + adapter comes to the tuned weights, measured from the files.
 
 use super::grid::{Grid, PanelOf, cell, largest, mean};
-use crate::{Figure, Result, Section, Table, figures::Strips, inputs::Inputs, quantity::percent};
+use crate::{
+    Figure, Result, Section, Table,
+    figures::{Strips, Unit},
+    inputs::Inputs,
+    quantity::percent,
+};
 
 const METRICS: &[&str] = &["relative_error", "base_error", "update_residual", "optimum"];
 
@@ -42,6 +47,7 @@ fn figure(grid: &Grid) -> Result<Figure> {
     let panel = PanelOf {
         title: "Relative error to the tuned weights",
         note: "‖Ŵ − W‖ / ‖W‖, less is better",
+        unit: Unit::Percent,
         include: 0.0,
         series: series.clone(),
     };

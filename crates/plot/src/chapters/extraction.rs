@@ -3,6 +3,7 @@
 use super::grid::{Grid, PanelOf, cell, largest, mean};
 use crate::{
     Figure, Result, Section, Table,
+    figures::Unit,
     inputs::Inputs,
     quantity::{bytes, number, percent, seconds},
 };
@@ -43,12 +44,14 @@ fn figure(grid: &Grid) -> Result<Figure> {
         PanelOf {
             title: "Energy kept",
             note: "share of ‖ΔW‖², more is better",
+            unit: Unit::Percent,
             include: 1.0,
             series: all("energy_kept"),
         },
         PanelOf {
             title: "Residual",
             note: "‖ΔW − BA‖ / ‖ΔW‖, less is better",
+            unit: Unit::Percent,
             include: 0.0,
             series: all("residual"),
         },

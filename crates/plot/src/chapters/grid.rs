@@ -2,7 +2,7 @@
 
 use crate::{
     ModulePath,
-    figures::{Group, Panel, Series, Strips},
+    figures::{Group, Panel, Series, Strips, Unit},
     inputs::Inputs,
 };
 use std::collections::{BTreeSet, HashMap};
@@ -126,6 +126,7 @@ impl Grid {
         Panel {
             title: panel.title.to_owned(),
             note: panel.note.to_owned(),
+            unit: panel.unit,
             include: vec![panel.include],
             groups: roles.iter().map(group).collect(),
         }
@@ -148,6 +149,8 @@ impl Grid {
 pub(super) struct PanelOf<'a> {
     pub(super) title: &'a str,
     pub(super) note: &'a str,
+    /// How its numbers are written.
+    pub(super) unit: Unit,
     /// A value that the scale must hold.
     pub(super) include: f64,
     /// Metric and arm of each series.

@@ -6,6 +6,7 @@ mod findings;
 mod grid;
 mod methods;
 mod origin;
+mod orthogonality;
 mod summary;
 
 use crate::{Result, Section, inputs::Inputs};
@@ -18,6 +19,7 @@ pub(crate) const ALL: &[Chapter] = &[
     extraction::section,
     check::section,
     methods::section,
+    orthogonality::section,
     findings::section,
     origin::section,
 ];

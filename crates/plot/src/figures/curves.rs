@@ -87,7 +87,7 @@ impl Panel {
             Lettering::new(14.0, TEXT).bold(),
         );
         canvas.text(&self.note, (left + LEFT, 36.0), Lettering::new(SIZE, MUTED));
-        let digits = scale.percent_decimals() + 2;
+        let digits = scale.decimals(1.0);
         for tick in &scale.ticks {
             let y = down(*tick);
             canvas.line(

@@ -2,8 +2,12 @@
 
 mod canvas;
 pub(crate) mod curves;
+mod levels;
 pub(crate) mod palette;
 pub(crate) mod scale;
 mod strips;
+mod unit;
 
+pub(crate) use levels::{Level, Levels, LevelsPanel};
 pub(crate) use strips::{Group, Panel, Series, Strips};
+pub(crate) use unit::Unit;

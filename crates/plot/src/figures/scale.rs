@@ -49,10 +49,14 @@ impl Scale {
         (value - self.low) / (self.high - self.low)
     }
 
-    /// The decimals that tell neighbouring ticks apart when written as percent.
-    pub(crate) fn percent_decimals(&self) -> usize {
-        let step = 100.0 * (self.high - self.low) / (self.ticks.len() as f64 - 1.0);
-        (-(step + 1e-12).log10().floor()).clamp(0.0, 8.0) as usize
+    /// The decimals that tell neighbouring ticks apart when written `times` as large: 100 for percent.
+    pub(crate) fn decimals(&self, times: f64) -> usize {
+        let step = times * (self.high - self.low) / (self.ticks.len() as f64 - 1.0);
+        let power = (-(step + 1e-12).log10().floor()).clamp(0.0, 8.0);
+        // a step of 2.5 needs one more
+        let written = step * 10f64.powf(power);
+        let uneven = (written - written.round()).abs() > 1e-6;
+        power as usize + usize::from(uneven)
     }
 }
 
@@ -64,6 +68,51 @@ fn round_step(least: f64) -> f64 {
         .map(|factor| factor * power)
         .find(|step| *step >= least * (1.0 - 1e-9))
         .unwrap_or(10.0 * power)
+}
+
+/// A logarithmic axis over whole decades.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Decades {
+    first: i32,
+    last: i32,
+}
+
+impl Decades {
+    /// The tightest one that holds every positive value.
+    pub(crate) fn around(values: impl IntoIterator<Item = f64>) -> Self {
+        let exponents = values
+            .into_iter()
+            .filter(|x| *x > 0.0 && x.is_finite())
+            .map(f64::log10);
+        let (low, high) = exponents.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| {
+            (low.min(x), high.max(x))
+        });
+        if low > high {
+            return Self { first: -1, last: 0 };
+        }
+        let first = (low + 1e-9).floor() as i32;
+        let last = ((high - 1e-9).ceil() as i32).max(first + 1);
+        Self { first, last }
+    }
+
+    /// Where the value stands: 0 at the low end, 1 at the high end; what is not on the axis stands at its low end.
+    pub(crate) fn position(&self, value: f64) -> f64 {
+        let exponent = value.log10();
+        let span = f64::from(self.last - self.first);
+        ((exponent - f64::from(self.first)) / span).max(0.0)
+    }
+
+    /// The powers of ten on it, and how they are called.
+    pub(crate) fn ticks(&self) -> impl Iterator<Item = (f64, String)> + use<> {
+        (self.first..=self.last).map(|exponent| {
+            let tick = 10f64.powi(exponent);
+            let name = match exponent {
+                -3..=3 => format!("{tick}"),
+                _ => format!("1e{exponent}"),
+            };
+            (tick, name)
+        })
+    }
 }
 
 /// Whole numbers from 0 that name about `count` of the indices below `len`, evenly.
@@ -102,6 +151,32 @@ mod tests {
         assert!(Scale::around([0.5, 0.5], &[]).position(0.5).is_finite());
         assert!(Scale::around([], &[]).position(0.5).is_finite());
         assert!(Scale::around([1.0], &[1.0]).position(1.0).is_finite());
+    }
+
+    #[test]
+    fn ticks_have_the_decimals_that_their_step_has() {
+        let decimals = |high, times| Scale::around([high], &[0.0]).decimals(times);
+        assert_eq!(decimals(4.9, 1.0), 1, "0.0, 2.5, 5.0");
+        assert_eq!(decimals(0.2, 1.0), 1);
+        assert_eq!(decimals(0.3, 100.0), 0);
+        assert_eq!(decimals(0.048, 100.0), 1, "0.0 %, 2.5 %, 5.0 %");
+    }
+
+    #[test]
+    fn decades_enclose_the_values_and_space_them_by_their_ratio() {
+        let scale = Decades::around([2e-4, 3e-2]);
+        assert_eq!(
+            scale,
+            Decades {
+                first: -4,
+                last: -1
+            }
+        );
+        assert!((scale.position(1e-2) - 2.0 / 3.0).abs() < 1e-12);
+        let names: Vec<String> = scale.ticks().map(|(_, name)| name).collect();
+        assert_eq!(names, ["1e-4", "0.001", "0.01", "0.1"]);
+        assert_eq!(Decades::around([1.0]), Decades { first: 0, last: 1 });
+        assert!(Decades::around([0.0]).position(0.0).abs() < 1e-12);
     }
 
     #[test]

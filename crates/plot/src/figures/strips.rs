@@ -7,6 +7,7 @@ use super::{
     canvas::{Canvas, Lettering, Point, draw},
     palette::{GRID, Ink, MUTED, TEXT, of_series},
     scale::{Scale, index_ticks},
+    unit::Unit,
 };
 use crate::Result;
 
@@ -32,6 +33,8 @@ pub(crate) struct Panel {
     pub(crate) title: String,
     /// What it means, in one line.
     pub(crate) note: String,
+    /// How its numbers are written.
+    pub(crate) unit: Unit,
     /// Values that the scale must hold beside the data's.
     pub(crate) include: Vec<f64>,
     /// As many as the figure has groups.
@@ -42,7 +45,7 @@ pub(crate) struct Panel {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Group(pub(crate) Vec<Series>);
 
-/// Ratios at layers, in the order of layers; a layer may have several or none.
+/// Values at layers, in the order of layers; a layer may have several or none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series(pub(crate) Vec<(usize, f64)>);
 
@@ -153,6 +156,7 @@ impl Strips {
             let strip = Strip {
                 figure: self,
                 scale: &scale,
+                unit: panel.unit,
                 left,
                 right,
                 top,
@@ -212,6 +216,7 @@ impl Series {
 struct Strip<'a> {
     figure: &'a Strips,
     scale: &'a Scale,
+    unit: Unit,
     left: f64,
     right: f64,
     top: f64,
@@ -227,11 +232,10 @@ impl Strip<'_> {
     }
 
     fn grid(&self, canvas: &mut Canvas<'_>) {
-        let decimals = self.scale.percent_decimals();
         for tick in &self.scale.ticks {
             let y = self.y(*tick);
             canvas.line((self.left, y), (self.right, y), GRID.into(), 1.0);
-            let text = format!("{:.decimals$} %", 100.0 * tick);
+            let text = self.unit.tick(self.scale, *tick);
             let label = Lettering::new(10.0, MUTED).right();
             canvas.text(&text, (self.left - 6.0, y), label);
         }
@@ -274,7 +278,7 @@ impl Strip<'_> {
                 TEXT
             };
             let label = Lettering::new(12.0, color).bold().right();
-            let text = crate::quantity::percent(mean);
+            let text = self.unit.value(mean);
             canvas.text(&text, (self.right + MEANS - 4.0, y), label);
         }
     }
@@ -306,6 +310,7 @@ mod tests {
         let panel = Panel {
             title: "Energy <kept>".to_owned(),
             note: "share".to_owned(),
+            unit: Unit::Percent,
             include: vec![1.0],
             groups: vec![Group(vec![line; series]); 2],
         };

@@ -1,4 +1,5 @@
 //! Reports from directories as the verbs leave them.
 
 mod made_up;
+mod orthogonality;
 mod report;

@@ -1,0 +1,242 @@
+//! `xgraft orthogonality` on the fixture: what it finds, what it refuses, what it leaves.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{copy, fixture, stderr, succeed, xgraft};
+
+/// The fixture's base and tuned model with their FP8 copies, and adapters of both methods.
+struct Models {
+    folder: tempfile::TempDir,
+    base: String,
+    tuned: String,
+}
+
+impl Models {
+    fn new() -> Self {
+        let models = Self {
+            folder: tempfile::tempdir().unwrap(),
+            base: fixture("tiny-qwen3/base"),
+            tuned: fixture("tiny-qwen3/tuned"),
+        };
+        for (from, to) in [(&models.base, "fp8"), (&models.tuned, "tuned-fp8")] {
+            let to = models.at(to);
+            succeed(&["quantize", from, "--scheme", "fp8-block", "--out", &to]);
+        }
+        models.extract(&models.base, "a");
+        models
+    }
+
+    fn extract(&self, base: &str, to: &str) {
+        let to = self.at(to);
+        succeed(&[
+            "extract",
+            "--base",
+            base,
+            "--tuned",
+            &self.tuned,
+            "--rank",
+            "8",
+            "--out",
+            &to,
+        ]);
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn noise(&self) -> String {
+        format!("{}={}", self.base, self.at("fp8"))
+    }
+
+    /// The report of a run that succeeds.
+    fn json(&self, args: &[&str]) -> Value {
+        let mut all = vec!["orthogonality", "--json"];
+        all.extend(args);
+        serde_json::from_str(&succeed(&all)).unwrap()
+    }
+
+    /// The complaint of a run that fails, which leaves nothing behind.
+    fn refused(&self, noise: &str, adapter: &str) -> String {
+        let out = self.at("refused");
+        let output = xgraft(&[
+            "orthogonality",
+            "--noise",
+            noise,
+            "--adapter",
+            adapter,
+            "--out",
+            &out,
+        ]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        for left in [out.clone(), format!("{out}.partial")] {
+            assert!(!Path::new(&left).exists(), "{left} was left");
+        }
+        let text = stderr(&output);
+        assert!(
+            text.contains("error: ") && text.contains("hint: "),
+            "{text}"
+        );
+        text
+    }
+}
+
+#[test]
+fn fp8_noise_is_near_chance_and_its_bridge_is_nearly_the_same_noise() {
+    let models = Models::new();
+    let bridge = models.at("bridge");
+    succeed(&["dequantize", &models.at("fp8"), "--out", &bridge]);
+    let adapter = models.at("a");
+    let second = format!("{}={bridge}", models.base);
+    let report = models.json(&[
+        "--noise",
+        &models.noise(),
+        "--noise",
+        &second,
+        "--adapter",
+        &adapter,
+    ]);
+    assert_eq!(report["modules"].as_array().unwrap().len(), 21);
+    let n = &report["whole"]["noises"][0];
+    let get = |path: &[&str]| path.iter().fold(n, |v, key| &v[*key]).as_f64().unwrap();
+    assert!((0.02..0.03).contains(&get(&["over_weight"])), "{n}");
+    assert!(get(&["random", "max_abs_z"]) < 4.0);
+    assert!(get(&["cosine", "mean_abs"]) < 2.0 * get(&["cosine", "chance"]));
+    let times = get(&["left", "energy"]) / get(&["left", "energy_chance"]);
+    assert!((0.9..1.1).contains(&times), "{times}");
+    // rounding to BF16 adds next to nothing to FP8's noise
+    let pair = &report["whole"]["pairs"][0];
+    assert!(pair["cosine"]["mean"].as_f64().unwrap() > 0.99, "{pair}");
+}
+
+#[test]
+fn an_adapter_that_corrects_the_noise_leans_against_it() {
+    let models = Models::new();
+    models.extract(&models.at("fp8"), "b");
+    let (a, b) = (models.at("a"), models.at("b"));
+    let report = models.json(&["--noise", &models.noise(), "--adapter", &b, "--adapter", &a]);
+    let cosine = &report["whole"]["noises"][0]["cosine"];
+    assert!(cosine["mean"].as_f64().unwrap() < -0.005, "{cosine}");
+    let overlap = &report["whole"]["overlap"];
+    assert!(
+        overlap["cosine"]["mean"].as_f64().unwrap() > 0.9,
+        "{overlap}"
+    );
+    assert!(overlap["left"].as_f64().unwrap() > 5.0 * overlap["left_chance"].as_f64().unwrap());
+}
+
+#[test]
+fn an_output_holds_the_account_and_a_report_is_made_of_it() {
+    let models = Models::new();
+    let (adapter, tuned) = (models.at("a"), models.at("tuned-fp8"));
+    let second = format!("{}={tuned}", models.tuned);
+    let run = |threads: &str, to: &str| {
+        let said = succeed(&[
+            "orthogonality",
+            "--noise",
+            &models.noise(),
+            "--noise",
+            &second,
+            "--adapter",
+            &adapter,
+            "--threads",
+            threads,
+            "--out",
+            &models.at(to),
+        ]);
+        let read = |file| std::fs::read(models.folder.path().join(to).join(file)).unwrap();
+        (
+            said,
+            [
+                "report.json",
+                "rows.jsonl",
+                "findings.jsonl",
+                "manifest.json",
+            ]
+            .map(read),
+        )
+    };
+    let (said, files) = run("1", "o");
+    assert!(
+        said.contains("fp8 × tuned-fp8") && said.contains("proves nothing"),
+        "{said}"
+    );
+    assert!(said.contains("dequantized - original"), "{said}");
+    assert!((said, files) == run("2", "o2"), "threads change the result");
+    succeed(&["report", &models.at("o"), "--out", &models.at("r")]);
+    for figure in ["noise-over-adapter", "cosines", "leakage"] {
+        let path = models.folder.path().join(format!("r/figures/{figure}.svg"));
+        assert!(path.is_file(), "{figure}");
+    }
+}
+
+#[test]
+fn inputs_that_do_not_belong_together_are_refused_and_leave_nothing() {
+    let models = Models::new();
+    let adapter = models.at("a");
+    // a model of another architecture
+    let other = models.folder.path().join("other");
+    copy(&models.base, &other);
+    let config = other.join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let mut config_json: Value = serde_json::from_str(&text).unwrap();
+    config_json["hidden_size"] = 4096.into();
+    std::fs::write(&config, config_json.to_string()).unwrap();
+    let text = models.refused(&format!("{}={}", models.base, other.display()), &adapter);
+    assert!(text.contains("hidden_size is 4096, expected 256"), "{text}");
+    // an adapter of a deeper model
+    let deeper = models.folder.path().join("deeper");
+    copy(&adapter, &deeper);
+    let weights = deeper.join("adapter_model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let name = b".layers.2.";
+    for at in 0..bytes.len() - name.len() {
+        if bytes[at..].starts_with(name) {
+            bytes[at + name.len() - 2] = b'9';
+        }
+    }
+    std::fs::write(&weights, bytes).unwrap();
+    let text = models.refused(&models.noise(), deeper.to_str().unwrap());
+    for word in [
+        "model.layers.9.mlp.down_proj",
+        "tiny-qwen3/base",
+        "deeper",
+        "7 of",
+    ] {
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+#[test]
+fn the_same_checkpoint_twice_is_no_noise() {
+    let models = Models::new();
+    let noise = format!("{0}={0}", models.base);
+    let output = xgraft(&[
+        "orthogonality",
+        "--noise",
+        &noise,
+        "--adapter",
+        &models.at("a"),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains("error[no-noise]") && text.contains("all 21 modules"),
+        "{text}"
+    );
+}
+
+#[test]
+fn usage_errors_are_of_the_command_line() {
+    let output = xgraft(&[
+        "orthogonality",
+        "--noise",
+        "no-equals-sign",
+        "--adapter",
+        "a",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("ORIGINAL=QUANTIZED"));
+}

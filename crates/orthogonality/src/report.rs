@@ -1,0 +1,204 @@
+//! What a comparison tells: `report.json` and its rows.
+
+use serde::{Deserialize, Serialize};
+use xgraft_results::{Finding, Row, Severity};
+
+use crate::measures::{Angles, Cosine, Leakage};
+use crate::summary::Summary;
+
+/// The whole of `report.json`.
+///
+/// N = dequantized − original is a noise, L = s·B·A the adapter's update, W the original weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// `xgraft.orthogonality-report/1`.
+    pub schema: String,
+    /// The sign convention, spelled out.
+    pub convention: String,
+    /// Modules in the adapter's order.
+    pub modules: Vec<ModuleReport>,
+    /// Over all modules.
+    pub whole: Summary,
+    /// The same by projection (`q_proj`, `up_proj`, …).
+    pub by_projection: Vec<Summary>,
+    /// The same by layer.
+    pub by_layer: Vec<Summary>,
+    /// The result in plain words.
+    pub words: Vec<String>,
+    /// What a person should know of the inputs.
+    pub findings: Vec<Finding>,
+}
+
+/// One linear layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModuleReport {
+    /// Module path.
+    pub module: String,
+    /// Its last component.
+    pub projection: String,
+    /// Its layer, where the path has a number.
+    pub layer: Option<usize>,
+    /// [out, in] of the weight.
+    pub shape: [usize; 2],
+    /// The adapter's update.
+    pub update: UpdateReport,
+    /// One entry for each noise that is not zero.
+    pub noises: Vec<NoiseReport>,
+    /// Noises that are zero here: the layer is not quantized.
+    pub not_quantized: Vec<String>,
+    /// Every two noises.
+    pub pairs: Vec<NoisePair>,
+    /// The second adapter's update beside the first one's.
+    pub overlap: Option<Overlap>,
+}
+
+/// The adapter's update L of one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpdateReport {
+    /// Dimension of its column and row space.
+    pub rank: usize,
+    /// ‖L‖, Frobenius.
+    pub norm: f64,
+    /// ‖L‖²/σ₁².
+    pub stable_rank: f64,
+    /// All singular values, descending.
+    pub singular_values: Vec<f64>,
+}
+
+/// One noise N of one layer, by itself and beside L.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoiseReport {
+    /// Which noise.
+    pub noise: String,
+    /// ‖N‖, Frobenius.
+    pub norm: f64,
+    /// ‖W‖ of the original.
+    pub weight_norm: f64,
+    /// ‖N‖/‖W‖.
+    pub over_weight: f64,
+    /// ‖N‖/‖L‖.
+    pub over_adapter: f64,
+    /// ‖L‖/‖W‖.
+    pub adapter_over_weight: f64,
+    /// The largest singular values of N by a few Krylov blocks, descending: none is above the true one.
+    pub singular_values: Vec<f64>,
+    /// ‖N‖²/σ₁²; at most this, as σ₁ is at least the one above.
+    pub stable_rank: f64,
+    /// σ₁ over that of white noise of the same norm and shape, ‖N‖(1/√m + 1/√n). Near 1 is a spectrum without structure.
+    pub over_white_edge: f64,
+    /// N and L.
+    pub cosine: Cosine,
+    /// N in the column space of L (U): ‖UᵀN‖.
+    pub left: Leakage,
+    /// N in the row space of L (V): ‖NV‖.
+    pub right: Leakage,
+    /// N in both: ‖UᵀNV‖, with the chance r²/(mn).
+    pub inside: Leakage,
+    /// ‖L‖² over ‖UUᵀNVVᵀ‖², in dB.
+    pub snr_inside_db: Option<f64>,
+    /// ‖L‖² over ‖UUᵀN‖², in dB.
+    pub snr_left_db: Option<f64>,
+    /// Control: N and a random matrix of the norm and shape of L.
+    pub random: Cosine,
+    /// Control: N and L with A's input columns in random order.
+    pub shuffled: Cosine,
+    /// Control: N and the adapter's update of the same projection in another layer.
+    pub other_layer: Option<OtherLayer>,
+}
+
+/// The adapter's update of another layer as a control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OtherLayer {
+    /// Whose update it is.
+    pub module: String,
+    /// N and that update.
+    pub cosine: Cosine,
+}
+
+/// Two noises of one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoisePair {
+    /// The two, as `first × second`.
+    pub pair: String,
+    /// Their cosine.
+    pub cosine: Cosine,
+}
+
+/// Two adapters' updates of one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Overlap {
+    /// Dimension of the second update's spaces.
+    pub rank: usize,
+    /// Their column spaces.
+    pub left: Angles,
+    /// Their row spaces.
+    pub right: Angles,
+    /// L₁ and L₂.
+    pub cosine: Cosine,
+}
+
+impl Report {
+    /// Whether no finding says that the inputs do not belong together.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.findings.iter().all(|f| f.severity < Severity::Error)
+    }
+
+    /// The measurements as rows: those of a noise under its label, those of two noises or adapters under both.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        self.modules.iter().flat_map(ModuleReport::rows).collect()
+    }
+}
+
+impl ModuleReport {
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let mut push = |arm: &str, metric: &str, value: f64, unit: Option<&str>| {
+            let row = Row::new(metric, value).arm(arm).module(&self.module);
+            let row = row.source("orthogonality");
+            rows.push(match unit {
+                Some(unit) => row.unit(unit),
+                None => row,
+            });
+        };
+        for n in &self.noises {
+            let mut push = |metric, value| push(&n.noise, metric, value, None);
+            push("noise_over_adapter", n.over_adapter);
+            push("noise_over_weight", n.over_weight);
+            push("adapter_over_weight", n.adapter_over_weight);
+            push("noise_stable_rank", n.stable_rank);
+            push("adapter_stable_rank", self.update.stable_rank);
+            push("cosine_noise_adapter_chance", n.cosine.chance);
+            push("cosine_noise_adapter", n.cosine.value);
+            push("cosine_noise_random", n.random.value);
+            push("cosine_noise_shuffled", n.shuffled.value);
+            if let Some(other) = &n.other_layer {
+                push("cosine_noise_other_layer", other.cosine.value);
+            }
+            push("leakage_left", n.left.energy);
+            push("leakage_left_chance", n.left.energy_chance);
+            push("leakage_right", n.right.energy);
+            push("leakage_right_chance", n.right.energy_chance);
+        }
+        for n in &self.noises {
+            if let Some(snr) = n.snr_inside_db {
+                push(&n.noise, "snr_inside", snr, Some("dB"));
+            }
+        }
+        for p in &self.pairs {
+            push(&p.pair, "cosine_noise_noise", p.cosine.value, None);
+            push(&p.pair, "cosine_noise_noise_chance", p.cosine.chance, None);
+        }
+        if let Some(o) = &self.overlap {
+            let mut push = |metric, value| push("adapters", metric, value, None);
+            push("overlap_left", o.left.overlap);
+            push("overlap_left_chance", o.left.chance);
+            push("overlap_right", o.right.overlap);
+            push("overlap_right_chance", o.right.chance);
+            push("cosine_adapters", o.cosine.value);
+            push("cosine_adapters_chance", o.cosine.chance);
+        }
+        rows
+    }
+}
