@@ -121,6 +121,43 @@ def dequantize_ct(codes, scale):
     return dequantize(codes, scale, args=block_arguments())
 
 
+def integer_arguments(bits):
+    from compressed_tensors.quantization import QuantizationArgs
+
+    if bits == 8:
+        return QuantizationArgs(num_bits=8, type="int", strategy="channel")
+    return QuantizationArgs(num_bits=4, type="int", strategy="group", group_size=BLOCK)
+
+
+def quantize_integers(bits):
+    """What compressed-tensors does for W8A8 and W4A16, with its own functions; four bits are packed into words."""
+
+    def quantize_ct(matrix):
+        from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+        from compressed_tensors.quantization.lifecycle.forward import quantize
+        from compressed_tensors.quantization.utils import calculate_qparams
+
+        arguments = integer_arguments(bits)
+        values = matrix.view(matrix.shape[0], -1, arguments.group_size or matrix.shape[1])
+        scale, _ = calculate_qparams(values.amin(-1), values.amax(-1), arguments)
+        codes = quantize(matrix, scale, None, arguments, dtype=torch.int8)
+        return (pack_to_int32(codes, 4) if bits == 4 else codes), scale
+
+    return quantize_ct
+
+
+def dequantize_integers(bits):
+    def dequantize_ct(codes, scale):
+        from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+        from compressed_tensors.quantization.lifecycle.forward import dequantize
+
+        if bits == 4:
+            codes = unpack_from_int32(codes, 4, torch.Size((codes.shape[0], 8 * codes.shape[1])))
+        return dequantize(codes, scale, args=integer_arguments(bits))
+
+    return dequantize_ct
+
+
 def rate(times, bytes_moved):
     return times | {"gb_per_s": bytes_moved / min(times["wall_s"]) / 1e9}
 
@@ -135,13 +172,13 @@ def quantize_case(quantize):
     return case
 
 
-def dequantize_case(quantize, dequantize):
+def dequantize_case(quantize, dequantize, bound=0.03):
     def case(args):
         matrix = gaussian(args)
         codes, scale = quantize(matrix)
         back, times = timed(lambda: dequantize(codes, scale), args.repeats)
         error = (back.float() - matrix.float()).norm() / matrix.float().norm()
-        assert error < 0.03, f"the round trip is wrong: {error}"
+        assert error < bound, f"the round trip is wrong: {error}"
         return rate(times, 2 * matrix.numel()) | {"relative_error": error.item()}
 
     return case
@@ -163,6 +200,10 @@ CASES = {
     "fp8_dequantize_torch": dequantize_case(quantize_torch, dequantize_torch),
     "fp8_quantize_ct": quantize_case(quantize_ct),
     "fp8_dequantize_ct": dequantize_case(quantize_ct, dequantize_ct),
+    "int8_quantize_ct": quantize_case(quantize_integers(8)),
+    "int8_dequantize_ct": dequantize_case(quantize_integers(8), dequantize_integers(8)),
+    "int4_quantize_ct": quantize_case(quantize_integers(4)),
+    "int4_dequantize_ct": dequantize_case(quantize_integers(4), dequantize_integers(4), 0.13),
     "copy": copy,
 }
 

@@ -1,4 +1,4 @@
-//! FP8 block quantize and dequantize against a copy of the same bytes.
+//! FP8 block quantize and dequantize against a copy of the same bytes; then INT8 and INT4, packed as files hold them.
 //!
 //! `cargo run --release -p benches --bin codec -- --rows 5120 --cols 25600 --threads 1 --reps 7`
 //!
@@ -7,15 +7,17 @@
 //! a disturbance of the machine meets all of them. One JSON line per case.
 #![allow(clippy::print_stdout, reason = "the benchmark's output is its lines")]
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, num::NonZeroUsize, time::Instant};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
 use half::bf16;
 use serde::Serialize;
 use xgraft_block_scale::{
-    BlockShape, QuantizedRows, Recipe, ScaleDtype, dequantize_rows, quantize_rows,
+    BlockShape, Extent, GroupRecipe, QuantizedRows, Recipe, ScaleDtype, WeightDtype,
+    dequantize_rows, quantize_rows,
 };
+use xgraft_checkpoint::{GroupedParts, Packing, StoredGroups, pack_grouped, unpack_grouped};
 use xgraft_fp8_codec::{Codec, Format, Overflow};
 
 /// Times FP8 block quantize and dequantize against a copy of the same bytes.
@@ -149,7 +151,81 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let line = line(case, times, roof, args);
         println!("{}", serde_json::to_string(&line)?);
     }
+    let shape = (data.rows(), data.cols);
+    for (bits, quantize, dequantize) in [
+        (8, "int8_quantize", "int8_dequantize"),
+        (4, "int4_quantize", "int4_dequantize"),
+    ] {
+        let [first, second] = integers(
+            data.weights.get(),
+            data.back.get_mut(),
+            shape,
+            bits,
+            args.reps,
+        )?;
+        for (case, times) in [(quantize, first), (dequantize, second)] {
+            let line = line(case, times, roof, args);
+            println!("{}", serde_json::to_string(&line)?);
+        }
+    }
     Ok(())
+}
+
+/// Integers to the bytes of a file and back to BF16, as `xgraft quantize` and `dequantize` do it between reading and writing.
+fn integers(
+    weights: &[bf16],
+    back: &mut [bf16],
+    (rows, cols): (usize, usize),
+    bits: u8,
+    reps: usize,
+) -> anyhow::Result<[Times; 2]> {
+    let group = match bits {
+        8 => Extent::All,
+        _ => Extent::Of(NonZeroUsize::new(128).context("a group")?),
+    };
+    let recipe = GroupRecipe::compressed_tensors(bits, group, true, WeightDtype::Bf16);
+    let stored = StoredGroups {
+        packing: if bits == 8 {
+            Packing::Bytes
+        } else {
+            Packing::Rows
+        },
+        bits,
+        group,
+        scale: ScaleDtype::Bf16,
+        parts: GroupedParts {
+            scales: "weight_scale".to_owned(),
+            zeros: None,
+            groups_of: None,
+            shape: None,
+        },
+    };
+    let quantize = || {
+        recipe
+            .quantize(weights, (rows, cols), 1.0)
+            .map(|m| pack_grouped(&stored, &m))
+    };
+    let tensors = quantize()?;
+    let mut times: [Times; 2] = Default::default();
+    for _ in 0..reps {
+        times[0].measure(quantize)?;
+        times[1].measure(|| -> anyhow::Result<()> {
+            let matrix = unpack_grouped(&stored, (rows, cols), &tensors)?;
+            matrix.decode_bf16(back);
+            Ok(())
+        })?;
+    }
+    let (mut error2, mut norm2) = (0.0, 0.0);
+    for (w, b) in weights.iter().zip(&*back) {
+        error2 += (f64::from(w.to_f32()) - f64::from(b.to_f32())).powi(2);
+        norm2 += f64::from(w.to_f32()).powi(2);
+    }
+    let error = (error2 / norm2).sqrt();
+    ensure!(
+        error < if bits == 8 { 0.02 } else { 0.13 },
+        "round trip of {bits} bits: {error}"
+    );
+    Ok(times)
 }
 
 fn line(case: &'static str, times: Times, roof: f64, args: &Args) -> Line {

@@ -1,4 +1,4 @@
-//! FP8 block quantize and dequantize against torch, compressed-tensors and a copy of the same bytes, one core.
+//! FP8, INT8 and INT4 quantize and dequantize against torch, compressed-tensors and a copy of the same bytes, one core.
 
 use super::{
     Goal, Line, Programs, Table,
@@ -36,6 +36,10 @@ pub fn run(programs: &mut Programs, table: &mut Table) -> Result<()> {
             "fp8_dequantize_torch",
             "fp8_quantize_ct",
             "fp8_dequantize_ct",
+            "int8_quantize_ct",
+            "int8_dequantize_ct",
+            "int4_quantize_ct",
+            "int4_dequantize_ct",
         ];
         for case in cases {
             let theirs = [
@@ -100,6 +104,36 @@ pub fn run(programs: &mut Programs, table: &mut Table) -> Result<()> {
             0.7,
         ),
     ]);
+    for (metric, what, ours, theirs) in [
+        (
+            "int8_quantize_vs_ct",
+            "INT8 quantize over compressed-tensors, same bytes",
+            "int8_quantize",
+            "int8_quantize_ct",
+        ),
+        (
+            "int8_dequantize_vs_ct",
+            "INT8 dequantize over compressed-tensors",
+            "int8_dequantize",
+            "int8_dequantize_ct",
+        ),
+        (
+            "int4_quantize_vs_ct",
+            "INT4 quantize and pack over compressed-tensors, same bytes",
+            "int4_quantize",
+            "int4_quantize_ct",
+        ),
+        (
+            "int4_dequantize_vs_ct",
+            "INT4 unpack and dequantize over compressed-tensors",
+            "int4_dequantize",
+            "int4_dequantize_ct",
+        ),
+    ] {
+        table
+            .0
+            .push(against(programs, metric, what, ours, theirs, Some(10.0)));
+    }
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use half::bf16;
+use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 use xgraft_cpu_gemm::{Source, assert_rectangle};
 
@@ -88,6 +90,25 @@ impl GroupedMatrix {
                 .for_each(|(row, out)| self.decode(row, 0..self.cols, out));
         }
         out
+    }
+
+    /// All elements, row by row, each rounded to BF16 once.
+    ///
+    /// # Panics
+    /// If `out` has not `rows × cols` elements.
+    pub fn decode_bf16(&self, out: &mut [bf16]) {
+        assert_eq!(out.len(), self.rows * self.cols, "elements of a matrix");
+        if self.cols == 0 {
+            return;
+        }
+        let line = || vec![0.0; self.cols];
+        out.par_chunks_mut(self.cols)
+            .enumerate()
+            .with_min_len((1_usize << 14).div_ceil(self.cols))
+            .for_each_init(line, |line, (row, out)| {
+                self.decode(row, 0..self.cols, line);
+                out.convert_from_f32_slice(line);
+            });
     }
 
     /// Some elements of a row.

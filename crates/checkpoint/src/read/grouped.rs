@@ -14,92 +14,133 @@ use crate::write::grouped::transposed;
 
 /// Some rows of a weight, with the digest of each of its tensors in the order of `stored_tensors`.
 ///
-/// Layouts that pack along `out` are read whole whatever the rows.
+/// The tensors are read whole whatever the rows: some layouts pack along `out`.
 pub(crate) fn rows(
     store: &Store,
     weight: &Weight,
     stored: &StoredGroups,
     rows: Range<usize>,
 ) -> Result<(GroupedMatrix, Vec<Digest>)> {
+    let codes = store.tensor(&weight.tensor)?;
+    let mut infos = vec![codes];
+    for name in stored.parts.names() {
+        infos.push(store.tensor(name)?);
+    }
+    let (mut tensors, mut digests) = (Vec::new(), Vec::new());
+    for info in &infos {
+        let mut bytes = Vec::with_capacity(info.bytes as usize);
+        digests.push(store.span(info)?.stream(|chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })?);
+        tensors.push(bytes);
+    }
     let (out, inner) = weight.matrix_shape();
-    let groups = stored.group.blocks(inner);
-    let reader = Reader {
-        store,
+    let refuse = |tensor: &TensorInfo, expected: &str, found: String| Error::Quantized {
+        file: store.paths[tensor.shard].clone(),
+        tensor: tensor.name.clone(),
+        expected: expected.to_owned(),
+        found,
+    };
+    if let Some(at) = infos
+        .iter()
+        .position(|t| Some(&t.name) == stored.parts.shape.as_ref())
+    {
+        let words = tensors[at].as_chunks().0.iter();
+        let shape: Vec<i64> = words.map(|b| i64::from_le_bytes(*b)).collect();
+        if shape != [out as i64, inner as i64] {
+            let expected = format!("[{out}, {inner}], the shape of the packed codes");
+            return Err(refuse(infos[at], &expected, format!("{shape:?}")));
+        }
+    }
+    let fit = "codes, scales and zero points that fit together";
+    let matrix = unpack_grouped(stored, (out, inner), &tensors);
+    let matrix = matrix.map_err(|source| refuse(codes, fit, source.to_string()))?;
+    let groups = stored.group.blocks(inner).max(1);
+    if let Some(at) = matrix.scales.iter().position(|scale| *scale <= 0.0) {
+        return Err(Error::NotFinite {
+            file: store.paths[infos[1].shard].clone(),
+            tensor: infos[1].name.clone(),
+            row: at / groups,
+            column: at % groups,
+            found: format!("the scale {}", matrix.scales[at]),
+        });
+    }
+    Ok((part(matrix, rows, groups), digests))
+}
+
+/// Some rows of a matrix with `groups` groups a row.
+fn part(matrix: GroupedMatrix, rows: Range<usize>, groups: usize) -> GroupedMatrix {
+    if rows == (0..matrix.rows) {
+        return matrix;
+    }
+    let groups = rows.start * groups..rows.end * groups;
+    GroupedMatrix {
+        rows: rows.len(),
+        codes: matrix.codes[rows.start * matrix.cols..rows.end * matrix.cols].to_vec(),
+        scales: matrix.scales[groups.clone()].to_vec(),
+        zeros: matrix.zeros.map(|zeros| zeros[groups].to_vec()),
+        ..matrix
+    }
+}
+
+/// The matrix `[out, in]` whose tensors these bytes are: the inverse of [`pack_grouped`](crate::pack_grouped), with its
+/// order of tensors.
+///
+/// # Errors
+/// [`Error::Count`](xgraft_block_scale::Error::Count) where a tensor has not the length that the shape gives;
+/// scales that are NaN or infinite, and group indices beyond the last group.
+pub fn unpack_grouped(
+    stored: &StoredGroups,
+    (out, inner): (usize, usize),
+    tensors: &[Vec<u8>],
+) -> xgraft_block_scale::Result<GroupedMatrix> {
+    let packed = Packed {
         stored,
         out,
         inner,
-        groups,
+        groups: stored.group.blocks(inner),
     };
-    let mut digests = Vec::new();
-    let tensor = store.tensor(&weight.tensor)?;
-    let all_codes = reader.codes(tensor, &mut digests)?;
-    let scales = reader.scales(&mut digests)?;
-    let zeros = reader.zeros(&mut digests)?;
-    let groups_of = reader.groups_of(&mut digests)?;
-    if let Some(shape) = &stored.parts.shape {
-        reader.shape(store.tensor(shape)?, &mut digests)?;
-    }
-    let some = |all: Vec<u8>, width: usize| {
-        if rows == (0..out) {
-            all
-        } else {
-            all[rows.start * width..rows.end * width].to_vec()
-        }
-    };
-    let matrix = GroupedMatrix {
-        rows: rows.len(),
+    let parts = &stored.parts;
+    let mut rest = tensors.iter().map(Vec::as_slice);
+    let mut next = |there: bool| if there { rest.next() } else { None };
+    let (codes, scales) = (next(true), next(true));
+    let zeros = next(parts.zeros.is_some());
+    let groups_of = next(parts.groups_of.is_some());
+    GroupedMatrix {
+        rows: out,
         cols: inner,
         levels: Levels::Int(stored.bits),
         group: stored.group,
-        codes: some(all_codes, inner),
-        scales: scales[rows.start * groups..rows.end * groups].to_vec(),
-        zeros: zeros.map(|zeros| some(zeros, groups)),
-        groups_of,
-    };
-    let matrix = matrix.checked().map_err(|source| Error::Quantized {
-        file: store.paths[tensor.shard].clone(),
-        tensor: weight.tensor.clone(),
-        expected: "codes, scales and zero points that fit together".to_owned(),
-        found: source.to_string(),
-    })?;
-    Ok((matrix, digests))
+        codes: packed.codes(codes.unwrap_or_default()),
+        scales: packed.scales(scales.unwrap_or_default()),
+        zeros: zeros.map(|bytes| packed.zeros(bytes)),
+        groups_of: groups_of.and_then(|bytes| packed.groups_of(bytes)),
+    }
+    .checked()
 }
 
-struct Reader<'a> {
-    store: &'a Store,
+/// How the tensors of a weight `[out, in]` lie.
+struct Packed<'a> {
     stored: &'a StoredGroups,
     out: usize,
     inner: usize,
     groups: usize,
 }
 
-impl Reader<'_> {
-    /// The bytes of a tensor; its digest is added to the others.
-    fn bytes(&self, tensor: &TensorInfo, digests: &mut Vec<Digest>) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(tensor.bytes as usize);
-        let digest = self.store.span(tensor)?.stream(|chunk| {
-            bytes.extend_from_slice(chunk);
-            Ok(())
-        })?;
-        digests.push(digest);
-        Ok(bytes)
-    }
-
-    fn codes(&self, tensor: &TensorInfo, digests: &mut Vec<Digest>) -> Result<Vec<u8>> {
-        let bytes = self.bytes(tensor, digests)?;
+impl Packed<'_> {
+    fn codes(&self, bytes: &[u8]) -> Vec<u8> {
         let (out, inner) = (self.out, self.inner);
-        Ok(match self.stored.packing {
+        match self.stored.packing {
             Packing::Bytes => self.offset(bytes),
-            Packing::Rows => self.unpacked(&bytes, (out, inner), Order::Natural),
-            Packing::Awq => {
-                transposed(&self.unpacked(&bytes, (inner, out), Order::Awq), inner, out)
-            }
+            Packing::Rows => self.unpacked(bytes, (out, inner), Order::Natural),
+            Packing::Awq => self.turned(bytes, inner, out, Order::Awq),
             Packing::Gptq { .. } => {
                 // Words of eight neighbours along `in`, one column of them an output.
-                let words = transposed_words(&bytes, inner.div_ceil(self.per_word()), out);
+                let words = transposed_words(bytes, inner.div_ceil(self.per_word()), out);
                 self.unpacked(&words, (out, inner), Order::Natural)
             }
-        })
+        }
     }
 
     fn per_word(&self) -> usize {
@@ -107,21 +148,19 @@ impl Reader<'_> {
     }
 
     /// Two's complement to offset binary.
-    fn offset(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+    fn offset(&self, bytes: &[u8]) -> Vec<u8> {
         let middle = Levels::Int(self.stored.bits).middle();
-        for byte in &mut bytes {
-            *byte = byte.wrapping_add(middle);
-        }
-        bytes
+        bytes.iter().map(|byte| byte.wrapping_add(middle)).collect()
     }
 
     /// `[lines, length]` codes, each line packed into words of its own.
     fn unpacked(&self, bytes: &[u8], (lines, length): (usize, usize), order: Order) -> Vec<u8> {
-        let mut codes = vec![0; lines * length];
-        if length == 0 {
-            return codes;
-        }
         let words = length.div_ceil(self.per_word());
+        if length == 0 || bytes.len() != 4 * words * lines {
+            // The count is wrong, and is found to be.
+            return Vec::new();
+        }
+        let mut codes = vec![0; lines * length];
         let mut buffer = vec![0_u32; words];
         let lines = codes
             .chunks_exact_mut(length)
@@ -139,46 +178,37 @@ impl Reader<'_> {
         codes
     }
 
+    /// `[cols, rows]` codes of `[rows, cols]` packed ones.
+    fn turned(&self, bytes: &[u8], rows: usize, cols: usize, order: Order) -> Vec<u8> {
+        let codes = self.unpacked(bytes, (rows, cols), order);
+        if codes.is_empty() {
+            return codes;
+        }
+        transposed(&codes, rows, cols)
+    }
+
     /// `[out, G]`.
-    fn scales(&self, digests: &mut Vec<Digest>) -> Result<Vec<f32>> {
-        let tensor = self.store.tensor(&self.stored.parts.scales)?;
-        let scales = self.stored.scale.read(&self.bytes(tensor, digests)?);
-        let scales = match self.stored.packing {
-            Packing::Awq | Packing::Gptq { .. } => transposed(&scales, self.groups, self.out),
+    fn scales(&self, bytes: &[u8]) -> Vec<f32> {
+        let scales = self.stored.scale.read(bytes);
+        match self.stored.packing {
+            Packing::Awq | Packing::Gptq { .. } if scales.len() == self.groups * self.out => {
+                transposed(&scales, self.groups, self.out)
+            }
             // One scale for the whole tensor is one for each of its rows.
-            _ if scales.len() == 1 => vec![scales[0]; self.out * self.groups],
+            Packing::Bytes if scales.len() == 1 => vec![scales[0]; self.out * self.groups],
             _ => scales,
-        };
-        let bad = scales.iter().position(|s| !s.is_finite() || *s <= 0.0);
-        match bad {
-            Some(at) => Err(Error::NotFinite {
-                file: self.store.paths[tensor.shard].clone(),
-                tensor: tensor.name.clone(),
-                row: at / self.groups.max(1),
-                column: at % self.groups.max(1),
-                found: format!("the scale {}", scales[at]),
-            }),
-            None => Ok(scales),
         }
     }
 
     /// `[out, G]`, as the codes are stored.
-    fn zeros(&self, digests: &mut Vec<Digest>) -> Result<Option<Vec<u8>>> {
-        let Some(name) = &self.stored.parts.zeros else {
-            return Ok(None);
-        };
-        let bytes = self.bytes(self.store.tensor(name)?, digests)?;
+    fn zeros(&self, bytes: &[u8]) -> Vec<u8> {
         let (out, groups) = (self.out, self.groups);
-        let line = |order| transposed(&self.unpacked(&bytes, (groups, out), order), groups, out);
-        Ok(Some(match self.stored.packing {
+        let line = |order| self.turned(bytes, groups, out, order);
+        match self.stored.packing {
             Packing::Bytes => self.offset(bytes),
             Packing::Rows => {
-                let words = transposed_words(&bytes, out.div_ceil(self.per_word()), groups);
-                transposed(
-                    &self.unpacked(&words, (groups, out), Order::Natural),
-                    groups,
-                    out,
-                )
+                let words = transposed_words(bytes, out.div_ceil(self.per_word()), groups);
+                self.turned(&words, groups, out, Order::Natural)
             }
             Packing::Awq => line(Order::Awq),
             Packing::Gptq { zeros_less_one } => {
@@ -191,53 +221,27 @@ impl Reader<'_> {
                 }
                 zeros
             }
-        }))
+        }
     }
 
     /// Group indices, unless they are those of the positions.
-    fn groups_of(&self, digests: &mut Vec<Digest>) -> Result<Option<Vec<u32>>> {
-        let Some(name) = &self.stored.parts.groups_of else {
-            return Ok(None);
-        };
-        let bytes = self.bytes(self.store.tensor(name)?, digests)?;
-        let indices: Vec<u32> = bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|b| u32::from_le_bytes(*b))
-            .collect();
+    fn groups_of(&self, bytes: &[u8]) -> Option<Vec<u32>> {
+        let words = bytes.as_chunks().0.iter();
+        let indices: Vec<u32> = words.map(|b| u32::from_le_bytes(*b)).collect();
         let size = self.stored.group.size(self.inner);
         let plain = indices
             .iter()
             .enumerate()
             .all(|(i, g)| *g as usize == i / size);
-        Ok((!plain).then_some(indices))
-    }
-
-    /// The stored shape must be the one that the weight was given by it.
-    fn shape(&self, tensor: &TensorInfo, digests: &mut Vec<Digest>) -> Result<()> {
-        let bytes = self.bytes(tensor, digests)?;
-        let shape: Vec<i64> = bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|b| i64::from_le_bytes(*b))
-            .collect();
-        let own = [self.out as i64, self.inner as i64];
-        if shape == own {
-            return Ok(());
-        }
-        Err(Error::Quantized {
-            file: self.store.paths[tensor.shard].clone(),
-            tensor: tensor.name.clone(),
-            expected: format!("{own:?}, the shape of the packed codes"),
-            found: format!("{shape:?}"),
-        })
+        (!plain).then_some(indices)
     }
 }
 
 /// `[cols, rows]` words of `[rows, cols]`, as bytes.
 fn transposed_words(bytes: &[u8], rows: usize, cols: usize) -> Vec<u8> {
     let words: &[[u8; 4]] = bytes.as_chunks().0;
+    if words.len() != rows * cols {
+        return Vec::new();
+    }
     transposed(words, rows, cols).as_flattened().to_vec()
 }
