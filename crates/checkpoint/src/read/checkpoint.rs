@@ -196,6 +196,30 @@ impl Checkpoint {
     ) -> Result<Digest> {
         self.store.span(tensor)?.stream(chunk)
     }
+
+    /// Reads some of a tensor's bytes into `out`, whose content is replaced. Nothing is decoded, checked or hashed.
+    ///
+    /// This is for tools that look at broken numbers; [`Checkpoint::load_rows`] gives numbers that are checked.
+    ///
+    /// # Panics
+    /// If the range leaves the tensor.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Tensor`] if the file was cut while it was in use.
+    pub fn read_bytes(
+        &self,
+        tensor: &TensorInfo,
+        bytes: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        assert!(
+            bytes.start <= bytes.end && bytes.end <= tensor.bytes,
+            "bytes {bytes:?} of {}",
+            tensor.bytes
+        );
+        let span = self.store.span(tensor)?;
+        span.part(bytes.start, bytes.end - bytes.start).read(out)
+    }
 }
 
 fn check_directory(dir: &Path) -> Result<()> {

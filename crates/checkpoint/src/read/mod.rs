@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod decode;
+pub(crate) mod inventory;
 pub(crate) mod load;
 pub(crate) mod matrix;
 pub(crate) mod store;
