@@ -1,0 +1,1 @@
+//! No false alarm, and the same report whatever the threads.
