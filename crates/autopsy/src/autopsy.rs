@@ -111,12 +111,21 @@ pub fn autopsy(
 
 /// Every tensor that an autopsy reads, with its digest, for the manifest: a pass of its own over `checkpoint`.
 ///
+/// `on_bytes` is told of bytes that are done, and may stop it.
+///
 /// # Errors
-/// Files that cannot be read.
-pub fn inputs(checkpoint: &Checkpoint, role: &str) -> Result<Vec<Input>> {
+/// Files that cannot be read, and [`Error::Interrupted`].
+pub fn inputs(
+    checkpoint: &Checkpoint,
+    role: &str,
+    on_bytes: &dyn Fn(u64) -> ControlFlow<()>,
+) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     for tensor in checkpoint.tensors() {
         let digest = checkpoint.stream(tensor, |_| Ok(()))?;
+        if on_bytes(tensor.bytes).is_break() {
+            return Err(Error::Interrupted);
+        }
         inputs.push(Input {
             role: role.to_owned(),
             tensor: Some(tensor.name.clone()),

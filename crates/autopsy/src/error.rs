@@ -30,6 +30,11 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
+            Self::Checkpoint(
+                error @ (xgraft_checkpoint::Error::Missing { .. }
+                | xgraft_checkpoint::Error::Io { .. }
+                | xgraft_checkpoint::Error::UnsupportedLayout { .. }),
+            ) => return error.hint(),
             Self::Checkpoint(_) => {
                 "run `xgraft inspect` on the directory: it lists everything that is wrong with its files"
             }

@@ -44,7 +44,7 @@ mod verdict;
 
 pub use autopsy::{Event, autopsy, inputs};
 pub use error::{Error, Result};
-pub use inspect::{Inspection, Layout, TensorEntry, inspect};
+pub use inspect::{Declared, Inspection, Layout, LayoutCount, TensorEntry, inspect};
 pub use report::{Comparison, Report, RoleSummary, Stats, TensorReport};
 pub use thresholds::{Group, Limits, Thresholds};
 pub use verdict::{Fault, Verdict};

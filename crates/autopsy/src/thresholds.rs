@@ -126,9 +126,9 @@ const LINEAR: Limits = Limits {
     block_mean_max: 0.3,
     block_ratio_max: 12.0,
     line_ratio_max: 100.0,
-    kurtosis_min: 1.6,
+    kurtosis_min: 1.5,
     saturated_max: 0.05,
-    correlation_min: 0.97,
+    correlation_min: 0.95,
     block_correlation_min: 0.9,
     error_max: 0.2,
     block_error_max: 0.3,
@@ -145,6 +145,7 @@ const EMBEDDING: Limits = Limits {
     block_mean_max: 0.6,
     block_ratio_max: 100.0,
     line_ratio_max: 1e4,
+    kurtosis_min: 1.4,
     ..LINEAR
 };
 

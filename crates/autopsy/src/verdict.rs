@@ -233,9 +233,13 @@ impl Judge<'_> {
 
     fn exploded(&mut self) {
         let (limit, rms) = (self.limits.rms_max, self.scan.total.moments.rms());
-        if rms > limit {
+        let blocks = self.scan.blocks.iter().map(|b| b.moments.rms());
+        let most = self.scan.rows == 1 || median(blocks).is_some_and(|typical| typical > limit);
+        if rms > limit && most {
             let message = format!("RMS {}, healthy is at most {limit}", short(rms));
             self.whole(Verdict::Exploded, "rms_max", rms, message);
+        }
+        if self.scan.rows == 1 || most {
             return;
         }
         self.blocks(
@@ -244,7 +248,7 @@ impl Judge<'_> {
             |_, block| Some(block.moments.rms()).filter(|rms| *rms > limit),
             |rms| {
                 format!(
-                    "RMS {}, healthy is at most {limit}, and the tensor without such blocks is healthy",
+                    "RMS {}, healthy is at most {limit} as in most of the tensor",
                     short(rms)
                 )
             },
@@ -435,7 +439,10 @@ impl Judge<'_> {
         let (scan, limits) = (self.scan, self.limits);
         let total = &scan.total.pairs;
         let vector = scan.rows == 1;
-        if let Some(r) = total.correlation().filter(|r| *r < limits.correlation_min) {
+        let correlations = scan.blocks.iter().filter_map(|b| b.pairs.correlation());
+        let most = median(correlations).is_some_and(|typical| typical < limits.correlation_min);
+        let correlation = total.correlation().filter(|_| most);
+        if let Some(r) = correlation.filter(|r| *r < limits.correlation_min) {
             let what = match r {
                 r if r < -0.3 => "signs are wrong: two's complement instead of offset binary",
                 r if r < 0.3 => "unrelated: another tensor, or another order of its numbers",
@@ -539,11 +546,14 @@ impl Judge<'_> {
                 )
             },
         );
+        if !self.faults.is_empty() {
+            return;
+        }
         if let Some(error) = total.relative_error().filter(|e| *e > limits.error_max) {
             let message = format!(
-                "relative error {} against the reference, healthy is at most {}",
+                "relative error {} against the reference, healthy is at most {}; no block stands out, so it may be another fine-tune",
                 short(error),
-                limits.error_max
+                limits.error_max,
             );
             self.whole(Verdict::MisScaled, "error_max", error, message);
         }

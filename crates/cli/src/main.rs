@@ -43,6 +43,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Quantize(verb) => verbs::quantize::run(verb, &args.global),
         Verb::Dequantize(verb) => verbs::dequantize::run(verb, &args.global),
         Verb::Merge(verb) => verbs::merge::run(verb, &args.global),
+        Verb::Inspect(verb) => verbs::inspect::run(verb, &args.global),
+        Verb::Autopsy(verb) => verbs::autopsy::run(verb, &args.global),
         Verb::Report(verb) => verbs::report::run(verb, &args.global),
     }
 }
@@ -81,12 +83,14 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         let sanitize = cause.downcast_ref::<xgraft_adapter_sanitize::Error>();
         let quantize = cause.downcast_ref::<xgraft_quantize::Error>();
         let merge = cause.downcast_ref::<xgraft_lora_merge::Error>();
+        let autopsy = cause.downcast_ref::<xgraft_autopsy::Error>();
         extract
             .and_then(xgraft_lora_extract::Error::hint)
             .or_else(|| checkpoint.and_then(xgraft_checkpoint::Error::hint))
             .or_else(|| sanitize.and_then(xgraft_adapter_sanitize::Error::hint))
             .or_else(|| quantize.and_then(xgraft_quantize::Error::hint))
             .or_else(|| merge.and_then(xgraft_lora_merge::Error::hint))
+            .or_else(|| autopsy.and_then(xgraft_autopsy::Error::hint))
     })
 }
 

@@ -321,14 +321,13 @@ pub(crate) fn files(inventory: &Inventory) -> Vec<Finding> {
         );
     }
     let bytes: u64 = inventory.tensors.iter().map(|t| t.bytes).sum();
-    if let Some(said) = inventory.index.as_ref().and_then(|i| i.total_size) {
-        if said != bytes {
-            findings.push(Finding::warning(
-                "total-size",
-                "metadata.total_size",
-                format!("the index says {said} bytes of tensors, found {bytes}"),
-            ));
-        }
+    let said = inventory.index.as_ref().and_then(|i| i.total_size);
+    if let Some(said) = said.filter(|said| *said != bytes) {
+        findings.push(Finding::warning(
+            "total-size",
+            "metadata.total_size",
+            format!("the index says {said} bytes of tensors, found {bytes}"),
+        ));
     }
     for tensor in &inventory.tensors {
         if tensor.shape.contains(&0) {

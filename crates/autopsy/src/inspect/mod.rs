@@ -14,7 +14,7 @@ pub use layout::Layout;
 
 use crate::error::Result;
 use crate::thresholds::Group;
-use declared::Declared;
+pub use declared::Declared;
 use layout::{Module, modules};
 
 /// One tensor of a directory.

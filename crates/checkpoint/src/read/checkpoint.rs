@@ -212,14 +212,17 @@ impl Checkpoint {
         bytes: Range<u64>,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        assert!(
-            bytes.start <= bytes.end && bytes.end <= tensor.bytes,
-            "bytes {bytes:?} of {}",
-            tensor.bytes
-        );
+        check_part(&bytes, tensor.bytes);
         let span = self.store.span(tensor)?;
         span.part(bytes.start, bytes.end - bytes.start).read(out)
     }
+}
+
+fn check_part(part: &Range<u64>, bytes: u64) {
+    assert!(
+        part.start <= part.end && part.end <= bytes,
+        "bytes {part:?} of {bytes}"
+    );
 }
 
 fn check_directory(dir: &Path) -> Result<()> {

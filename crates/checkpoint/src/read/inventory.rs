@@ -65,7 +65,7 @@ impl Inventory {
         };
         inventory.read_config();
         inventory.read_index();
-        inventory.choose_shards(files_of(dir)?);
+        inventory.choose_shards(&files_of(dir)?);
         let mut tensors = BTreeMap::new();
         for shard in 0..inventory.shards.len() {
             inventory.read_shard(shard, &mut tensors);
@@ -103,13 +103,13 @@ impl Inventory {
     }
 
     /// The files of the index; else the single file; else whatever safetensors files there are.
-    fn choose_shards(&mut self, present: BTreeSet<PathBuf>) {
+    fn choose_shards(&mut self, present: &BTreeSet<PathBuf>) {
         let named: BTreeSet<PathBuf> = match &self.index {
             Some(index) => index.shards().into_iter().map(PathBuf::from).collect(),
             None if present.contains(Path::new(SINGLE)) => [PathBuf::from(SINGLE)].into(),
             None => present.clone(),
         };
-        for shard in named.difference(&present) {
+        for shard in named.difference(present) {
             if !self.dir.join(shard).exists() {
                 self.problems.push(Error::Index {
                     file: self.dir.join(INDEX),
