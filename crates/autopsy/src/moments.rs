@@ -63,31 +63,14 @@ impl Moments {
     }
 
     fn fast(tile: &[f32]) -> Self {
-        let mut sums = [[0f32; LANES]; 4];
-        let mut zeros = [0u32; LANES];
-        let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-        let mut take = |numbers: &[f32; LANES]| {
-            for i in 0..LANES {
-                let x = numbers[i];
-                let x2 = x * x;
-                sums[0][i] += x;
-                sums[1][i] += x2;
-                sums[2][i] += x2 * x;
-                sums[3][i] += x2 * x2;
-                zeros[i] += u32::from(x == 0.0);
-                // The form of the instruction, which `f32::min` with its rule for NaN is not.
-                low[i] = if x < low[i] { x } else { low[i] };
-                high[i] = if x > high[i] { x } else { high[i] };
-            }
-        };
         let (chunks, rest) = tile.as_chunks::<LANES>();
-        chunks.iter().for_each(&mut take);
+        let (min, max) = extremes(chunks);
         let mut moments = Self {
             n: (tile.len() - rest.len()) as u64,
-            zeros: zeros.iter().map(|&z| u64::from(z)).sum(),
-            sums: sums.map(lanes_sum),
-            min: low.into_iter().fold(f32::INFINITY, f32::min),
-            max: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
+            zeros: zeros(chunks),
+            sums: powers(chunks),
+            min,
+            max,
             ..Self::default()
         };
         if !rest.is_empty() {
@@ -187,22 +170,23 @@ impl Pairs {
     }
 
     fn fast(xs: &[f32], ys: &[f32]) -> Self {
-        let mut sums = [[0f32; LANES]; 6];
+        let (mut x1, mut y1, mut x2) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+        let (mut y2, mut products, mut errors) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
         let (x_chunks, x_rest) = xs.as_chunks::<LANES>();
         let (y_chunks, y_rest) = ys.as_chunks::<LANES>();
         for (xs, ys) in x_chunks.iter().zip(y_chunks) {
             for i in 0..LANES {
                 let (x, y) = (xs[i], ys[i]);
                 let error = x - y;
-                sums[0][i] += x;
-                sums[1][i] += y;
-                sums[2][i] += x * x;
-                sums[3][i] += y * y;
-                sums[4][i] += x * y;
-                sums[5][i] += error * error;
+                x1[i] += x;
+                y1[i] += y;
+                x2[i] += x * x;
+                y2[i] += y * y;
+                products[i] += x * y;
+                errors[i] += error * error;
             }
         }
-        let [x, y, xx, yy, xy, error2] = sums.map(lanes_sum);
+        let [x, y, xx, yy, xy, error2] = [x1, y1, x2, y2, products, errors].map(lanes_sum);
         let mut pairs = Self {
             n: (xs.len() - x_rest.len()) as u64,
             x,
@@ -282,6 +266,52 @@ impl Pairs {
         let n = self.n.max(1) as f64;
         (self.yy > 0.0).then(|| (self.x - self.y) / n / (self.yy / n).sqrt())
     }
+}
+
+// One short loop for each kind of sum: compilers make vectors of these, and not of one loop for all.
+// A tile is in the first-level cache, so that reading it again is cheap.
+
+/// Σx, Σx², Σx³, Σx⁴.
+fn powers(chunks: &[[f32; LANES]]) -> [f64; 4] {
+    let mut sums = [[0f32; LANES]; 4];
+    for numbers in chunks {
+        for i in 0..LANES {
+            let x = numbers[i];
+            let x2 = x * x;
+            sums[0][i] += x;
+            sums[1][i] += x2;
+            sums[2][i] += x2 * x;
+            sums[3][i] += x2 * x2;
+        }
+    }
+    sums.map(lanes_sum)
+}
+
+/// Smallest and largest; NaN is passed over.
+fn extremes(chunks: &[[f32; LANES]]) -> (f32, f32) {
+    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    for numbers in chunks {
+        for i in 0..LANES {
+            let x = numbers[i];
+            // The form of the instruction, which `f32::min` with its rule for NaN is not.
+            low[i] = if x < low[i] { x } else { low[i] };
+            high[i] = if x > high[i] { x } else { high[i] };
+        }
+    }
+    (
+        low.into_iter().fold(f32::INFINITY, f32::min),
+        high.into_iter().fold(f32::NEG_INFINITY, f32::max),
+    )
+}
+
+fn zeros(chunks: &[[f32; LANES]]) -> u64 {
+    let mut zeros = [0u32; LANES];
+    for numbers in chunks {
+        for i in 0..LANES {
+            zeros[i] = zeros[i].wrapping_add(u32::from(numbers[i] == 0.0));
+        }
+    }
+    zeros.into_iter().map(u64::from).sum()
 }
 
 fn lanes_sum(lanes: [f32; LANES]) -> f64 {
