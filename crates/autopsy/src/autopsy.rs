@@ -38,7 +38,7 @@ pub enum Event<'a> {
 
 /// Looks at every number of a checkpoint, beside those of `reference` if there is one.
 ///
-/// One pass in strips of at most 16 MiB a thread, so that memory follows neither the model nor its largest matrix.
+/// One pass in strips of some rows a thread, so that memory follows neither the model nor its largest matrix.
 /// The report depends neither on the number of threads nor, but for `seconds`, on anything else than the files.
 ///
 /// # Errors

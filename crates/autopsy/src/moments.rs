@@ -7,6 +7,8 @@
 /// Lanes of the inner loops; two registers of SSE, one of AVX.
 const LANES: usize = 8;
 
+type Lanes = [f32; LANES];
+
 /// Between these magnitudes the fourth power of a number is a normal f32, and so is a sum of a tile of them.
 const FOURTH_POWER: std::ops::Range<f32> = 1e-8..1e8;
 
@@ -64,13 +66,13 @@ impl Moments {
 
     fn fast(tile: &[f32]) -> Self {
         let (chunks, rest) = tile.as_chunks::<LANES>();
-        let (min, max) = extremes(chunks);
+        let [low, high] = extremes(chunks);
         let mut moments = Self {
             n: (tile.len() - rest.len()) as u64,
-            zeros: zeros(chunks),
-            sums: powers(chunks),
-            min,
-            max,
+            zeros: zeros(chunks.as_flattened()),
+            sums: powers(chunks).map(lanes_sum),
+            min: low.into_iter().fold(f32::INFINITY, f32::min),
+            max: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
             ..Self::default()
         };
         if !rest.is_empty() {
@@ -170,23 +172,9 @@ impl Pairs {
     }
 
     fn fast(xs: &[f32], ys: &[f32]) -> Self {
-        let (mut x1, mut y1, mut x2) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
-        let (mut y2, mut products, mut errors) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
         let (x_chunks, x_rest) = xs.as_chunks::<LANES>();
         let (y_chunks, y_rest) = ys.as_chunks::<LANES>();
-        for (xs, ys) in x_chunks.iter().zip(y_chunks) {
-            for i in 0..LANES {
-                let (x, y) = (xs[i], ys[i]);
-                let error = x - y;
-                x1[i] += x;
-                y1[i] += y;
-                x2[i] += x * x;
-                y2[i] += y * y;
-                products[i] += x * y;
-                errors[i] += error * error;
-            }
-        }
-        let [x, y, xx, yy, xy, error2] = [x1, y1, x2, y2, products, errors].map(lanes_sum);
+        let [x, y, xx, yy, xy, error2] = products(x_chunks, y_chunks).map(lanes_sum);
         let mut pairs = Self {
             n: (xs.len() - x_rest.len()) as u64,
             x,
@@ -268,53 +256,83 @@ impl Pairs {
     }
 }
 
-// One short loop for each kind of sum: compilers make vectors of these, and not of one loop for all.
-// A tile is in the first-level cache, so that reading it again is cheap.
+// One function and one short loop for each kind of sum: in this form compilers keep every accumulator in a register and
+// use whole vectors, which they do not when the loops are one, or end in a sum over the lanes. A tile is in the first-level cache, so reading it again is
+// cheap.
 
 /// Σx, Σx², Σx³, Σx⁴.
-fn powers(chunks: &[[f32; LANES]]) -> [f64; 4] {
-    let mut sums = [[0f32; LANES]; 4];
-    for numbers in chunks {
+#[inline(never)]
+fn powers(chunks: &[Lanes]) -> [Lanes; 4] {
+    let (mut s1, mut s2) = ([0f32; LANES], [0f32; LANES]);
+    let (mut s3, mut s4) = ([0f32; LANES], [0f32; LANES]);
+    for x in chunks {
         for i in 0..LANES {
-            let x = numbers[i];
-            let x2 = x * x;
-            sums[0][i] += x;
-            sums[1][i] += x2;
-            sums[2][i] += x2 * x;
-            sums[3][i] += x2 * x2;
+            s1[i] += x[i];
+        }
+        for i in 0..LANES {
+            s2[i] += x[i] * x[i];
+        }
+        for i in 0..LANES {
+            s3[i] += x[i] * x[i] * x[i];
+        }
+        for i in 0..LANES {
+            s4[i] += (x[i] * x[i]) * (x[i] * x[i]);
         }
     }
-    sums.map(lanes_sum)
+    [s1, s2, s3, s4]
 }
 
 /// Smallest and largest; NaN is passed over.
-fn extremes(chunks: &[[f32; LANES]]) -> (f32, f32) {
+#[inline(never)]
+fn extremes(chunks: &[Lanes]) -> [Lanes; 2] {
     let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    for numbers in chunks {
+    for x in chunks {
+        // The form of the instruction, which `f32::min` with its rule for NaN is not.
         for i in 0..LANES {
-            let x = numbers[i];
-            // The form of the instruction, which `f32::min` with its rule for NaN is not.
-            low[i] = if x < low[i] { x } else { low[i] };
-            high[i] = if x > high[i] { x } else { high[i] };
+            low[i] = if x[i] < low[i] { x[i] } else { low[i] };
+        }
+        for i in 0..LANES {
+            high[i] = if x[i] > high[i] { x[i] } else { high[i] };
         }
     }
-    (
-        low.into_iter().fold(f32::INFINITY, f32::min),
-        high.into_iter().fold(f32::NEG_INFINITY, f32::max),
-    )
+    [low, high]
 }
 
-fn zeros(chunks: &[[f32; LANES]]) -> u64 {
-    let mut zeros = [0u32; LANES];
-    for numbers in chunks {
+#[inline(never)]
+fn zeros(numbers: &[f32]) -> u64 {
+    let zero = |x: &f32| u32::from(*x == 0.0);
+    u64::from(numbers.iter().map(zero).fold(0, u32::wrapping_add))
+}
+
+/// Σx, Σy, Σx², Σy², Σxy, Σ(x − y)².
+#[inline(never)]
+fn products(xs: &[Lanes], ys: &[Lanes]) -> [Lanes; 6] {
+    let (mut s1, mut s2, mut s3) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+    let (mut s4, mut s5, mut s6) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+    for (x, y) in xs.iter().zip(ys) {
         for i in 0..LANES {
-            zeros[i] = zeros[i].wrapping_add(u32::from(numbers[i] == 0.0));
+            s1[i] += x[i];
+        }
+        for i in 0..LANES {
+            s2[i] += y[i];
+        }
+        for i in 0..LANES {
+            s3[i] += x[i] * x[i];
+        }
+        for i in 0..LANES {
+            s4[i] += y[i] * y[i];
+        }
+        for i in 0..LANES {
+            s5[i] += x[i] * y[i];
+        }
+        for i in 0..LANES {
+            s6[i] += (x[i] - y[i]) * (x[i] - y[i]);
         }
     }
-    zeros.into_iter().map(u64::from).sum()
+    [s1, s2, s3, s4, s5, s6]
 }
 
-fn lanes_sum(lanes: [f32; LANES]) -> f64 {
+fn lanes_sum(lanes: Lanes) -> f64 {
     lanes.into_iter().map(f64::from).sum()
 }
 

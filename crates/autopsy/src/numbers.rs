@@ -19,8 +19,9 @@ pub(crate) const TILE_ROWS: usize = 8;
 /// The most numbers of a tile.
 pub(crate) const TILE: usize = TILE_ROWS * BLOCK;
 
-/// The most bytes of one strip of rows in memory, unless one row has more.
-const STRIP_BYTES: usize = 16 << 20;
+/// Bytes of one strip of rows, unless a tile's rows have more: it stays in the second-level cache between being read and
+/// being summed.
+const STRIP_BYTES: usize = 512 << 10;
 
 /// A weight that can be read in strips of rows.
 ///
@@ -110,10 +111,11 @@ impl<'a> Numbers<'a> {
         }))
     }
 
-    /// How many rows to read at once, at most those of a block.
+    /// How many rows to read at once: those of some tiles, at most those of a block.
     pub(crate) fn strip_rows(&self) -> usize {
         let row_bytes = self.cols * self.element_bytes();
-        (STRIP_BYTES / row_bytes.max(1)).clamp(1, BLOCK)
+        let rows = (STRIP_BYTES / row_bytes.max(1)).clamp(TILE_ROWS, BLOCK);
+        rows - rows % TILE_ROWS
     }
 
     fn element_bytes(&self) -> usize {

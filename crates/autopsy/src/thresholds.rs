@@ -126,14 +126,14 @@ const LINEAR: Limits = Limits {
     block_mean_max: 0.3,
     block_ratio_max: 12.0,
     line_ratio_max: 100.0,
-    kurtosis_min: 1.5,
+    kurtosis_min: 1.65,
     saturated_max: 0.05,
     correlation_min: 0.95,
     block_correlation_min: 0.9,
     error_max: 0.2,
     block_error_max: 0.3,
     block_error_ratio_max: 5.0,
-    gain_max: 0.05,
+    gain_max: 0.03,
     shift_max: 0.05,
 };
 
@@ -145,7 +145,6 @@ const EMBEDDING: Limits = Limits {
     block_mean_max: 0.6,
     block_ratio_max: 100.0,
     line_ratio_max: 1e4,
-    kurtosis_min: 1.4,
     ..LINEAR
 };
 

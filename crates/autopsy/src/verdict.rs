@@ -16,8 +16,8 @@ const SIGMAS: f64 = 12.0;
 /// Below this share of the reference's RMS a block and its error are rounding, whatever their ratio.
 const NEGLIGIBLE: f64 = 1e-3;
 
-/// More than the error of any number in E4M3 with a right scale, so never a fault.
-const FP8_ERROR: f64 = 1.0 / 16.0;
+/// The relative error of a block in E4M3 with a right scale is at most 1/16/√3: less than this is never a fault.
+const FP8_ERROR: f64 = 0.04;
 
 /// What a tensor suffers from, in rising severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -110,14 +110,14 @@ pub(crate) fn judge(scan: &Scan, scales: Option<BadScales>, limits: &Limits) -> 
     judge.not_finite(scales);
     judge.exploded();
     judge.flat();
-    judge.decoding();
-    judge.saturated();
     if scan.total.pairs.n > 0 {
         judge.against_reference();
     } else {
         judge.bias();
         judge.neighbours();
     }
+    judge.decoding();
+    judge.saturated();
     let mut faults = judge.faults;
     faults.sort_by_key(|fault| std::cmp::Reverse(fault.verdict));
     faults

@@ -46,12 +46,22 @@ pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
         interrupt::check()
     });
     progress.finish();
-    let report = result?;
-    if let Some(out) = out {
-        let mut read = digests(&checkpoint, "checkpoint")?;
-        if let Some(reference) = &reference {
-            read.extend(digests(reference, "reference")?);
+    let finished = result.map_err(anyhow::Error::from).and_then(|report| {
+        let read = match &out {
+            Some(_) => digests(&checkpoint, reference.as_ref())?,
+            None => Vec::new(),
+        };
+        Ok((report, read))
+    });
+    let (report, read) = match finished {
+        Ok(finished) => finished,
+        Err(error) => {
+            // There is nothing to resume.
+            out.map_or(Ok(()), OutputDir::discard)?;
+            return Err(error);
         }
+    };
+    if let Some(out) = out {
         let account = Account {
             verb: "autopsy",
             config: work,
@@ -77,12 +87,19 @@ pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
 }
 
 /// The manifest's account of what was read.
-fn digests(checkpoint: &Checkpoint, role: &str) -> anyhow::Result<Vec<Input>> {
+fn digests(checkpoint: &Checkpoint, reference: Option<&Checkpoint>) -> anyhow::Result<Vec<Input>> {
     let progress = Progress::new("digests", "byte");
-    progress.begin(checkpoint.total_bytes(), 0);
-    let read = inputs(checkpoint, role, &|bytes| {
+    let bytes = checkpoint.total_bytes() + reference.map_or(0, Checkpoint::total_bytes);
+    progress.begin(bytes, 0);
+    let on_bytes = |bytes| {
         progress.advance(bytes);
         interrupt::check()
+    };
+    let read = inputs(checkpoint, "checkpoint", &on_bytes).and_then(|mut read| {
+        if let Some(reference) = reference {
+            read.extend(inputs(reference, "reference", &on_bytes)?);
+        }
+        Ok(read)
     });
     progress.finish();
     Ok(read?)
