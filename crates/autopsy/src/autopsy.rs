@@ -9,11 +9,12 @@ use xgraft_checkpoint::{Checkpoint, Error as CheckpointError, Stored, Weight};
 use xgraft_results::{Finding, Input};
 
 use crate::error::{Error, Result};
+use crate::judge::judge;
 use crate::numbers::{BadScales, Numbers};
 use crate::report::{Comparison, Report, Stats, TensorReport, by_role};
 use crate::scan::{Scan, scan};
-use crate::thresholds::{Group, Thresholds};
-use crate::verdict::{Fault, Verdict, judge};
+use crate::thresholds::{Group, Limits, Thresholds};
+use crate::verdict::{Fault, Verdict};
 
 /// What happens while an autopsy is made; the caller may stop it.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ fn tensor_report(
     weight: &Weight,
     found: Found,
     scales: Option<BadScales>,
-    limits: &crate::thresholds::Limits,
+    limits: &Limits,
 ) -> TensorReport {
     let mut report = TensorReport {
         tensor: weight.tensor.clone(),

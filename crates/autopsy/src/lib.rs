@@ -34,6 +34,7 @@
 mod autopsy;
 mod error;
 mod inspect;
+mod judge;
 mod moments;
 mod numbers;
 mod outliers;
