@@ -150,10 +150,12 @@ fn of_refusal(error: &CheckpointError, known: &[Finding]) -> Option<Finding> {
         finding.severity = Severity::Warning;
         return Some(finding);
     }
-    let explained = known.iter().any(|f| {
-        f.severity == Severity::Error
-            && (f.subject == finding.subject || f.message == finding.message)
-    });
+    // The same file or tensor, or the module of the tensor.
+    let same =
+        |f: &Finding| finding.subject.starts_with(&f.subject) || f.message == finding.message;
+    let explained = known
+        .iter()
+        .any(|f| f.severity == Severity::Error && same(f));
     (!explained).then_some(finding)
 }
 

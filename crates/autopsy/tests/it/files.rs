@@ -150,6 +150,10 @@ fn contradictions_between_tensors_and_configuration_are_errors() {
     ] {
         let (_, _, errors) = layout(quantization, tensors);
         assert!(errors.iter().any(|e| e == code), "{code}: {errors:?}");
+        assert!(
+            !errors.iter().any(|e| e == "bad-quantization"),
+            "said twice: {errors:?}"
+        );
     }
 }
 
