@@ -7,16 +7,10 @@ use crate::thresholds::Limits;
 use crate::verdict::{Fault, Verdict};
 
 /// A block of fewer numbers is too small for its mean, its kurtosis and its correlation to say anything.
-const FEW: u64 = 256;
+pub(crate) const FEW: u64 = 256;
 
 /// A block is no outlier among its neighbours within so many robust standard deviations of them.
 const SIGMAS: f64 = 12.0;
-
-/// Below this share of the reference's RMS a block and its error are rounding, whatever their ratio.
-const NEGLIGIBLE: f64 = 1e-3;
-
-/// The relative error of a block in E4M3 with a right scale is at most 1/16/√3: less than this is never a fault.
-const FP8_ERROR: f64 = 0.04;
 
 /// Everything that is wrong, worst first.
 pub(crate) fn judge(scan: &Scan, scales: Option<BadScales>, limits: &Limits) -> Vec<Fault> {
@@ -41,20 +35,21 @@ pub(crate) fn judge(scan: &Scan, scales: Option<BadScales>, limits: &Limits) -> 
     faults
 }
 
-struct Judge<'a> {
-    scan: &'a Scan,
-    limits: &'a Limits,
-    faults: Vec<Fault>,
+pub(crate) struct Judge<'a> {
+    pub(crate) scan: &'a Scan,
+    pub(crate) limits: &'a Limits,
+    pub(crate) faults: Vec<Fault>,
 }
 
 impl Judge<'_> {
-    fn whole(
+    /// Pushes a fault of the tensor as a whole.
+    pub(crate) fn whole(
         &mut self,
         verdict: Verdict,
         limit: &'static str,
         measured: f64,
         message: String,
-    ) -> bool {
+    ) {
         self.faults.push(Fault {
             verdict,
             limit: Some(limit),
@@ -64,17 +59,16 @@ impl Judge<'_> {
             columns: None,
             message,
         });
-        true
     }
 
     /// Pushes a fault if `measure` finds any block; a larger measure is worse.
-    fn blocks(
+    pub(crate) fn blocks(
         &mut self,
         verdict: Verdict,
         limit: Option<&'static str>,
         measure: impl Fn(usize, &Block) -> Option<f64>,
         say: impl Fn(f64) -> String,
-    ) -> bool {
+    ) {
         let blocks = &self.scan.blocks;
         let (mut count, mut worst) = (0, None::<(usize, f64)>);
         for (at, block) in blocks.iter().enumerate() {
@@ -86,7 +80,7 @@ impl Judge<'_> {
             }
         }
         let Some((at, measured)) = worst else {
-            return false;
+            return;
         };
         let (rows, columns) = self.scan.place(at);
         let message = format!(
@@ -107,7 +101,6 @@ impl Judge<'_> {
             columns: Some([columns.start, columns.end]),
             message,
         });
-        true
     }
 
     fn not_finite(&mut self, scales: Option<BadScales>) {
@@ -352,134 +345,10 @@ impl Judge<'_> {
             }
         }
     }
-
-    fn against_reference(&mut self) {
-        let (scan, limits) = (self.scan, self.limits);
-        let total = &scan.total.pairs;
-        let vector = scan.rows == 1;
-        let correlations = scan.blocks.iter().filter_map(|b| b.pairs.correlation());
-        let most = median(correlations).is_some_and(|typical| typical < limits.correlation_min);
-        let correlation = total.correlation().filter(|_| most);
-        if let Some(r) = correlation.filter(|r| *r < limits.correlation_min) {
-            let what = match r {
-                r if r < -0.3 => "signs are wrong: two's complement instead of offset binary",
-                r if r < 0.3 => "unrelated: another tensor, or another order of its numbers",
-                _ => "related and not the same",
-            };
-            let message = format!(
-                "correlation {r:.3} with the reference, healthy is at least {}: {what}",
-                limits.correlation_min
-            );
-            self.whole(Verdict::MisDecoded, "correlation_min", r, message);
-            return;
-        }
-        let rms = (total.yy / total.n.max(1) as f64).sqrt();
-        let negligible = |block: &Block| {
-            let p = &block.pairs;
-            let small = |sum: f64| (sum / p.n.max(1) as f64).sqrt() <= NEGLIGIBLE * rms;
-            p.n == 0 || (small(p.yy) && small(p.error2))
-        };
-        let errors: Vec<f64> = scan
-            .blocks
-            .iter()
-            .map(|b| b.pairs.relative_error().unwrap_or(f64::NAN))
-            .collect();
-        let typical = median(errors.iter().copied()).unwrap_or(0.0);
-        let unlike = |block: &Block| {
-            let r = block.pairs.correlation()?;
-            let nothing = block.moments.zeros == block.moments.n;
-            (block.pairs.n >= FEW && !nothing && r < limits.block_correlation_min).then_some(-r)
-        };
-        self.blocks(
-            Verdict::MisDecoded,
-            Some("block_correlation_min"),
-            |_, b| unlike(b).filter(|_| !negligible(b)),
-            |r| {
-                format!(
-                    "correlation {:.3} with the reference, healthy is at least {}",
-                    -r, limits.block_correlation_min
-                )
-            },
-        );
-        let alike =
-            |b: &Block| !negligible(b) && unlike(b).is_none() && b.moments.zeros < b.moments.n;
-        let gain = |b: &Block| match vector {
-            true => b.pairs.gain_through_zero(),
-            false => b.pairs.gain().filter(|_| b.pairs.n >= FEW),
-        };
-        let off = |b: &Block| {
-            gain(b)
-                .map(|g| (g - 1.0).abs())
-                .filter(|d| *d > limits.gain_max)
-        };
-        let gains: Vec<f64> = scan.blocks.iter().map(|b| gain(b).unwrap_or(1.0)).collect();
-        self.blocks(
-            Verdict::MisScaled,
-            Some("gain_max"),
-            |_, b| off(b).filter(|_| alike(b)),
-            |d| {
-                let worst = gains.iter().find(|g| (*g - 1.0).abs() == d);
-                format!(
-                    "{} times the reference, healthy is within {} of 1",
-                    short(worst.copied().unwrap_or(f64::NAN)),
-                    limits.gain_max
-                )
-            },
-        );
-        let shift = |b: &Block| {
-            b.pairs
-                .shift()
-                .map(f64::abs)
-                .filter(|s| *s > limits.shift_max)
-        };
-        self.blocks(
-            Verdict::Biased,
-            Some("shift_max"),
-            |_, b| shift(b).filter(|_| alike(b) && off(b).is_none()),
-            |s| {
-                format!(
-                    "mean {:.3} of the RMS away from the reference's, healthy is at most {}",
-                    s, limits.shift_max
-                )
-            },
-        );
-        let limit = match limits.block_error_ratio_max {
-            ratio if ratio.is_finite() => {
-                limits.block_error_max.min((ratio * typical).max(FP8_ERROR))
-            }
-            _ => limits.block_error_max,
-        };
-        self.blocks(
-            Verdict::MisScaled,
-            Some("block_error_max"),
-            |at, b| {
-                let other = off(b).is_none() && shift(b).is_none();
-                Some(errors[at]).filter(|e| alike(b) && other && (*e > limit || e.is_nan()))
-            },
-            |e| {
-                format!(
-                    "relative error {} against the reference, healthy is at most {} here",
-                    short(e),
-                    short(limit)
-                )
-            },
-        );
-        if !self.faults.is_empty() {
-            return;
-        }
-        if let Some(error) = total.relative_error().filter(|e| *e > limits.error_max) {
-            let message = format!(
-                "relative error {} against the reference, healthy is at most {}; no block stands out, so it may be another fine-tune",
-                short(error),
-                limits.error_max,
-            );
-            self.whole(Verdict::MisScaled, "error_max", error, message);
-        }
-    }
 }
 
 /// Three digits, in powers of ten where they are many.
-fn short(x: f64) -> String {
+pub(crate) fn short(x: f64) -> String {
     match x.abs() {
         0.0 => "0".to_owned(),
         a if !(1e-3..1e4).contains(&a) => format!("{x:.2e}"),

@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod autopsy;
+mod beside;
 mod error;
 mod inspect;
 mod judge;
