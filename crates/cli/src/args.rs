@@ -58,6 +58,10 @@ pub(crate) enum Verb {
     Orthogonality(Orthogonality),
     /// Fold an adapter into a checkpoint, in the checkpoint's own format.
     Merge(Merge),
+    /// List the tensors and layouts of a directory, and everything in it that contradicts something else.
+    Inspect(Inspect),
+    /// Look at every number of a checkpoint, and say which tensors are sick.
+    Autopsy(Autopsy),
     /// Make one HTML and Markdown report of the rows of several steps.
     Report(Report),
 }
@@ -305,6 +309,44 @@ pub(crate) struct Merge {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) shards: ShardArgs,
+}
+
+/// List the tensors and layouts of a directory, and everything in it that contradicts something else.
+///
+/// Reads headers only, and directories that no other verb opens. Exits 1 when something is wrong.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Inspect {
+    /// The checkpoint.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// List each tensor, not one line for those that differ in their layer only.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Look at every number of a checkpoint, and say which tensors are sick.
+///
+/// Exploded, flat, biased, mis-scaled, mis-decoded, not finite: judged by blocks of 128 × 128, so
+/// that a fault in one of them is found. Strict with --reference, generous without. Exits 1 when
+/// any tensor is sick.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Autopsy {
+    /// The checkpoint.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The checkpoint that it was converted from, in any format.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reference: Option<PathBuf>,
+    /// Also write the report to a directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Change a limit, such as `linear.block_ratio_max=30`; role `all` for every role, `inf` for no
+    /// limit. --json prints those in force.
+    #[arg(long = "threshold", value_name = "ROLE.FIELD=VALUE")]
+    pub(crate) thresholds: Vec<String>,
+    /// List healthy tensors too.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Make one HTML and Markdown report of the rows of several steps.

@@ -45,6 +45,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Dequantize(verb) => verbs::dequantize::run(verb, &args.global),
         Verb::Orthogonality(verb) => verbs::orthogonality::run(verb, &args.global),
         Verb::Merge(verb) => verbs::merge::run(verb, &args.global),
+        Verb::Inspect(verb) => verbs::inspect::run(verb, &args.global),
+        Verb::Autopsy(verb) => verbs::autopsy::run(verb, &args.global),
         Verb::Report(verb) => verbs::report::run(verb, &args.global),
     }
 }
@@ -84,6 +86,7 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         let quantize = cause.downcast_ref::<xgraft_quantize::Error>();
         let merge = cause.downcast_ref::<xgraft_lora_merge::Error>();
         let compare = cause.downcast_ref::<xgraft_orthogonality::Error>();
+        let autopsy = cause.downcast_ref::<xgraft_autopsy::Error>();
         extract
             .and_then(xgraft_lora_extract::Error::hint)
             .or_else(|| checkpoint.and_then(xgraft_checkpoint::Error::hint))
@@ -91,6 +94,7 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             .or_else(|| quantize.and_then(xgraft_quantize::Error::hint))
             .or_else(|| merge.and_then(xgraft_lora_merge::Error::hint))
             .or_else(|| compare.and_then(xgraft_orthogonality::Error::hint))
+            .or_else(|| autopsy.and_then(xgraft_autopsy::Error::hint))
     })
 }
 

@@ -63,6 +63,32 @@ pub(crate) fn print_findings(findings: &[Finding]) {
     }
 }
 
+/// Prints findings to stderr by kind, at most `most` of a kind and each advice once; worst last.
+pub(crate) fn print_grouped(findings: &[Finding], most: usize) {
+    #![expect(
+        clippy::print_stderr,
+        reason = "findings are for the person at the terminal"
+    )]
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
+    for kind in sorted.chunk_by(|a, b| a.code == b.code && a.severity == b.severity) {
+        for finding in kind.iter().take(most) {
+            eprintln!("{finding}");
+        }
+        if kind.len() > most {
+            let (rest, code) = (kind.len() - most, &kind[0].code);
+            eprintln!("… and {rest} more of `{code}`; --json lists them");
+        }
+        let mut hints: Vec<&str> = Vec::new();
+        for hint in kind.iter().filter_map(|f| f.hint.as_deref()) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+                eprintln!("hint: {hint}");
+            }
+        }
+    }
+}
+
 /// Prints a line of data.
 pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;

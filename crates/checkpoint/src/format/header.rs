@@ -74,6 +74,20 @@ impl Header {
         })
     }
 
+    /// As [`Header::parse`], but a wrong tensor does not hide the others: every tensor whose type and shape make sense,
+    /// and everything that is wrong with the header.
+    pub(crate) fn survey(
+        json: &[u8],
+        file_bytes: u64,
+        file: &Path,
+    ) -> (Vec<HeaderTensor>, Vec<Error>) {
+        let data_start = 8 + json.len() as u64;
+        match parse_json(json, file) {
+            Ok((raw, _)) => survey(raw, data_start, file_bytes.saturating_sub(data_start), file),
+            Err(error) => (Vec::new(), vec![error]),
+        }
+    }
+
     /// Reads and validates the header of an open file; the tensors' bytes are not touched.
     ///
     /// # Errors
@@ -312,6 +326,46 @@ fn place(
         });
     }
     Ok(tensors)
+}
+
+/// As [`place`], without stopping at the first error.
+fn survey(
+    mut raw: Vec<RawTensor>,
+    data_start: u64,
+    data_bytes: u64,
+    file: &Path,
+) -> (Vec<HeaderTensor>, Vec<Error>) {
+    raw.sort_by(|a, b| (a.start, a.end, &a.name).cmp(&(b.start, b.end, &b.name)));
+    let (mut covered, mut tensors, mut problems) = (0, Vec::with_capacity(raw.len()), Vec::new());
+    for tensor in raw {
+        let end = tensor.end;
+        let described = Dtype::from_name(&tensor.dtype).and_then(|dtype| {
+            let (shape, bytes) = checked_shape(&tensor.shape, dtype)?;
+            Some(HeaderTensor {
+                name: tensor.name.clone(),
+                dtype,
+                shape,
+                offset: data_start.checked_add(tensor.start)?,
+                bytes,
+            })
+        });
+        match place_one(tensor, data_start, data_bytes, covered, file) {
+            Ok(placed) => tensors.push(placed),
+            Err(error) => {
+                problems.push(error);
+                tensors.extend(described);
+            }
+        }
+        covered = covered.max(end);
+    }
+    if covered < data_bytes {
+        problems.push(Error::Header {
+            file: file.to_owned(),
+            expected: format!("{covered} bytes of tensors, as the header says"),
+            found: format!("{data_bytes} bytes after the header"),
+        });
+    }
+    (tensors, problems)
 }
 
 fn place_one(

@@ -196,6 +196,33 @@ impl Checkpoint {
     ) -> Result<Digest> {
         self.store.span(tensor)?.stream(chunk)
     }
+
+    /// Reads some of a tensor's bytes into `out`, whose content is replaced. Nothing is decoded, checked or hashed.
+    ///
+    /// This is for tools that look at broken numbers; [`Checkpoint::load_rows`] gives numbers that are checked.
+    ///
+    /// # Panics
+    /// If the range leaves the tensor.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Tensor`] if the file was cut while it was in use.
+    pub fn read_bytes(
+        &self,
+        tensor: &TensorInfo,
+        bytes: Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        check_part(&bytes, tensor.bytes);
+        let span = self.store.span(tensor)?;
+        span.part(bytes.start, bytes.end - bytes.start).read(out)
+    }
+}
+
+fn check_part(part: &Range<u64>, bytes: u64) {
+    assert!(
+        part.start <= part.end && part.end <= bytes,
+        "bytes {part:?} of {bytes}"
+    );
 }
 
 fn check_directory(dir: &Path) -> Result<()> {

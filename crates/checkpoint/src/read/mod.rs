@@ -3,6 +3,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod decode;
 pub(crate) mod grouped;
+pub(crate) mod inventory;
 pub(crate) mod load;
 pub(crate) mod matrix;
 pub(crate) mod store;

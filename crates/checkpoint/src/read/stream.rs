@@ -53,6 +53,13 @@ impl Span<'_> {
         }
     }
 
+    /// Reads all of it into `out`, whose content is replaced.
+    pub(crate) fn read(self, out: &mut Vec<u8>) -> Result<()> {
+        out.resize(self.bytes as usize, 0);
+        let read = self.file.read_exact_at(out, self.offset);
+        read.map_err(|source| self.read_error(0, source))
+    }
+
     /// Gives every chunk to `use_chunk` in order; returns the digest of all of them.
     pub(crate) fn stream(self, mut use_chunk: impl FnMut(&[u8]) -> Result<()>) -> Result<Digest> {
         let mut tree = Tree::new(self.bytes);

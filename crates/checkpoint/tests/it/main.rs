@@ -10,6 +10,7 @@ mod fixtures;
 mod fp8;
 mod header;
 mod index;
+mod inventory;
 mod load;
 mod mutation;
 mod output;

@@ -1,7 +1,9 @@
 //! One file a verb: fill the library's configuration, call it, print.
 
+pub(crate) mod autopsy;
 pub(crate) mod dequantize;
 pub(crate) mod extract;
+pub(crate) mod inspect;
 pub(crate) mod merge;
 pub(crate) mod orthogonality;
 pub(crate) mod plan;

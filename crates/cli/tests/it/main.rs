@@ -1,6 +1,7 @@
 //! The binary from outside: what it prints, where, and how it ends.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod autopsy;
 mod bad_input;
 mod orthogonality;
 mod support;

@@ -208,6 +208,8 @@ fn help_names_every_verb() {
         "quantize",
         "dequantize",
         "merge",
+        "inspect",
+        "autopsy",
         "report",
     ] {
         assert!(help.contains(verb), "{help}");

@@ -1,0 +1,316 @@
+//! The numbers of one weight, decoded tile by tile from stored bytes without a check: NaN is what is looked for.
+
+use std::ops::Range;
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use xgraft_block_scale::{BlockShape, Format};
+use xgraft_checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, Weight};
+use xgraft_fp8_codec::{Codec, Rows, RowsMut};
+
+use crate::error::Result;
+
+/// Rows and columns of a block: the unit in which statistics are kept.
+pub(crate) const BLOCK: usize = 128;
+
+/// Rows of a tile, which is what is decoded at once.
+pub(crate) const TILE_ROWS: usize = 8;
+
+/// The most numbers of a tile.
+pub(crate) const TILE: usize = TILE_ROWS * BLOCK;
+
+/// Bytes of one strip of rows, unless a tile's rows have more: it stays in the second-level cache between being read and
+/// being summed.
+const STRIP_BYTES: usize = 512 << 10;
+
+/// A weight that can be read in strips of rows.
+///
+/// **Shapes** `[rows, cols]`: a vector is one row, leading dimensions are folded into the rows.
+pub(crate) struct Numbers<'a> {
+    checkpoint: &'a Checkpoint,
+    weight: &'a Weight,
+    form: Form<'a>,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+}
+
+enum Form<'a> {
+    /// F64, F32, F16 or BF16.
+    Plain(&'a TensorInfo),
+    /// Codes, and the scales of the whole matrix in its block's grid.
+    Fp8 {
+        codes: &'a TensorInfo,
+        format: Format,
+        block: BlockShape,
+        scales: Vec<f32>,
+    },
+    /// A layout that only `checkpoint` can decode; it refuses what is not finite.
+    Decoded,
+}
+
+/// Some rows of a weight in memory.
+#[derive(Default)]
+pub(crate) struct Strip {
+    first_row: usize,
+    bytes: Vec<u8>,
+    numbers: Vec<f32>,
+}
+
+/// How many of a set of scales cannot be meant.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadScales {
+    pub(crate) scales: u64,
+    pub(crate) zero: u64,
+    pub(crate) negative: u64,
+    pub(crate) not_finite: u64,
+    /// Place of the first in the grid.
+    pub(crate) first: Option<[usize; 2]>,
+}
+
+impl BadScales {
+    pub(crate) fn count(&self) -> u64 {
+        self.zero + self.negative + self.not_finite
+    }
+}
+
+impl<'a> Numbers<'a> {
+    /// The numbers of a weight; `None` if it holds integers.
+    pub(crate) fn open(checkpoint: &'a Checkpoint, weight: &'a Weight) -> Result<Option<Self>> {
+        let tensors = checkpoint.stored_tensors(weight)?;
+        let (mut rows, mut cols) = folded(&weight.shape);
+        let form = if let Stored::Plain(dtype) = weight.stored {
+            if !dtype.is_float() {
+                return Ok(None);
+            }
+            Form::Plain(tensors[0])
+        } else if let Stored::Fp8 {
+            format,
+            block,
+            scale,
+            ..
+        } = weight.stored
+        {
+            let mut bytes = Vec::new();
+            checkpoint.read_bytes(tensors[1], 0..tensors[1].bytes, &mut bytes)?;
+            Form::Fp8 {
+                codes: tensors[0],
+                format,
+                block,
+                scales: scale.read(&bytes),
+            }
+        } else {
+            (rows, cols) = weight.matrix_shape();
+            Form::Decoded
+        };
+        Ok(Some(Self {
+            checkpoint,
+            weight,
+            form,
+            rows,
+            cols,
+        }))
+    }
+
+    /// How many rows to read at once: those of some tiles, at most those of a block.
+    pub(crate) fn strip_rows(&self) -> usize {
+        let row_bytes = self.cols * self.element_bytes();
+        let rows = (STRIP_BYTES / row_bytes.max(1)).clamp(TILE_ROWS, BLOCK);
+        rows - rows % TILE_ROWS
+    }
+
+    fn element_bytes(&self) -> usize {
+        match &self.form {
+            Form::Plain(tensor) => tensor.dtype.bytes(),
+            Form::Fp8 { .. } => 1,
+            Form::Decoded => 4,
+        }
+    }
+
+    /// Reads rows into `strip`.
+    pub(crate) fn read(&self, rows: Range<usize>, strip: &mut Strip) -> Result<()> {
+        strip.first_row = rows.start;
+        let row_bytes = (self.cols * self.element_bytes()) as u64;
+        let range = rows.start as u64 * row_bytes..rows.end as u64 * row_bytes;
+        match &self.form {
+            Form::Plain(tensor) | Form::Fp8 { codes: tensor, .. } => {
+                self.checkpoint
+                    .read_bytes(tensor, range, &mut strip.bytes)?;
+            }
+            Form::Decoded => self
+                .checkpoint
+                .read_rows(self.weight, rows, &mut strip.numbers)?,
+        }
+        Ok(())
+    }
+
+    /// Decodes a tile of a strip.
+    ///
+    /// **Shapes** `out` `[rows.len(), cols.len()]`, at most `[TILE_ROWS, BLOCK]`.
+    pub(crate) fn tile(
+        &self,
+        strip: &Strip,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        out: &mut [f32],
+    ) {
+        let width = cols.len();
+        let start = |row: usize| (row - strip.first_row) * self.cols + cols.start;
+        match &self.form {
+            Form::Plain(tensor) => {
+                let size = tensor.dtype.bytes();
+                for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
+                    let bytes = &strip.bytes[start(row) * size..(start(row) + width) * size];
+                    decode(tensor.dtype, bytes, out);
+                }
+            }
+            Form::Fp8 {
+                format,
+                block,
+                scales,
+                ..
+            } => {
+                let codes = &strip.bytes[start(rows.start)..start(rows.end - 1) + width];
+                Codec::best().decode_f32(
+                    *format,
+                    Rows::new(codes, width, self.cols),
+                    RowsMut::new(out, width, width),
+                );
+                let grid_cols = block.cols.blocks(self.cols);
+                let step = block.cols.size(self.cols);
+                for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
+                    let grid_row = row / block.rows.size(self.rows) * grid_cols;
+                    let mut at = cols.start;
+                    let mut rest = out;
+                    while !rest.is_empty() {
+                        let run = (step - at % step).min(rest.len());
+                        let (now, later) = rest.split_at_mut(run);
+                        let scale = scales[grid_row + at / step];
+                        now.iter_mut().for_each(|x| *x *= scale);
+                        at += run;
+                        rest = later;
+                    }
+                }
+            }
+            Form::Decoded => {
+                for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
+                    out.copy_from_slice(&strip.numbers[start(row)..start(row) + width]);
+                }
+            }
+        }
+    }
+
+    /// How many codes of a tile are the largest of their format, of either sign; zero where there are no codes.
+    pub(crate) fn saturated(&self, strip: &Strip, rows: Range<usize>, cols: &Range<usize>) -> u64 {
+        let Form::Fp8 { format, .. } = &self.form else {
+            return 0;
+        };
+        let largest = match format {
+            Format::E4m3 => 0x7e,
+            Format::E5m2 => 0x7b,
+        };
+        rows.map(|row| {
+            let start = (row - strip.first_row) * self.cols + cols.start;
+            let codes = &strip.bytes[start..start + cols.len()];
+            // At most 128 of them, so a byte counts them.
+            let count: u8 = codes.iter().map(|c| u8::from(c & 0x7f == largest)).sum();
+            u64::from(count)
+        })
+        .sum()
+    }
+
+    /// The scales that cannot be meant; `None` where there are no codes.
+    pub(crate) fn bad_scales(&self) -> Option<BadScales> {
+        let Form::Fp8 { block, scales, .. } = &self.form else {
+            return None;
+        };
+        let grid_cols = block.cols.blocks(self.cols).max(1);
+        let mut bad = BadScales {
+            scales: scales.len() as u64,
+            ..BadScales::default()
+        };
+        for (at, &scale) in scales.iter().enumerate() {
+            let counter = match scale {
+                s if !s.is_finite() => &mut bad.not_finite,
+                s if s < 0.0 => &mut bad.negative,
+                0.0 => &mut bad.zero,
+                _ => continue,
+            };
+            *counter += 1;
+            bad.first.get_or_insert([at / grid_cols, at % grid_cols]);
+        }
+        Some(bad)
+    }
+}
+
+/// All but the last dimension folded into the rows, so that no row is larger than it must be.
+fn folded(shape: &[usize]) -> (usize, usize) {
+    match *shape {
+        [] => (1, 1),
+        [ref rest @ .., cols] => (rest.iter().product(), cols),
+    }
+}
+
+/// Decodes at most [`BLOCK`] numbers.
+fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::Bf16 => {
+            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *x = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+            }
+        }
+        Dtype::F16 => {
+            let mut bits = [0u16; BLOCK];
+            for (bits, b) in bits.iter_mut().zip(bytes.as_chunks().0) {
+                *bits = u16::from_le_bytes(*b);
+            }
+            bits[..out.len()]
+                .reinterpret_cast::<f16>()
+                .convert_to_f32_slice(out);
+        }
+        Dtype::F64 => {
+            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *x = f64::from_le_bytes(*b) as f32;
+            }
+        }
+        _ => {
+            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *x = f32::from_le_bytes(*b);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plain_type_decodes_to_its_numbers() {
+        let numbers: Vec<f32> = (0..BLOCK).map(|i| i as f32 - 64.0).collect();
+        let bytes = |f: &dyn Fn(f32) -> Vec<u8>| numbers.iter().flat_map(|x| f(*x)).collect();
+        let cases: [(Dtype, Vec<u8>); 4] = [
+            (Dtype::F32, bytes(&|x| x.to_le_bytes().to_vec())),
+            (Dtype::F64, bytes(&|x| f64::from(x).to_le_bytes().to_vec())),
+            (
+                Dtype::F16,
+                bytes(&|x| f16::from_f32(x).to_le_bytes().to_vec()),
+            ),
+            (
+                Dtype::Bf16,
+                bytes(&|x| half::bf16::from_f32(x).to_le_bytes().to_vec()),
+            ),
+        ];
+        for (dtype, bytes) in cases {
+            let mut out = vec![0.0; BLOCK];
+            decode(dtype, &bytes, &mut out);
+            assert_eq!(out, numbers, "{dtype}");
+        }
+    }
+
+    #[test]
+    fn dimensions_but_the_last_are_rows() {
+        assert_eq!(folded(&[8, 300, 20]), (2400, 20));
+        assert_eq!(folded(&[7]), (1, 7));
+        assert_eq!(folded(&[]), (1, 1));
+    }
+}
