@@ -1,5 +1,6 @@
 //! What quantizing asks of a type of weights.
 
+use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use xgraft_fp8_codec::{Codec, Overflow, Quotient, Rows, RowsMut, Scales};
 
@@ -22,6 +23,9 @@ pub(crate) trait Element: Copy + Sync {
 
     fn to_f32(self) -> f32;
 
+    /// All of them.
+    fn widen(src: &[Self], out: &mut [f32]);
+
     /// The largest magnitude in each block of `width` columns; not finite if an element is not.
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]);
 
@@ -40,6 +44,10 @@ impl Element for f32 {
 
     fn to_f32(self) -> f32 {
         self
+    }
+
+    fn widen(src: &[Self], out: &mut [f32]) {
+        out.copy_from_slice(src);
     }
 
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {
@@ -61,8 +69,13 @@ impl Element for f32 {
 impl Element for bf16 {
     const DTYPE: WeightDtype = WeightDtype::Bf16;
 
+    #[inline]
     fn to_f32(self) -> f32 {
         self.to_f32()
+    }
+
+    fn widen(src: &[Self], out: &mut [f32]) {
+        src.convert_to_f32_slice(out);
     }
 
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {
@@ -88,8 +101,13 @@ impl Element for bf16 {
 impl Element for f16 {
     const DTYPE: WeightDtype = WeightDtype::F16;
 
+    #[inline]
     fn to_f32(self) -> f32 {
         self.to_f32()
+    }
+
+    fn widen(src: &[Self], out: &mut [f32]) {
+        src.convert_to_f32_slice(out);
     }
 
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {

@@ -110,27 +110,32 @@ impl GroupRecipe {
                 .zip(zero_rows)
                 .enumerate()
                 .with_min_len((1_usize << 14).div_ceil(cols))
-                .map(|(row, (((src, codes), scales), zeros))| {
-                    let row_of = RowOf {
-                        recipe: self,
-                        weights: T::DTYPE,
-                        shrink,
-                        tensor_scale,
-                    };
-                    let values: Vec<f32> = src.iter().map(|x| x.to_f32()).collect();
-                    if let Some(col) = values.iter().position(|x| !x.is_finite()) {
-                        let value = values[col];
-                        return Err(Error::NonFinite { row, col, value });
-                    }
-                    row_of
-                        .quantize(&values, codes, scales, zeros)
-                        .map_err(|(block_col, amax)| Error::ScaleOverflow {
-                            block_row: row,
-                            block_col,
-                            amax,
-                            dtype: self.dtype(),
-                        })
-                })
+                .map_init(
+                    Vec::new,
+                    |values, (row, (((src, codes), scales), zeros))| {
+                        let row_of = RowOf {
+                            recipe: self,
+                            weights: T::DTYPE,
+                            shrink,
+                            tensor_scale,
+                        };
+                        values.resize(src.len(), 0.0);
+                        T::widen(src, values);
+                        if !all_finite(values) {
+                            let col = values.iter().position(|x| !x.is_finite()).unwrap_or(0);
+                            let value = values[col];
+                            return Err(Error::NonFinite { row, col, value });
+                        }
+                        row_of.quantize(values, codes, scales, zeros).map_err(
+                            |(block_col, amax)| Error::ScaleOverflow {
+                                block_row: row,
+                                block_col,
+                                amax,
+                                dtype: self.dtype(),
+                            },
+                        )
+                    },
+                )
                 .collect();
             // The first error by row, whichever thread came first.
             found.into_iter().collect::<Result<Vec<()>>>()?;
@@ -193,9 +198,7 @@ impl RowOf<'_> {
         let size = self.recipe.group.size(values.len());
         let parts = values.chunks(size).zip(codes.chunks_mut(size));
         for (at, ((values, codes), scale)) in parts.zip(scales).enumerate() {
-            let (least, most) = values.iter().fold((0.0_f32, 0.0_f32), |(least, most), x| {
-                (least.min(*x), most.max(*x))
-            });
+            let (least, most) = range(values);
             let (found, zero) = if self.recipe.symmetric {
                 (
                     self.symmetric(most.max(-least)),
@@ -289,7 +292,11 @@ impl RowOf<'_> {
         let (low, high) = (-middle, (levels.count() - 1) as f32 - middle);
         let zero = f32::from(zero) - middle;
         // The loop of each rounding stands alone, so that it is a loop of vectors.
-        let code = |quotient: f32| to_code(quotient.clamp(low, high), middle);
+        let code = |quotient: f32| {
+            // Comparisons and not `clamp`, which would stop the vectors to check its bounds.
+            let above = if quotient > low { quotient } else { low };
+            to_code(if above < high { above } else { high }, middle)
+        };
         match (self.recipe.arithmetic, self.weights) {
             (Arithmetic::CompressedTensors, WeightDtype::Bf16) if self.recipe.symmetric => {
                 for (to, x) in codes.iter_mut().zip(values) {
@@ -315,20 +322,44 @@ impl RowOf<'_> {
     }
 }
 
-/// Rounds to nearest even and shifts into the unsigned range. The sum with 1.5 × 2^23 is a rounding that every machine has
-/// as a vector.
+/// Rounds to nearest even and shifts into the unsigned range.
+///
+/// The sum with 1.5 × 2^23 is a rounding that every machine has as a vector, and leaves the integer in the lowest bits.
+/// The shift is even, so ties go where they would without it.
 #[inline]
 fn to_code(x: f32, middle: f32) -> u8 {
     const ROUND: f32 = 12_582_912.0;
-    let rounded = (x + ROUND) - ROUND;
-    (rounded + middle) as i32 as u8
+    (x + (ROUND + middle)).to_bits() as u8
+}
+
+/// Whether no number is NaN or infinite: a loop of vectors, as it has no early end.
+fn all_finite(values: &[f32]) -> bool {
+    let bad = |x: &f32| u32::from(x.to_bits() & 0x7f80_0000 == 0x7f80_0000);
+    values.iter().map(bad).fold(0, |any, bad| any | bad) == 0
+}
+
+/// The least and the largest of finite numbers and zero.
+fn range(values: &[f32]) -> (f32, f32) {
+    const LANES: usize = 16;
+    let (mut least, mut most) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for chunk in whole {
+        for ((x, least), most) in chunk.iter().zip(&mut least).zip(&mut most) {
+            // As comparisons, which are an instruction each.
+            *least = if *x < *least { *x } else { *least };
+            *most = if *x > *most { *x } else { *most };
+        }
+    }
+    let least = least.iter().chain(rest).copied().fold(0.0, f32::min);
+    let most = most.iter().chain(rest).copied().fold(0.0, f32::max);
+    (least, most)
 }
 
 /// Rounds a finite number to BF16, to nearest even.
 #[inline]
 fn bf16_round(x: f32) -> f32 {
     let bits = x.to_bits();
-    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+    f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
 /// Floor of the binary logarithm of a positive number.
