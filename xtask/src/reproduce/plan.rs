@@ -90,6 +90,12 @@ impl Models {
                         self.base.factorization_flops(rank)
                     },
             },
+            Kind::Orthogonality { rank } => Price {
+                reads: self.base.bytes + self.quantized.bytes + adapter(rank),
+                writes: 0,
+                // The noise times both factors of the adapter, and those of the controls.
+                flops: 4.0 * self.base.product_flops(rank),
+            },
             Kind::Report => Price::default(),
         }
     }

@@ -32,6 +32,9 @@ pub(super) enum Kind {
         rank: u32,
         exact: bool,
     },
+    Orthogonality {
+        rank: u32,
+    },
     /// A step of the comparison of methods, as what it costs.
     Methods(Priced),
     Report,
@@ -75,6 +78,10 @@ pub(super) fn all(recipe: &Recipe, out: &Path) -> Vec<Step> {
         let extracted = add(&mut steps, extract(recipe, *rank, out));
         let adapter = add(&mut steps, sanitize(recipe, *rank, &extracted, out));
         add(&mut steps, verify(recipe, *rank, &quantized, &adapter, out));
+        add(
+            &mut steps,
+            orthogonality(recipe, *rank, &quantized, &adapter, out),
+        );
     }
     let compared = methods::all(recipe, out);
     let report = report(recipe, &steps, &compared, out);
@@ -138,6 +145,22 @@ fn verify(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Pa
         &format!("verify-r{rank}"),
         Kind::Verify { rank, exact },
         arguments,
+        out,
+    )
+}
+
+fn orthogonality(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Path) -> Step {
+    let mut arguments = Arguments::new("orthogonality").option(
+        "--noise",
+        &format!("{}={}", recipe.base.display(), quantized.display()),
+    );
+    arguments
+        .inputs
+        .extend([recipe.base.clone(), quantized.to_owned()]);
+    step(
+        &format!("orthogonality-r{rank}"),
+        Kind::Orthogonality { rank },
+        arguments.input("--adapter", adapter),
         out,
     )
 }
@@ -236,9 +259,11 @@ mod tests {
             "extract-r8",
             "sanitize-r8",
             "verify-r8",
+            "orthogonality-r8",
             "extract-r32",
             "sanitize-r32",
             "verify-r32",
+            "orthogonality-r32",
         ];
         let expected = |first: &[&'static str]| [first, &ranks, &["report"]].concat();
         assert_eq!(names(&recipe), expected(&["quantize"]));
