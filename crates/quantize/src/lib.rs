@@ -1,16 +1,16 @@
 //! A whole checkpoint into a quantized format and back, streaming.
 //!
-//! [`quantize`] turns the linear layers of a float checkpoint into FP8 codes with block scales;
-//! embeddings, the head and norms stay as they are. [`dequantize`] makes the BF16 checkpoint that an
-//! FP8 one stands for (the bridge model that tools without FP8 support need).
+//! [`quantize`] turns the linear layers of a float checkpoint into FP8 or integer codes with scales; embeddings, the head
+//! and norms stay as they are. [`dequantize`] makes the BF16 checkpoint that a quantized one stands for (the bridge model
+//! that other tools need), from every layout that `checkpoint` reads.
 //!
-//! Key decision: the schemes are values ([`Scheme`], [`Fp8Layout`]), and what is done with one
+//! Key decision: the schemes and layouts are values ([`Scheme`], [`Layout`]), and what is done with one
 //! weight is a pure function of it; reading, sharding, journalling and resuming are
 //! `checkpoint`'s. So memory is that of the largest matrix, whatever the shards.
 //!
-//! Two layouts, because engines choose kernels by them: `hf` is what Qwen and DeepSeek publish
-//! (`weight_scale_inv`, F32 or BF16), `compressed-tensors` is what llm-compressor writes
-//! (`weight_scale`, BF16), equal to it byte for byte for BF16 weights.
+//! Layout `hf` is what Qwen and `DeepSeek` publish; `compressed-tensors` is what llm-compressor writes, equal to it byte for
+//! byte for BF16 weights. A format that no engine reads is simulated: its values are stored in BF16, and `config.json` says so.
+//! Everything here rounds to nearest, perhaps with searched scales ([`Search`]); nothing says AWQ or GPTQ of itself.
 //!
 //! ```
 //! use xgraft_checkpoint::{Checkpoint, OutputDir};

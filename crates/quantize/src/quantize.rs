@@ -98,11 +98,11 @@ fn ready(source: &Checkpoint, config: &Config) -> Result<Method> {
     config.method()
 }
 
-/// Every weight, with the tensors that take its place if it is quantized.
-pub(crate) fn planned_of<'a>(
-    source: &'a Checkpoint,
-    config: &Config,
-) -> Result<Vec<(&'a Weight, Option<Vec<PlannedTensor>>)>> {
+/// A weight, with the tensors that take its place if it is quantized.
+pub(crate) type Planned<'a> = (&'a Weight, Option<Vec<PlannedTensor>>);
+
+/// What becomes of every weight.
+pub(crate) fn planned_of<'a>(source: &'a Checkpoint, config: &Config) -> Result<Vec<Planned<'a>>> {
     let method = ready(source, config)?;
     let plan = |weight: &'a Weight| {
         if !weight.role.is_linear() || config.keeps(&weight.module) {

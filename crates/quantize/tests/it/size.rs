@@ -63,7 +63,7 @@ fn qwen3_32b(dir: &Path) -> Checkpoint {
     let mut at = 0_u64;
     let mut header = BTreeMap::new();
     for (name, shape) in shapes {
-        let end = at + 2 * shape.iter().map(|n: &u64| *n).product::<u64>();
+        let end = at + 2 * shape.iter().copied().product::<u64>();
         header.insert(
             name,
             json!({"dtype": "BF16", "shape": shape, "data_offsets": [at, end]}),
