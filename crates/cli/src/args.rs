@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     Inspect(Inspect),
     /// Look at every number of a checkpoint, and say which tensors are sick.
     Autopsy(Autopsy),
+    /// Write the model card of something that xgraft made, from its manifest.
+    Card(Card),
     /// Make one HTML and Markdown report of the rows of several steps.
     Report(Report),
 }
@@ -347,6 +349,23 @@ pub(crate) struct Autopsy {
     /// List healthy tensors too.
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+/// Write the model card of something that xgraft made, from its manifest.
+///
+/// `README.md` in the directory itself, with the metadata that the hub reads. It says what the manifest and the report
+/// prove, and nothing of accuracy.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Card {
+    /// The adapter or checkpoint.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The base model's name on the hub; that of `adapter_config.json` by default.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) base_model: Option<String>,
+    /// The heading; the directory's name by default.
+    #[arg(long)]
+    pub(crate) title: Option<String>,
 }
 
 /// Make one HTML and Markdown report of the rows of several steps.

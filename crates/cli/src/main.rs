@@ -41,6 +41,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Verify(verb) => verbs::verify::run(verb, &args.global),
         Verb::Sanitize(verb) => verbs::sanitize::run(verb, &args.global),
         Verb::Quantize(verb) => verbs::quantize::run(verb, &args.global),
+        Verb::Card(verb) => verbs::card::run(verb, &args.global),
         Verb::Plan(verb) => verbs::plan::run(verb, &args.global),
         Verb::Dequantize(verb) => verbs::dequantize::run(verb, &args.global),
         Verb::Orthogonality(verb) => verbs::orthogonality::run(verb, &args.global),

@@ -3,6 +3,7 @@
 
 mod autopsy;
 mod bad_input;
+mod card;
 mod orthogonality;
 mod support;
 mod verbs;
