@@ -7,3 +7,4 @@
 //! **Invariant:** a number that was not measured in this run is shown as missing.
 
 pub mod harness;
+pub mod usage;

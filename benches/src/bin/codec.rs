@@ -7,9 +7,10 @@
 //! a disturbance of the machine meets all of them. One JSON line per case.
 #![allow(clippy::print_stdout, reason = "the benchmark's output is its lines")]
 
-use std::{hint::black_box, num::NonZeroUsize, time::Instant};
+use std::{hint::black_box, num::NonZeroUsize};
 
 use anyhow::{Context, ensure};
+use benches::usage::{Times, peak_rss_mib, shortest};
 use clap::Parser;
 use half::bf16;
 use serde::Serialize;
@@ -58,27 +59,6 @@ struct Line {
     /// `gbps_rw` over that of the copy of as many bytes: the shortest time of each.
     ratio_to_copy: f64,
     peak_rss_mib: f64,
-}
-
-/// Wall and CPU seconds of each repetition.
-#[derive(Default)]
-struct Times {
-    wall: Vec<f64>,
-    cpu: Vec<f64>,
-}
-
-impl Times {
-    fn measure<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let (wall, cpu) = (Instant::now(), cpu_seconds());
-        let result = work();
-        self.wall.push(wall.elapsed().as_secs_f64());
-        self.cpu.push(cpu_seconds() - cpu);
-        result
-    }
-
-    fn shortest(&self) -> f64 {
-        self.wall.iter().copied().fold(f64::INFINITY, f64::min)
-    }
 }
 
 /// Elements that begin a chosen number of elements after a multiple of 64 bytes.
@@ -141,7 +121,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         dequantize.measure(|| data.dequantize());
         quantize_ct.measure(|| data.quantize(&ct))?;
     }
-    let roof = copy.shortest();
+    let roof = shortest(&copy.wall);
     for (case, times) in [
         ("copy", copy),
         ("fp8_block_quantize", quantize),
@@ -230,7 +210,7 @@ fn integers(
 
 fn line(case: &'static str, times: Times, roof: f64, args: &Args) -> Line {
     let elements = (args.rows * args.cols) as f64;
-    let shortest = times.shortest();
+    let shortest = shortest(&times.wall);
     Line {
         case,
         codec: Codec::best().name(),
@@ -345,26 +325,5 @@ fn fill_with_normal(weights: &mut [bf16]) {
     for (weight, i) in weights.iter_mut().zip((0..).step_by(3)) {
         let sum: f32 = (i..i + 3).map(|i| four(uniform(i))).sum();
         *weight = bf16::from_f32((sum - 6.0) * 0.02);
-    }
-}
-
-/// CPU seconds of the process, user and system.
-fn cpu_seconds() -> f64 {
-    let usage = usage();
-    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 * 1e-6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
-}
-
-fn peak_rss_mib() -> f64 {
-    usage().ru_maxrss as f64 / 1024.0
-}
-
-#[expect(unsafe_code, reason = "a system call without a safe wrapper here")]
-fn usage() -> libc::rusage {
-    // SAFETY: the structure is plain numbers, for which all bits zero are valid, and the call writes only there.
-    unsafe {
-        let mut usage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage
     }
 }

@@ -9,9 +9,10 @@
 //! peak memory is its own.
 #![allow(clippy::print_stdout, reason = "the benchmark's output is its lines")]
 
-use std::{fs::File, hint::black_box, io::Read, ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{fs::File, hint::black_box, io::Read, ops::ControlFlow, path::PathBuf};
 
 use anyhow::{Context, ensure};
+use benches::usage::{Times, peak_rss_mib, shortest};
 use clap::{Parser, ValueEnum};
 use half::bf16;
 use serde::Serialize;
@@ -438,49 +439,7 @@ fn normal(len: usize, seed: u64) -> Vec<f32> {
 
 // ------------------------------------------------------------------------------------------------------------ measuring
 
-/// Wall and CPU seconds of each repetition.
-#[derive(Default)]
-struct Times {
-    wall: Vec<f64>,
-    cpu: Vec<f64>,
-}
-
-impl Times {
-    fn measure<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let (wall, cpu) = (Instant::now(), cpu_seconds());
-        let result = work();
-        self.wall.push(wall.elapsed().as_secs_f64());
-        self.cpu.push(cpu_seconds() - cpu);
-        result
-    }
-}
-
-fn shortest(times: &[f64]) -> f64 {
-    times.iter().copied().fold(f64::INFINITY, f64::min)
-}
-
 fn print(line: &impl Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(line)?);
     Ok(())
-}
-
-/// CPU seconds of the process, user and system.
-fn cpu_seconds() -> f64 {
-    let usage = usage();
-    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 * 1e-6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
-}
-
-fn peak_rss_mib() -> f64 {
-    usage().ru_maxrss as f64 / 1024.0
-}
-
-#[expect(unsafe_code, reason = "a system call without a safe wrapper here")]
-fn usage() -> libc::rusage {
-    // SAFETY: the structure is plain numbers, for which all bits zero are valid, and the call writes only there.
-    unsafe {
-        let mut usage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage
-    }
 }

@@ -66,4 +66,5 @@ pub use error::{Error, Result};
 pub use excess::Excess;
 pub use factors::Factors;
 pub use progress::Progress;
+pub use random::{almost_normal, mix};
 pub use svd::{exact_singular_values, truncated_svd};

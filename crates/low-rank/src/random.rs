@@ -14,8 +14,10 @@ pub(crate) fn panel(rows: usize, width: usize, seed: u64) -> Panel {
     Panel { rows, width, data }
 }
 
-/// The sum of the four 16-bit digits, shifted and scaled to mean 0 and variance 1.
-fn almost_normal(bits: u64) -> f32 {
+/// A number of mean 0 and variance 1 out of 64 independent bits: the sum of the four 16-bit digits, shifted and scaled.
+///
+/// Exact in f32, so the same on every platform; bounded by 3.47 in magnitude, as a normal number is not.
+pub fn almost_normal(bits: u64) -> f32 {
     const MEAN: f32 = 4.0 * 32767.5;
     // Standard deviation of a sum of four uniform integers below 2^16: 65536 * sqrt(4 / 12).
     const DEVIATION: f32 = 37_837.228;
@@ -28,7 +30,7 @@ fn almost_normal(bits: u64) -> f32 {
 /// A number of 64 well mixed bits for each seed and position.
 ///
 /// **Source** the output function of SplitMix64 (Steele, Lea, Flood 2014), twice.
-pub(crate) fn mix(seed: u64, position: u64) -> u64 {
+pub fn mix(seed: u64, position: u64) -> u64 {
     finish(
         finish(seed.wrapping_add(0x9e37_79b9_7f4a_7c15))
             ^ position.wrapping_mul(0xd134_2543_de82_ef95),

@@ -12,11 +12,11 @@ use crate::measures::Cosine;
 use crate::noise::{Noise, Subject, Weights, measure};
 use crate::overlap::overlap;
 use crate::plan::{Layer, layer, plan, projection};
-use crate::random::mix;
 use crate::report::{ModuleReport, NoisePair, Report, UpdateReport};
 use crate::summary::{by_layer, by_projection, whole};
 use crate::update::{Pair, Update};
 use crate::words::words;
+use xgraft_low_rank::mix;
 
 /// What happens while a comparison runs; the caller may stop it.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use xgraft_cpu_gemm::{Source, assert_rectangle};
+use xgraft_low_rank::{almost_normal, mix};
 
 /// A matrix `[rows, cols]` of independent numbers of mean 0 and variance 1, close to normal.
 ///
@@ -45,33 +46,6 @@ pub(crate) fn permutation(len: usize, seed: u64) -> Vec<usize> {
         order.swap(last, at as usize);
     }
     order
-}
-
-/// The sum of the four 16-bit digits, shifted and scaled to mean 0 and variance 1.
-fn almost_normal(bits: u64) -> f32 {
-    const MEAN: f32 = 4.0 * 32767.5;
-    // Standard deviation of a sum of four uniform integers below 2^16: 65536 * sqrt(4 / 12).
-    const DEVIATION: f32 = 37_837.228;
-    let sum: u32 = (0..4)
-        .map(|digit| u32::from((bits >> (16 * digit)) as u16))
-        .sum();
-    (sum as f32 - MEAN) / DEVIATION
-}
-
-/// A number of 64 well mixed bits for each seed and position.
-///
-/// **Source** the output function of SplitMix64 (Steele, Lea, Flood 2014), twice.
-pub(crate) fn mix(seed: u64, position: u64) -> u64 {
-    finish(
-        finish(seed.wrapping_add(0x9e37_79b9_7f4a_7c15))
-            ^ position.wrapping_mul(0xd134_2543_de82_ef95),
-    )
-}
-
-fn finish(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

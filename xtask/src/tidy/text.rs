@@ -111,20 +111,27 @@ mod tests {
 
     #[test]
     fn absolute_paths_of_one_machine_are_found() {
-        assert_eq!(machine_path("see /home/me/x."), Some("/home/me/x."));
-        assert_eq!(machine_path("p = \"/root/.cache\""), Some("/root/.cache"));
+        for folder in MACHINE_FOLDERS {
+            let path = format!("/{folder}/me/x.");
+            assert_eq!(machine_path(&format!("see {path}")), Some(&*path));
+            let path = format!("/{folder}/.cache");
+            assert_eq!(machine_path(&format!("p = \"{path}\"")), Some(&*path));
+        }
     }
 
     #[test]
     fn urls_relative_paths_and_system_paths_are_fine() {
-        for line in [
-            "https://example.org/home/me",
-            "../root/out",
-            "$HOME/root/x",
-            "#!/usr/bin/env bash",
-            "read and/or write",
-            "/home",
-        ] {
+        for folder in MACHINE_FOLDERS {
+            for line in [
+                format!("https://example.org/{folder}/me"),
+                format!("../{folder}/out"),
+                format!("$HOME/{folder}/x"),
+                format!("/{folder}"),
+            ] {
+                assert_eq!(machine_path(&line), None, "{line}");
+            }
+        }
+        for line in ["#!/usr/bin/env bash", "read and/or write"] {
             assert_eq!(machine_path(line), None, "{line}");
         }
     }
