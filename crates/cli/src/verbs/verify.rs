@@ -29,6 +29,7 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
     let adapter = Adapter::open(&args.adapter)?;
     let work = json!({
         "exact": args.exact,
+        "original": args.original.is_some(),
         "optimum": !args.no_optimum,
         "max_error": args.max_error,
         "max_uncovered": args.max_uncovered,
@@ -36,7 +37,8 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
     let out = match &args.out {
         Some(out) => {
             let out = OutputDir::create(out, global.force, &work)?;
-            for input in [&args.base, &args.tuned, &args.adapter] {
+            let inputs = [&args.base, &args.tuned, &args.adapter];
+            for input in inputs.into_iter().chain(&args.original) {
                 out.refuse_input(input)?;
             }
             Some(out)

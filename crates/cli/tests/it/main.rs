@@ -4,6 +4,7 @@
 mod autopsy;
 mod bad_input;
 mod card;
+mod original;
 mod orthogonality;
 mod support;
 mod verbs;
