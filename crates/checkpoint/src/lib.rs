@@ -74,6 +74,7 @@ pub use model::weight::{Stored, TensorInfo, Weight};
 pub use read::checkpoint::Checkpoint;
 pub use read::grouped::unpack_grouped;
 pub use read::inventory::Inventory;
+pub use read::mapped::{Mapped, MappedWeight};
 pub use read::matrix::WeightMatrix;
 pub use read::store::ShardIdentity;
 pub use read::stream::CHUNK_BYTES;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::load;
+use super::mapped::{self, MappedWeight};
 use super::matrix::WeightMatrix;
 use super::store::{ShardIdentity, Store};
 use super::stream::Hash;
@@ -182,6 +183,17 @@ impl Checkpoint {
     /// As [`Checkpoint::load`].
     pub fn read_rows(&self, weight: &Weight, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
         load::decoded_rows(&self.store, weight, rows, out)
+    }
+
+    /// A weight that stays in its file, mapped; `None` for packed integers, which are to be loaded.
+    ///
+    /// Every element is looked at once, so the pages are in memory afterwards as far as they fit.
+    /// The file must not be written or cut while anything of it is in use.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], [`Error::Tensor`] for other types, [`Error::Io`].
+    pub fn map(&self, weight: &Weight) -> Result<Option<MappedWeight>> {
+        mapped::weight(&self.store, weight)
     }
 
     /// Gives a tensor's bytes to `chunk` in order, at most [`CHUNK_BYTES`](crate::CHUNK_BYTES) at a time and never

@@ -88,6 +88,29 @@ pub(crate) fn decoded_rows(
     Ok(())
 }
 
+/// All scales of a weight of FP8 codes.
+pub(crate) fn scales(store: &Store, weight: &Weight) -> Result<Vec<f32>> {
+    let Stored::Fp8 {
+        format,
+        block,
+        scale,
+        scale_tensor,
+    } = &weight.stored
+    else {
+        return Ok(Vec::new());
+    };
+    let layout = Fp8 {
+        format: *format,
+        block: *block,
+        scale: *scale,
+    };
+    let (rows, cols) = weight.matrix_shape();
+    let tensor = store.tensor(scale_tensor)?;
+    layout
+        .scales(store, tensor, &(0..rows), cols)
+        .map(|(scales, _)| scales)
+}
+
 /// Consecutive rows of one tensor, about to be read.
 struct Run<'a> {
     span: Span<'a>,

@@ -5,6 +5,7 @@ pub(crate) mod decode;
 pub(crate) mod grouped;
 pub(crate) mod inventory;
 pub(crate) mod load;
+pub(crate) mod mapped;
 pub(crate) mod matrix;
 pub(crate) mod store;
 pub(crate) mod stream;
