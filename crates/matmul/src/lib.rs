@@ -35,12 +35,14 @@
 
 mod format;
 mod lanes;
+mod paged;
 mod product;
 pub mod reference;
 mod tile;
 mod weights;
 mod wide;
 
+pub use paged::Paged;
 pub use product::{Product, Rows, RowsMut, run};
 pub use weights::{Coding, Scales, Weights};
 
