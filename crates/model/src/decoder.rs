@@ -27,6 +27,7 @@ pub struct Model {
     norm: Vec<f32>,
     /// None if the embedding is the head.
     head: Option<Linear>,
+    position_offset: usize,
     pool: ThreadPool,
 }
 
@@ -35,6 +36,8 @@ pub struct Model {
 pub struct Options {
     /// Threads that compute; 0 takes one for each processor.
     pub threads: usize,
+    /// Added to every position before it becomes an angle: so a test reaches positions that a model is rarely at.
+    pub position_offset: usize,
 }
 
 /// Consecutive tokens of one sequence: a piece of a prompt, or the one token of a decoding step.
@@ -98,6 +101,7 @@ impl Model {
             spec: Arc::new(spec),
             embedding,
             head,
+            position_offset: options.position_offset,
             pool,
         })
     }
@@ -143,8 +147,8 @@ impl Model {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for piece in &pieces {
             for i in 0..piece.rows.len() {
-                spec.rope
-                    .angles(piece.first_position + i, &mut cos, &mut sin);
+                let position = piece.first_position + i + self.position_offset;
+                spec.rope.angles(position, &mut cos, &mut sin);
             }
         }
         let angles = Angles { cos, sin };

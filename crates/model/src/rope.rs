@@ -62,10 +62,8 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines of a position's angles, times the length.
-    ///
-    /// **Shapes** both have `head_dim / 2` elements.
-    pub(crate) fn angles(&self, position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
+    /// Adds the cosines and sines of a position's angles, times the length, to `cos` and `sin`: `head_dim / 2` each.
+    pub fn angles(&self, position: usize, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
         for frequency in &self.frequencies {
             let angle = f64::from(frequency * position as f32);
             cos.push(angle.cos() as f32 * self.length);
