@@ -193,7 +193,33 @@ impl Report {
             push("rank", m.rank as f64, "1");
             push("adapter_bytes", m.bytes as f64, "byte");
             push("seconds", m.seconds, "s");
+            rows.extend(m.energy_at_ranks().into_iter().map(|(rank, energy)| {
+                Row::new("energy_at_rank", energy)
+                    .unit("1")
+                    .n(rank as u64)
+                    .arm(arm)
+                    .module(&m.module)
+                    .source("extract")
+            }));
         }
         rows
+    }
+}
+
+impl ModuleReport {
+    /// Share of ‖ΔW‖² in the first r computed singular values, for r = 1, 2, 4, … and all of them: what the best pair of
+    /// that rank keeps, before its factors are rounded to their dtype.
+    fn energy_at_ranks(&self) -> Vec<(usize, f64)> {
+        let norm2 = self.delta_norm * self.delta_norm;
+        let (all, mut kept) = (self.singular_values.len(), 0.0);
+        let mut points = Vec::new();
+        for (at, value) in self.singular_values.iter().enumerate() {
+            kept += value * value;
+            let rank = at + 1;
+            if norm2 > 0.0 && (rank.is_power_of_two() || rank == all) {
+                points.push((rank, (kept / norm2).min(1.0)));
+            }
+        }
+        points
     }
 }

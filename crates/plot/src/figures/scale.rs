@@ -115,6 +115,21 @@ impl Decades {
     }
 }
 
+/// The numbers 1, 2, 5, 10, … times powers of ten from `low` to `high`, both positive; only the powers of ten over three decades
+/// and more.
+pub(crate) fn log_ticks(low: f64, high: f64) -> Vec<f64> {
+    let factors: &[f64] = if high < 1e3 * low {
+        &[1.0, 2.0, 5.0]
+    } else {
+        &[1.0]
+    };
+    let exponents = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let all = exponents.flat_map(|exponent| factors.iter().map(move |f| f * 10f64.powi(exponent)));
+    let slack = 1.0 + 1e-9;
+    all.filter(|tick| (low / slack..=high * slack).contains(tick))
+        .collect()
+}
+
 /// Whole numbers from 0 that name about `count` of the indices below `len`, evenly.
 pub(crate) fn index_ticks(len: usize, count: usize) -> Vec<usize> {
     let steps = [1, 2, 4, 5, 8, 10, 16, 20, 25, 40, 50, 100];
@@ -177,6 +192,12 @@ mod tests {
         assert_eq!(names, ["1e-4", "0.001", "0.01", "0.1"]);
         assert_eq!(Decades::around([1.0]), Decades { first: 0, last: 1 });
         assert!(Decades::around([0.0]).position(0.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn logarithmic_ticks_are_round_and_inside() {
+        assert_eq!(log_ticks(0.096, 7.4), [0.1, 0.2, 0.5, 1.0, 2.0, 5.0]);
+        assert_eq!(log_ticks(1.0, 1e4), [1.0, 10.0, 100.0, 1e3, 1e4]);
     }
 
     #[test]
