@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 /// Which pair.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The model whose shapes it has: `qwen3-32b`.
+    /// The model whose shapes it has: `qwen3-32b`, or `small`, with a width of 256.
     #[arg(long, value_name = "MODEL", required_unless_present = "tiny")]
     like: Option<String>,
     /// The two layers of 1024 that mergekit is measured on, instead of a large model's.
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     tiny: bool,
     /// How many layers.
     #[arg(long, value_name = "N", default_value_t = 1)]
-    layers: u16,
+    pub(crate) layers: u16,
     /// Rows of the embedding and the head; as the original by default.
     #[arg(long, value_name = "ROWS")]
     vocab: Option<u32>,
@@ -25,10 +25,25 @@ pub(crate) struct Args {
     seed: u64,
     /// Where `base` and `tuned` go; below `out/synth` by default.
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Replace directories that exist.
     #[arg(long)]
     force: bool,
+}
+
+impl Args {
+    /// One layer of a model.
+    pub(crate) fn like(model: &str) -> Self {
+        Self {
+            like: Some(model.to_owned()),
+            tiny: false,
+            layers: 1,
+            vocab: None,
+            seed: 0,
+            out: None,
+            force: false,
+        }
+    }
 }
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {

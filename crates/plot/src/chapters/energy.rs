@@ -110,7 +110,7 @@ fn panel(arms: &[Arm], role: &str) -> CurvesPanel {
     }));
     CurvesPanel {
         title: role.to_owned(),
-        note: "energy kept, share of ‖ΔW‖²".to_owned(),
+        note: "share of ‖ΔW‖² kept".to_owned(),
         unit: Unit::Percent,
         below: "rank r, logarithmic".to_owned(),
         ticks: ticks(arms),

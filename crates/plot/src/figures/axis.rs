@@ -4,7 +4,6 @@ use super::{
     scale::{Decades, Scale},
     unit::Unit,
 };
-use crate::quantity::number;
 
 /// Where a value stands on a panel.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +42,10 @@ impl Axis {
             (Self::Log(decades), Unit::Plain) => decades.ticks().collect(),
             (Self::Log(decades), Unit::Percent) => decades
                 .ticks()
-                .map(|(tick, _)| (tick, format!("{} %", number(100.0 * tick))))
+                .map(|(tick, _)| {
+                    let decimals = (-2.0 - tick.log10().round()).max(0.0) as usize;
+                    (tick, format!("{:.decimals$} %", 100.0 * tick))
+                })
                 .collect(),
         }
     }

@@ -123,12 +123,11 @@ impl Heatmap {
     fn bar(&self, canvas: &mut Canvas<'_>, unit: Unit, axis: &Axis, (left, top): (f64, f64)) {
         let height = self.height();
         let step = height / STEPS as f64;
+        // Each reaches down to the foot and the next one covers it, so that no line of paper shows between two.
         for at in 0..STEPS {
-            let share = (at as f64 + 0.5) / STEPS as f64;
-            let y = top + height - step * at as f64;
-            // A little higher than its step, so that no line of paper shows between two.
-            let upper = (y - step - 0.25).max(top);
-            canvas.rectangle((left, upper), (left + BAR_WIDTH, y), colour(share));
+            let share = 1.0 - (at as f64 + 0.5) / STEPS as f64;
+            let from = (left, top + step * at as f64);
+            canvas.rectangle(from, (left + BAR_WIDTH, top + height), colour(share));
         }
         for (tick, text) in axis.ticks(unit) {
             let y = top + height * (1.0 - axis.position(tick));
@@ -140,7 +139,8 @@ impl Heatmap {
 }
 
 impl HeatmapPanel {
-    /// From zero, so that twice as dark is twice as much; logarithmic where zero would leave all but the largest pale.
+    /// From zero, so that darkness is amount; from the least where all are alike, and logarithmic where the largest would leave the
+    /// others pale.
     fn axis(&self) -> Axis {
         let values = || self.values.iter().flatten().flatten().copied();
         let largest = values().fold(0.0, f64::max);
@@ -235,7 +235,7 @@ mod tests {
         let svg = figure(64, |_, layer| Some(0.01 * layer as f64));
         assert!(svg.contains("\n0 %\n") && svg.contains("\n50 %\n"));
         let wide = figure(64, |_, layer| Some(1e-4 * 10f64.powi(layer as i32 % 3)));
-        assert!(wide.contains("\n0.0100 %\n"), "a logarithmic bar");
+        assert!(wide.contains("\n0.01 %\n"), "a logarithmic bar");
     }
 
     #[test]

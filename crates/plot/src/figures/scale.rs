@@ -115,18 +115,25 @@ impl Decades {
     }
 }
 
-/// The numbers 1, 2, 5, 10, … times powers of ten from `low` to `high`, both positive; only the powers of ten over three decades
-/// and more.
-pub(crate) fn log_ticks(low: f64, high: f64) -> Vec<f64> {
+/// The numbers 1, 2, 5, 10, … times powers of ten from `low` to `high`, both positive, and their names; only the powers of ten
+/// over three decades and more.
+pub(crate) fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let factors: &[f64] = if high < 1e3 * low {
         &[1.0, 2.0, 5.0]
     } else {
         &[1.0]
     };
     let exponents = low.log10().floor() as i32..=high.log10().ceil() as i32;
-    let all = exponents.flat_map(|exponent| factors.iter().map(move |f| f * 10f64.powi(exponent)));
+    let all = exponents.flat_map(|exponent| {
+        let named = move |factor: &f64| {
+            let tick = factor * 10f64.powi(exponent);
+            let decimals = (-exponent).max(0) as usize;
+            (tick, format!("{tick:.decimals$}"))
+        };
+        factors.iter().map(named)
+    });
     let slack = 1.0 + 1e-9;
-    all.filter(|tick| (low / slack..=high * slack).contains(tick))
+    all.filter(|(tick, _)| (low / slack..=high * slack).contains(tick))
         .collect()
 }
 
@@ -196,8 +203,12 @@ mod tests {
 
     #[test]
     fn logarithmic_ticks_are_round_and_inside() {
-        assert_eq!(log_ticks(0.096, 7.4), [0.1, 0.2, 0.5, 1.0, 2.0, 5.0]);
-        assert_eq!(log_ticks(1.0, 1e4), [1.0, 10.0, 100.0, 1e3, 1e4]);
+        let names = |low, high| -> Vec<String> {
+            let ticks = log_ticks(low, high).into_iter();
+            ticks.map(|(_, name)| name).collect()
+        };
+        assert_eq!(names(0.096, 7.4), ["0.1", "0.2", "0.5", "1", "2", "5"]);
+        assert_eq!(names(1.0, 1e4), ["1", "10", "100", "1000", "10000"]);
     }
 
     #[test]

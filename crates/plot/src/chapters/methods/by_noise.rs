@@ -96,7 +96,6 @@ fn panels(pair: &Pair<'_>, series: &[String]) -> [CurvesPanel; 2] {
     };
     let ends = places.first().zip(places.last());
     let ticks = ends.map_or_else(Vec::new, |(low, high)| log_ticks(low.0, high.0));
-    let ticks: Vec<_> = ticks.into_iter().map(|x| (x, number(x))).collect();
     let panel = |title: &str, note: &str, unit, metric| CurvesPanel {
         title: pair.title(title),
         note: note.to_owned(),
