@@ -16,7 +16,7 @@ pub(crate) struct Args {
     tiny: bool,
     /// How many layers.
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) layers: u16,
+    layers: u16,
     /// Rows of the embedding and the head; as the original by default.
     #[arg(long, value_name = "ROWS")]
     vocab: Option<u32>,
@@ -25,22 +25,22 @@ pub(crate) struct Args {
     seed: u64,
     /// Where `base` and `tuned` go; below `out/synth` by default.
     #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
+    out: Option<PathBuf>,
     /// Replace directories that exist.
     #[arg(long)]
     force: bool,
 }
 
 impl Args {
-    /// One layer of a model.
-    pub(crate) fn like(model: &str) -> Self {
+    /// This many layers of a model, below `out`.
+    pub(crate) fn of(model: &str, layers: u16, out: PathBuf) -> Self {
         Self {
             like: Some(model.to_owned()),
             tiny: false,
-            layers: 1,
+            layers,
             vocab: None,
             seed: 0,
-            out: None,
+            out: Some(out),
             force: false,
         }
     }

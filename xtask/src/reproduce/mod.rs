@@ -74,11 +74,8 @@ fn make_synthetic_pair(sh: &Shell, recipe: &Recipe) -> Result<()> {
     if there == [true, true] {
         return Ok(());
     }
-    let pair = synth::Args {
-        layers: synth.layers,
-        out: Some(workspace::root().join(folder)),
-        ..synth::Args::like(&synth.like)
-    };
+    let out = workspace::root().join(folder);
+    let pair = synth::Args::of(&synth.like, synth.layers, out);
     synth::run(sh, &pair)
 }
 
