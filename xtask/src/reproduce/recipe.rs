@@ -28,6 +28,8 @@ pub(super) struct Recipe {
     #[serde(default)]
     pub(super) quantize: Quantize,
     #[serde(default)]
+    pub(super) extract: Extract,
+    #[serde(default)]
     pub(super) sanitize: Sanitize,
     #[serde(default)]
     pub(super) verify: Verify,
@@ -55,6 +57,15 @@ pub(super) struct Recipe {
 pub(super) struct Quantize {
     pub(super) scheme: String,
     pub(super) layout: String,
+}
+
+/// How the adapter is made.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct Extract {
+    /// The largest share of the update's energy that tensors outside the adapter may have, here and in the check; the verbs'
+    /// own limits when absent.
+    pub(super) max_dropped: Option<f64>,
 }
 
 /// Whose loader must accept the adapter.

@@ -115,7 +115,8 @@ fn extract(recipe: &Recipe, rank: u32, out: &Path) -> Step {
         .input("--base", &recipe.base)
         .input("--tuned", &recipe.tuned)
         .option("--rank", &rank.to_string())
-        .option("--policy", &recipe.sanitize.policy);
+        .option("--policy", &recipe.sanitize.policy)
+        .limit("--max-dropped", recipe.extract.max_dropped);
     step(
         &format!("extract-r{rank}"),
         Kind::Extract { rank },
@@ -142,7 +143,8 @@ fn verify(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Pa
     let mut arguments = Arguments::new("verify")
         .input("--base", quantized)
         .input("--tuned", &recipe.tuned)
-        .input("--adapter", adapter);
+        .input("--adapter", adapter)
+        .limit("--max-uncovered", recipe.extract.max_dropped);
     if exact {
         arguments.texts.push("--exact".to_owned());
     }
@@ -242,6 +244,14 @@ impl Arguments {
         match grouped {
             Some((scheme, size)) => self.option("--scheme", scheme).option("--group-size", size),
             None => self.option("--scheme", scheme),
+        }
+    }
+
+    /// A limit, where the recipe sets one.
+    fn limit(self, flag: &str, value: Option<f64>) -> Self {
+        match value {
+            Some(value) => self.option(flag, &value.to_string()),
+            None => self,
         }
     }
 
