@@ -107,7 +107,9 @@ fn quantize(recipe: &Recipe, out: &Path) -> Step {
         .path(&recipe.base)
         .option("--scheme", &recipe.quantize.scheme)
         .option("--layout", &recipe.quantize.layout);
-    step("quantize", Kind::Quantize, arguments, out)
+    // The report calls a noise by this name.
+    let name = format!("served-{}", recipe.quantize.scheme);
+    step(&name, Kind::Quantize, arguments, out)
 }
 
 fn extract(recipe: &Recipe, rank: u32, out: &Path) -> Step {
@@ -311,7 +313,7 @@ mod tests {
             "orthogonality-r32",
         ];
         let expected = |first: &[&'static str]| [first, &ranks, &["report"]].concat();
-        assert_eq!(names(&recipe), expected(&["quantize"]));
+        assert_eq!(names(&recipe), expected(&["served-fp8-block"]));
         recipe.quantized = Some("q".into());
         assert_eq!(names(&recipe), expected(&[]));
         let verify = &all(&recipe, Path::new("out"))[2];

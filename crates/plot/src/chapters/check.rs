@@ -90,6 +90,7 @@ fn by_layer(grid: &Grid) -> Result<Figure> {
                 },
                 note,
                 unit: Unit::Percent,
+                ratios: true,
                 value: Box::new(move |module| grid.get(metric, arm, module)),
             });
         }

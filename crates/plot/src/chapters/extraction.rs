@@ -60,6 +60,7 @@ fn by_layer(grid: &Grid) -> Result<Figure> {
                 title: format!("{title}, {}", grid.arms[arm]),
                 note,
                 unit: Unit::Percent,
+                ratios: true,
                 value: Box::new(move |module| grid.get(metric, arm, module)),
             });
         }

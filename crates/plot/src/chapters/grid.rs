@@ -134,6 +134,7 @@ impl Grid {
             title: panel.title.clone(),
             note: panel.note.to_owned(),
             unit: panel.unit,
+            ratios: panel.ratios,
             values: groups.iter().map(|group| row(panel, group)).collect(),
         });
         Heatmap {
@@ -196,6 +197,8 @@ pub(super) struct CellsOf<'a> {
     pub(super) note: &'a str,
     /// How its numbers are written.
     pub(super) unit: Unit,
+    /// Whether the ratios of its values matter more than their differences.
+    pub(super) ratios: bool,
     /// The value of a module.
     pub(super) value: Box<dyn Fn(usize) -> Option<f64> + 'a>,
 }

@@ -137,12 +137,14 @@ fn by_layer(grid: &Grid, noises: &[usize]) -> Result<Figure> {
             title: format!("Size of the noise, {name}"),
             note: "‖N‖ / ‖L‖",
             unit: Unit::Plain,
+            ratios: true,
             value: Box::new(move |module| grid.get("noise_over_adapter", arm, module)),
         });
         panels.push(CellsOf {
             title: format!("Cosine with the adapter, {name}"),
             note: "|z|, in units of 1/√(mn)",
             unit: Unit::Plain,
+            ratios: false,
             value: Box::new(move |module| {
                 let (metric, chance, ..) = COSINES[0];
                 let value = grid.get(metric, arm, module)?.abs();

@@ -117,7 +117,10 @@ impl Curves {
     }
 }
 
+/// Width of the lines behind the series.
 const THIN: f64 = 0.7;
+/// Up to this many of them are told apart.
+const FEW: usize = 8;
 
 /// A panel with its place on the sheet.
 struct Frame<'a> {
@@ -228,8 +231,12 @@ impl<'a> Frame<'a> {
             .map(|(x, y)| (self.across(*x), self.down(*y)))
             .collect();
         let Some(series) = curve.series else {
+            // Many of them are a band, and the series must be seen on it.
+            let all = self.panel.curves.iter();
+            let many = all.filter(|curve| curve.series.is_none()).count() > FEW;
+            let ink = if many { GRID } else { MUTED };
             if path.len() > 1 {
-                canvas.path(&path, MUTED.into(), THIN);
+                canvas.path(&path, ink.into(), THIN);
             }
             return;
         };

@@ -32,6 +32,8 @@ pub(crate) struct HeatmapPanel {
     pub(crate) note: String,
     /// How its numbers are written.
     pub(crate) unit: Unit,
+    /// Whether the ratios of its values matter more than their differences: where they are far apart, it is logarithmic.
+    pub(crate) ratios: bool,
     /// For each group, one value a layer.
     pub(crate) values: Vec<Vec<Option<f64>>>,
 }
@@ -51,7 +53,7 @@ const STEPS: usize = 48;
 const NARROW: usize = 12;
 /// Narrower cells have no numbers.
 const NUMBER: f64 = 50.0;
-/// Values that are further apart than this are told apart on a logarithmic scale.
+/// Ratios of this size and more need a logarithmic scale: on another one, all but the largest values would be pale.
 const SPREAD: f64 = 30.0;
 
 /// The ramp, light to dark. None of these is an ink of the page's scheme: a number on a cell must keep its contrast to the cell.
@@ -139,16 +141,13 @@ impl Heatmap {
 }
 
 impl HeatmapPanel {
-    /// From zero, so that darkness is amount; from the least where all are alike, and logarithmic where the largest would leave the
-    /// others pale.
+    /// From zero, so that darkness is amount, and what is alike looks alike.
     fn axis(&self) -> Axis {
         let values = || self.values.iter().flatten().flatten().copied();
         let largest = values().fold(0.0, f64::max);
         let least = values().fold(f64::INFINITY, f64::min);
-        if least > 0.0 && largest > SPREAD * least {
+        if self.ratios && least > 0.0 && largest > SPREAD * least {
             Axis::log(values())
-        } else if least > 0.0 && largest < 2.0 * least {
-            Axis::linear(values(), &[])
         } else {
             Axis::linear(values(), &[0.0])
         }
@@ -204,6 +203,7 @@ mod tests {
                 title: "Residual".to_owned(),
                 note: "less is better".to_owned(),
                 unit: Unit::Percent,
+                ratios: true,
                 values: (0..2).map(row).collect(),
             }],
         };
