@@ -31,7 +31,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     if let Some(figure) = by_rank::figure(&pairs)? {
         section = section.figure(figure);
     }
-    Ok(Some(section.table(table(&pairs))))
+    Ok(Some(section.table(table(&pairs).folded_above(40))))
 }
 
 fn table(pairs: &[Pair<'_>]) -> Table {
