@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 /// Which pair.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The model whose shapes it has: `qwen3-32b`.
+    /// The model whose shapes it has: `qwen3-32b`, or `small`, with a width of 256.
     #[arg(long, value_name = "MODEL", required_unless_present = "tiny")]
     like: Option<String>,
     /// The two layers of 1024 that mergekit is measured on, instead of a large model's.
@@ -29,6 +29,21 @@ pub(crate) struct Args {
     /// Replace directories that exist.
     #[arg(long)]
     force: bool,
+}
+
+impl Args {
+    /// This many layers of a model, below `out`.
+    pub(crate) fn of(model: &str, layers: u16, out: PathBuf) -> Self {
+        Self {
+            like: Some(model.to_owned()),
+            tiny: false,
+            layers,
+            vocab: None,
+            seed: 0,
+            out: Some(out),
+            force: false,
+        }
+    }
 }
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
