@@ -8,6 +8,7 @@ use xgraft_block_scale::{BlockShape, Format};
 use xgraft_checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, Weight};
 use xgraft_fp8_codec::{Codec, Rows, RowsMut};
 
+use crate::arch::Isa;
 use crate::error::Result;
 
 /// Rows and columns of a block: the unit in which statistics are kept.
@@ -27,6 +28,7 @@ const STRIP_BYTES: usize = 512 << 10;
 ///
 /// **Shapes** `[rows, cols]`: a vector is one row, leading dimensions are folded into the rows.
 pub(crate) struct Numbers<'a> {
+    pub(crate) isa: Isa,
     checkpoint: &'a Checkpoint,
     weight: &'a Weight,
     form: Form<'a>,
@@ -103,6 +105,7 @@ impl<'a> Numbers<'a> {
             Form::Decoded
         };
         Ok(Some(Self {
+            isa: Isa::best(),
             checkpoint,
             weight,
             form,
@@ -160,7 +163,7 @@ impl<'a> Numbers<'a> {
                 let size = tensor.dtype.bytes();
                 for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
                     let bytes = &strip.bytes[start(row) * size..(start(row) + width) * size];
-                    decode(tensor.dtype, bytes, out);
+                    decode(self.isa, tensor.dtype, bytes, out);
                 }
             }
             Form::Fp8 {
@@ -185,7 +188,7 @@ impl<'a> Numbers<'a> {
                         let run = (step - at % step).min(rest.len());
                         let (now, later) = rest.split_at_mut(run);
                         let scale = scales[grid_row + at / step];
-                        now.iter_mut().for_each(|x| *x *= scale);
+                        self.isa.scale(now, scale);
                         at += run;
                         rest = later;
                     }
@@ -211,9 +214,7 @@ impl<'a> Numbers<'a> {
         rows.map(|row| {
             let start = (row - strip.first_row) * self.cols + cols.start;
             let codes = &strip.bytes[start..start + cols.len()];
-            // At most 128 of them, so a byte counts them.
-            let count: u8 = codes.iter().map(|c| u8::from(c & 0x7f == largest)).sum();
-            u64::from(count)
+            self.isa.count_magnitude(codes, largest)
         })
         .sum()
     }
@@ -251,13 +252,9 @@ fn folded(shape: &[usize]) -> (usize, usize) {
 }
 
 /// Decodes at most [`BLOCK`] numbers.
-fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+fn decode(isa: Isa, dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     match dtype {
-        Dtype::Bf16 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *x = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
-            }
-        }
+        Dtype::Bf16 => isa.widen_bf16(bytes, out),
         Dtype::F16 => {
             let mut bits = [0u16; BLOCK];
             for (bits, b) in bits.iter_mut().zip(bytes.as_chunks().0) {
@@ -302,7 +299,7 @@ mod tests {
         ];
         for (dtype, bytes) in cases {
             let mut out = vec![0.0; BLOCK];
-            decode(dtype, &bytes, &mut out);
+            decode(Isa::best(), dtype, &bytes, &mut out);
             assert_eq!(out, numbers, "{dtype}");
         }
     }

@@ -1,6 +1,7 @@
 //! One pass over a weight, with its reference beside it: the statistics of every block.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -77,11 +78,12 @@ pub(crate) fn scan(
         zero_rows: 0,
         first_zero_row: None,
     };
+    let scratch = Pool::default();
     for group in bands.chunks(group) {
         let done: Vec<Band> = group
             .par_iter()
-            .map_init(Scratch::default, |scratch, &band| {
-                scan_band(numbers, reference, span(band, rows), scratch)
+            .map(|&band| {
+                scratch.lend(|scratch| scan_band(numbers, reference, span(band, rows), scratch))
             })
             .collect::<Result<_>>()?;
         for band in done {
@@ -108,6 +110,20 @@ fn span(i: usize, len: usize) -> Range<usize> {
 struct Scratch {
     strip: Strip,
     reference: Strip,
+}
+
+/// As many of them as threads have been at work at once, so that their memory is touched for the first time only once.
+#[derive(Default)]
+struct Pool(Mutex<Vec<Scratch>>);
+
+impl Pool {
+    fn lend<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = idle().pop().unwrap_or_default();
+        let result = work(&mut scratch);
+        idle().push(scratch);
+        result
+    }
 }
 
 struct Band {
@@ -171,12 +187,12 @@ fn scan_strip(
         let size = rows.len() * cols.len();
         let xs = &mut xs[..size];
         numbers.tile(&scratch.strip, rows.clone(), cols.clone(), xs);
-        block.moments.add(xs);
+        block.moments.add(numbers.isa, xs);
         block.saturated += numbers.saturated(&scratch.strip, rows.clone(), cols);
         if let Some(reference) = reference {
             let ys = &mut ys[..size];
             reference.tile(&scratch.reference, rows, cols.clone(), ys);
-            block.pairs.add(xs, ys);
+            block.pairs.add(numbers.isa, xs, ys);
         }
     }
 }
