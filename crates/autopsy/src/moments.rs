@@ -4,7 +4,7 @@
 //! error of a sum is some 1e-6 of its terms. Where that does not hold (numbers that are not finite, or whose fourth power
 //! leaves the range of f32) the tile is summed again in f64, number by number.
 
-use crate::arch::Isa;
+use crate::arch::{Bf16Lanes, Isa, LANES, TileSums};
 
 /// Between these magnitudes the fourth power of a number is a normal f32, and so is a sum of a tile of them.
 const FOURTH_POWER: std::ops::Range<f32> = 1e-8..1e8;
@@ -41,11 +41,27 @@ impl Default for Moments {
 impl Moments {
     /// Takes in a tile.
     pub(crate) fn add(&mut self, isa: Isa, tile: &[f32]) {
-        let fast = Self::fast(isa, tile);
-        let amax = fast.max.max(-fast.min);
-        let exact = fast.sums.iter().all(|s| s.is_finite())
-            && (amax == 0.0 || FOURTH_POWER.contains(&amax));
-        self.merge(&if exact { fast } else { Self::slow(tile) });
+        let (lanes, rest) = tile.as_chunks();
+        let sums = isa.sums(lanes);
+        if is_exact(&sums) {
+            self.merge(&Self::from_sums(tile.len() - rest.len(), &sums));
+            self.merge(&Self::slow(rest));
+        } else {
+            self.merge(&Self::slow(tile));
+        }
+    }
+
+    /// Takes in the rows of a tile in BF16 as [`Self::add`] takes in their numbers; false, and nothing is taken in, if the sums in f32
+    /// are not exact enough.
+    #[must_use]
+    pub(crate) fn add_bf16(&mut self, isa: Isa, rows: &[&[Bf16Lanes]]) -> bool {
+        let sums = isa.sums_bf16(rows);
+        let exact = is_exact(&sums);
+        if exact {
+            let lanes: usize = rows.iter().map(|row| row.len()).sum();
+            self.merge(&Self::from_sums(lanes * LANES, &sums));
+        }
+        exact
     }
 
     /// Takes in another set. The result depends on the order of merges, which callers keep fixed.
@@ -61,22 +77,17 @@ impl Moments {
         self.max = self.max.max(other.max);
     }
 
-    fn fast(isa: Isa, tile: &[f32]) -> Self {
-        let (lanes, rest) = tile.as_chunks();
-        let sums = isa.sums(lanes);
-        let mut moments = Self {
-            n: (tile.len() - rest.len()) as u64,
+    /// Of `n` finite numbers.
+    fn from_sums(n: usize, sums: &TileSums) -> Self {
+        Self {
+            n: n as u64,
             zeros: sums.zeros.into(),
             sums: sums.powers,
             // A zero gets the positive sign.
             min: sums.min + 0.0,
             max: sums.max + 0.0,
             ..Self::default()
-        };
-        if !rest.is_empty() {
-            moments.merge(&Self::slow(rest));
         }
-        moments
     }
 
     fn slow(tile: &[f32]) -> Self {
@@ -132,6 +143,14 @@ impl Moments {
     pub(crate) fn count(&self) -> u64 {
         self.n + self.nan + self.infinite
     }
+}
+
+/// Whether the numbers are finite and their fourth powers and sums are in the range of f32.
+fn is_exact(sums: &TileSums) -> bool {
+    let amax = sums.max.max(-sums.min);
+    let none = sums.min > sums.max;
+    sums.powers.iter().all(|s| s.is_finite())
+        && (none || amax == 0.0 || FOURTH_POWER.contains(&amax))
 }
 
 /// Sums over pairs of a number x and its reference y, both finite.
@@ -275,7 +294,7 @@ mod tests {
     fn lanes_agree_with_the_definition() {
         for count in [0, 1, 15, 16, 17, 1000, 1024] {
             let xs = numbers(count);
-            let (fast, slow) = (Moments::fast(Isa::best(), &xs), Moments::slow(&xs));
+            let (fast, slow) = (of(&xs), Moments::slow(&xs));
             assert_eq!((fast.n, fast.zeros), (slow.n, slow.zeros));
             assert_eq!((fast.min, fast.max), (slow.min, slow.max));
             for (a, b) in fast.sums.iter().zip(slow.sums) {

@@ -8,7 +8,7 @@ use xgraft_block_scale::{BlockShape, Format};
 use xgraft_checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, Weight};
 use xgraft_fp8_codec::{Codec, Rows, RowsMut};
 
-use crate::arch::Isa;
+use crate::arch::{Bf16Lanes, Isa, LANES};
 use crate::error::Result;
 
 /// Rows and columns of a block: the unit in which statistics are kept.
@@ -114,11 +114,11 @@ impl<'a> Numbers<'a> {
         }))
     }
 
-    /// How many rows to read at once: those of some tiles, at most those of a block.
+    /// How many rows to read at once: those of some tiles, at most those of a block, and a block's number is a multiple.
     pub(crate) fn strip_rows(&self) -> usize {
         let row_bytes = self.cols * self.element_bytes();
         let rows = (STRIP_BYTES / row_bytes.max(1)).clamp(TILE_ROWS, BLOCK);
-        rows - rows % TILE_ROWS
+        1 << rows.ilog2()
     }
 
     fn element_bytes(&self) -> usize {
@@ -144,6 +144,26 @@ impl<'a> Numbers<'a> {
                 .read_rows(self.weight, rows, &mut strip.numbers)?,
         }
         Ok(())
+    }
+
+    /// Gives the rows of a tile to `work` as they are stored, if that is BF16 and the tile has whole lanes.
+    pub(crate) fn with_bf16<T>(
+        &self,
+        strip: &Strip,
+        rows: &Range<usize>,
+        cols: &Range<usize>,
+        work: impl FnOnce(&[&[Bf16Lanes]]) -> T,
+    ) -> Option<T> {
+        let bf16 = matches!(&self.form, Form::Plain(tensor) if tensor.dtype == Dtype::Bf16);
+        if !bf16 || !cols.len().is_multiple_of(LANES) {
+            return None;
+        }
+        let mut tile = [&[][..]; TILE_ROWS];
+        for (row, slot) in rows.clone().zip(&mut tile) {
+            let start = 2 * ((row - strip.first_row) * self.cols + cols.start);
+            *slot = strip.bytes[start..start + 2 * cols.len()].as_chunks().0;
+        }
+        Some(work(&tile[..rows.len()]))
     }
 
     /// Decodes a tile of a strip.

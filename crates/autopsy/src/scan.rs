@@ -184,11 +184,20 @@ fn scan_strip(
     let (mut xs, mut ys) = ([0f32; TILE], [0f32; TILE]);
     for row in strip.clone().step_by(TILE_ROWS) {
         let rows = row..strip.end.min(row + TILE_ROWS);
+        block.saturated += numbers.saturated(&scratch.strip, rows.clone(), cols);
+        let taken = numbers.with_bf16(&scratch.strip, &rows, cols, |tile| {
+            block.moments.add_bf16(numbers.isa, tile)
+        });
+        let taken = taken == Some(true);
+        if taken && reference.is_none() {
+            continue;
+        }
         let size = rows.len() * cols.len();
         let xs = &mut xs[..size];
         numbers.tile(&scratch.strip, rows.clone(), cols.clone(), xs);
-        block.moments.add(numbers.isa, xs);
-        block.saturated += numbers.saturated(&scratch.strip, rows.clone(), cols);
+        if !taken {
+            block.moments.add(numbers.isa, xs);
+        }
         if let Some(reference) = reference {
             let ys = &mut ys[..size];
             reference.tile(&scratch.reference, rows, cols.clone(), ys);

@@ -15,6 +15,9 @@ pub(crate) const LANES: usize = 16;
 /// So many numbers.
 pub(crate) type Lanes = [f32; LANES];
 
+/// As many in BF16, little-endian.
+pub(crate) type Bf16Lanes = [u8; 2 * LANES];
+
 /// What a tile of numbers sums to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TileSums {
@@ -73,6 +76,11 @@ impl Isa {
     /// Sums, extremes and zeros of a tile.
     pub(crate) fn sums(self, tile: &[Lanes]) -> TileSums {
         dispatch!(self, sums(tile))
+    }
+
+    /// [`Self::sums`] of the rows of a tile in BF16, one after the other.
+    pub(crate) fn sums_bf16(self, rows: &[&[Bf16Lanes]]) -> TileSums {
+        dispatch!(self, sums_bf16(rows))
     }
 
     /// Σx, Σy, Σx², Σy², Σxy, Σ(x − y)².
@@ -150,6 +158,21 @@ mod tests {
                     assert_eq!(found, products, "{isa:?} {count}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rows_in_bf16_sum_as_their_numbers_do() {
+        let bits = |x: &f32| ((x.to_bits() >> 16) as u16).to_le_bytes();
+        let bytes: Vec<u8> = tile(12, &[0.0, -0.0]).iter().flat_map(bits).collect();
+        let lanes: &[Bf16Lanes] = bytes.as_chunks().0;
+        let mut numbers = vec![0f32; bytes.len() / 2];
+        portable::widen_bf16(&bytes, &mut numbers);
+        let expected = portable::sums(numbers.as_chunks().0);
+        let rows = [&lanes[..5], &lanes[5..5], &lanes[5..11], &lanes[11..]];
+        for isa in Isa::available() {
+            assert_eq!(isa.sums_bf16(&rows), expected, "{isa:?}");
+            assert_eq!(isa.sums_bf16(&[]), portable::sums(&[]), "{isa:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The definition, for every machine. One short loop for each sum: in this form compilers use whole vectors, which they do
 //! not when the loops are one. A tile is in the first-level cache, so reading it again is cheap.
 
-use super::{LANES, Lanes, TileSums};
+use super::{Bf16Lanes, LANES, Lanes, TileSums};
 
 pub(super) fn sums(tile: &[Lanes]) -> TileSums {
     let sum = |term: fn(f32) -> f32| halves(fold(tile, 0.0, |sum, x| sum + term(x)));
@@ -25,6 +25,16 @@ pub(super) fn sums(tile: &[Lanes]) -> TileSums {
         max: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
         zeros: tile.as_flattened().iter().map(zero).sum(),
     }
+}
+
+pub(super) fn sums_bf16(rows: &[&[Bf16Lanes]]) -> TileSums {
+    let mut tile = Vec::new();
+    for lanes in rows.iter().copied().flatten() {
+        let mut numbers = [0f32; LANES];
+        widen_bf16(lanes, &mut numbers);
+        tile.push(numbers);
+    }
+    sums(&tile)
 }
 
 pub(super) fn products(xs: &[Lanes], ys: &[Lanes]) -> [f64; 6] {

@@ -5,17 +5,20 @@
 )]
 
 use std::arch::x86_64::{
-    __m256, __m256d, __m512, _CMP_EQ_OQ, _mm_add_pd, _mm_add_sd, _mm_cvtsd_f64, _mm_unpackhi_pd,
-    _mm256_add_pd, _mm256_add_ps, _mm256_castpd256_pd128, _mm256_castps256_ps128, _mm256_cmp_ps,
-    _mm256_cvtps_pd, _mm256_extractf128_pd, _mm256_extractf128_ps, _mm256_loadu_ps, _mm256_max_ps,
-    _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_pd, _mm512_add_ps, _mm512_castpd512_pd256,
-    _mm512_castps512_ps256, _mm512_cmp_ps_mask, _mm512_cvtps_pd, _mm512_extractf32x8_ps,
-    _mm512_extractf64x4_pd, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_sub_ps,
+    __m128i, __m256, __m256d, __m256i, __m512, _CMP_EQ_OQ, _mm_add_pd, _mm_add_sd, _mm_cvtsd_f64,
+    _mm_unpackhi_pd, _mm256_add_pd, _mm256_add_ps, _mm256_castpd256_pd128, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepu16_epi32, _mm256_cvtps_pd,
+    _mm256_extractf128_pd, _mm256_extractf128_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps,
+    _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_sub_ps,
+    _mm512_add_pd, _mm512_add_ps, _mm512_castpd512_pd256, _mm512_castps512_ps256,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtps_pd,
+    _mm512_extractf32x8_ps, _mm512_extractf64x4_pd, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_slli_epi32, _mm512_sub_ps,
 };
+use std::mem::transmute;
 
-use super::{Lanes, TileSums, portable};
+use super::{Bf16Lanes, Lanes, TileSums, portable};
 
 /// [`Lanes`] in registers.
 ///
@@ -23,6 +26,7 @@ use super::{Lanes, TileSums, portable};
 /// Every function needs the instructions of its type.
 trait Vector: Copy {
     unsafe fn load(from: &Lanes) -> Self;
+    unsafe fn load_bf16(from: &Bf16Lanes) -> Self;
     unsafe fn splat(x: f32) -> Self;
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
@@ -40,26 +44,51 @@ trait Vector: Copy {
     unsafe fn highest(self) -> f32;
 }
 
+/// Sixteen numbers as they are stored.
+trait Stored {
+    /// # Safety
+    /// The processor must have the instructions of `V`.
+    unsafe fn load<V: Vector>(&self) -> V;
+}
+
+impl Stored for Lanes {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(&self) -> V {
+        // SAFETY: as the caller promises.
+        unsafe { V::load(self) }
+    }
+}
+
+impl Stored for Bf16Lanes {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(&self) -> V {
+        // SAFETY: as the caller promises.
+        unsafe { V::load_bf16(self) }
+    }
+}
+
 /// # Safety
 /// The processor must have the instructions of `V`.
 #[inline(always)]
-unsafe fn sums<V: Vector>(tile: &[Lanes]) -> TileSums {
+unsafe fn sums<V: Vector, S: Stored>(rows: &[&[S]]) -> TileSums {
     // SAFETY: as the caller promises.
     unsafe {
         let zero = V::splat(0.0);
         let (mut s1, mut s2, mut s3, mut s4) = (zero, zero, zero, zero);
         let (mut low, mut high) = (V::splat(f32::INFINITY), V::splat(f32::NEG_INFINITY));
         let mut zeros = 0;
-        for lanes in tile {
-            let x = V::load(lanes);
-            let x2 = x.mul(x);
-            s1 = s1.add(x);
-            s2 = s2.add(x2);
-            s3 = s3.add(x2.mul(x));
-            s4 = s4.add(x2.mul(x2));
-            low = x.min(low);
-            high = x.max(high);
-            zeros += x.zeros();
+        for row in rows {
+            for lanes in *row {
+                let x = lanes.load::<V>();
+                let x2 = x.mul(x);
+                s1 = s1.add(x);
+                s2 = s2.add(x2);
+                s3 = s3.add(x2.mul(x));
+                s4 = s4.add(x2.mul(x2));
+                low = x.min(low);
+                high = x.max(high);
+                zeros += x.zeros();
+            }
         }
         TileSums {
             powers: [s1.sum(), s2.sum(), s3.sum(), s4.sum()],
@@ -109,10 +138,20 @@ macro_rules! instruction_set {
                 $(#[target_feature(enable = $feature)])+
                 fn inner(tile: &[Lanes]) -> TileSums {
                     // SAFETY: this function has the features of the vector.
-                    unsafe { sums::<$vector>(tile) }
+                    unsafe { sums::<$vector, _>(&[tile]) }
                 }
                 // SAFETY: `self` exists only where `detect` found the features.
                 unsafe { inner(tile) }
+            }
+
+            pub(super) fn sums_bf16(self, rows: &[&[Bf16Lanes]]) -> TileSums {
+                $(#[target_feature(enable = $feature)])+
+                fn inner(rows: &[&[Bf16Lanes]]) -> TileSums {
+                    // SAFETY: this function has the features of the vector.
+                    unsafe { sums::<$vector, _>(rows) }
+                }
+                // SAFETY: `self` exists only where `detect` found the features.
+                unsafe { inner(rows) }
             }
 
             pub(super) fn products(self, xs: &[Lanes], ys: &[Lanes]) -> [f64; 6] {
@@ -191,6 +230,7 @@ macro_rules! lanewise {
 
 /// Lanes 0 to 7 and 8 to 15.
 #[derive(Clone, Copy)]
+#[repr(C)]
 struct Ymm2(__m256, __m256);
 
 impl Vector for Ymm2 {
@@ -204,9 +244,21 @@ impl Vector for Ymm2 {
 
     #[inline(always)]
     unsafe fn load(from: &Lanes) -> Self {
-        let from = from.as_ptr();
-        // SAFETY: sixteen numbers are there, and the caller promises AVX.
-        unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+        // SAFETY: the halves of sixteen numbers are two registers of eight.
+        unsafe { transmute::<Lanes, Self>(*from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: &Bf16Lanes) -> Self {
+        // SAFETY: the halves of sixteen numbers of two bytes are two registers, and the caller promises AVX2.
+        unsafe {
+            let [low, high] = transmute::<Bf16Lanes, [__m128i; 2]>(*from);
+            let widen = |half| {
+                let bits = _mm256_cvtepu16_epi32(half);
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+            };
+            Self(widen(low), widen(high))
+        }
     }
 
     #[inline(always)]
@@ -250,18 +302,14 @@ impl Vector for Ymm2 {
     }
 }
 
-/// # Safety
-/// The processor must have AVX.
-#[inline(always)]
-unsafe fn each(register: __m256) -> std::array::IntoIter<f32, 8> {
-    let mut lanes = [0f32; 8];
-    // SAFETY: eight numbers have room there, and the caller promises AVX.
-    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), register) };
-    lanes.into_iter()
+fn each(register: __m256) -> std::array::IntoIter<f32, 8> {
+    // SAFETY: a register is eight numbers.
+    unsafe { transmute::<__m256, [f32; 8]>(register) }.into_iter()
 }
 
 /// All sixteen lanes.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 struct Zmm(__m512);
 
 impl Vector for Zmm {
@@ -275,8 +323,17 @@ impl Vector for Zmm {
 
     #[inline(always)]
     unsafe fn load(from: &Lanes) -> Self {
-        // SAFETY: sixteen numbers are there, and the caller promises AVX-512.
-        unsafe { Self(_mm512_loadu_ps(from.as_ptr())) }
+        // SAFETY: sixteen numbers are a register.
+        unsafe { transmute::<Lanes, Self>(*from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: &Bf16Lanes) -> Self {
+        // SAFETY: sixteen numbers of two bytes are half a register, and the caller promises AVX-512.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(transmute::<Bf16Lanes, __m256i>(*from));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)))
+        }
     }
 
     #[inline(always)]
