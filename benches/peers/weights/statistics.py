@@ -27,7 +27,7 @@ def tensors(path):
     with open(path, "rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
-    data = np.memmap(path, np.uint8, "r", 8 + length)
+    data = np.memmap(path, np.uint8, "c", 8 + length)  # copy on write: torch takes no arrays that are read only
     for name, tensor in header.items():
         if name != "__metadata__":
             assert tensor["dtype"] == "BF16", f"{name}: {tensor['dtype']}"
