@@ -96,9 +96,8 @@ fn compared(stdout: &str) -> Result<Value> {
             "a cosine of {z} times chance with a random update"
         );
     }
-    let of =
-        |name: &str| json!({"shape": modules[0]["shape"], name: modules[0]["noises"][0][name]});
-    Ok(of("cosine"))
+    let first = &modules[0];
+    Ok(json!({"shape": first["shape"], "cosine": first["noises"][0]["cosine"]}))
 }
 
 fn line(programs: &Programs) -> Line {

@@ -15,7 +15,7 @@ use crate::error::Result;
 pub(crate) const BLOCK: usize = 128;
 
 /// Rows of a tile, which is what is decoded at once.
-pub(crate) const TILE_ROWS: usize = 8;
+pub(crate) const TILE_ROWS: usize = 16;
 
 /// The most numbers of a tile.
 pub(crate) const TILE: usize = TILE_ROWS * BLOCK;

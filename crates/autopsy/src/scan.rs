@@ -106,10 +106,23 @@ fn span(i: usize, len: usize) -> Range<usize> {
 }
 
 /// What a thread keeps between bands.
-#[derive(Default)]
 struct Scratch {
     strip: Strip,
     reference: Strip,
+    /// A tile of each, decoded.
+    xs: Vec<f32>,
+    ys: Vec<f32>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            strip: Strip::default(),
+            reference: Strip::default(),
+            xs: vec![0.0; TILE],
+            ys: vec![0.0; TILE],
+        }
+    }
 }
 
 /// As many of them as threads have been at work at once, so that their memory is touched for the first time only once.
@@ -178,10 +191,9 @@ fn scan_strip(
     reference: Option<&Numbers<'_>>,
     strip: &Range<usize>,
     cols: &Range<usize>,
-    scratch: &Scratch,
+    scratch: &mut Scratch,
     block: &mut Block,
 ) {
-    let (mut xs, mut ys) = ([0f32; TILE], [0f32; TILE]);
     for row in strip.clone().step_by(TILE_ROWS) {
         let rows = row..strip.end.min(row + TILE_ROWS);
         block.saturated += numbers.saturated(&scratch.strip, rows.clone(), cols);
@@ -193,13 +205,13 @@ fn scan_strip(
             continue;
         }
         let size = rows.len() * cols.len();
-        let xs = &mut xs[..size];
+        let xs = &mut scratch.xs[..size];
         numbers.tile(&scratch.strip, rows.clone(), cols.clone(), xs);
         if !taken {
             block.moments.add(numbers.isa, xs);
         }
         if let Some(reference) = reference {
-            let ys = &mut ys[..size];
+            let ys = &mut scratch.ys[..size];
             reference.tile(&scratch.reference, rows, cols.clone(), ys);
             block.pairs.add(numbers.isa, xs, ys);
         }

@@ -73,10 +73,10 @@ impl Stored for Bf16Lanes {
 unsafe fn sums<V: Vector, S: Stored>(rows: &[&[S]]) -> TileSums {
     // SAFETY: as the caller promises.
     unsafe {
-        let zero = V::splat(0.0);
+        let (zero, infinity) = (V::splat(0.0), V::splat(f32::INFINITY));
         let (mut s1, mut s2, mut s3, mut s4) = (zero, zero, zero, zero);
-        let (mut low, mut high) = (V::splat(f32::INFINITY), V::splat(f32::NEG_INFINITY));
-        let mut zeros = 0;
+        let (mut low, mut high) = (infinity, V::splat(f32::NEG_INFINITY));
+        let mut least_square = infinity;
         for row in rows {
             for lanes in *row {
                 let x = lanes.load::<V>();
@@ -87,9 +87,14 @@ unsafe fn sums<V: Vector, S: Stored>(rows: &[&[S]]) -> TileSums {
                 s4 = s4.add(x2.mul(x2));
                 low = x.min(low);
                 high = x.max(high);
-                zeros += x.zeros();
+                least_square = x2.min(least_square);
             }
         }
+        // To count takes one instruction more than to know that there is nothing to count, which is the rule.
+        let zeros = match least_square.lowest() > 0.0 {
+            true => 0,
+            false => zeros::<V, S>(rows),
+        };
         TileSums {
             powers: [s1.sum(), s2.sum(), s3.sum(), s4.sum()],
             min: low.lowest(),
@@ -97,6 +102,20 @@ unsafe fn sums<V: Vector, S: Stored>(rows: &[&[S]]) -> TileSums {
             zeros,
         }
     }
+}
+
+/// # Safety
+/// The processor must have the instructions of `V`.
+#[inline(always)]
+unsafe fn zeros<V: Vector, S: Stored>(rows: &[&[S]]) -> u32 {
+    let mut zeros = 0;
+    for row in rows {
+        for lanes in *row {
+            // SAFETY: as the caller promises.
+            zeros += unsafe { lanes.load::<V>().zeros() };
+        }
+    }
+    zeros
 }
 
 /// # Safety
