@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Rows of the embedding and the head; as the original by default.
     #[arg(long, value_name = "ROWS")]
     vocab: Option<u32>,
+    /// Only this module of each layer, such as `mlp.down_proj`: no model, but a checkpoint.
+    #[arg(long, value_name = "MODULE", conflicts_with = "vocab")]
+    only: Option<String>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -51,15 +54,19 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let (layers, seed) = (args.layers.to_string(), args.seed.to_string());
     let out = match &args.out {
         Some(out) => workspace::from_callers_folder(out)?,
-        None if args.tiny => "out/synth/tiny".into(),
-        None => format!("out/synth/{like}-{layers}").into(),
+        None => match (&args.only, args.tiny) {
+            (Some(module), _) => format!("out/synth/{like}-{layers}-{module}").into(),
+            (None, true) => "out/synth/tiny".into(),
+            (None, false) => format!("out/synth/{like}-{layers}").into(),
+        },
     };
+    let only = args.only.as_ref().map(|module| format!("--only={module}"));
     let vocab = args.vocab.map(|rows| format!("--vocab={rows}"));
     let force = args.force.then_some("--force");
     cmd!(
         sh,
         "cargo run --quiet --locked --package xgraft-fixtures --bin synth --
-         --like {like} --layers {layers} --seed {seed} --out {out} {vocab...} {force...}"
+         --like {like} --layers {layers} --seed {seed} --out {out} {vocab...} {only...} {force...}"
     )
     .run()?;
     Ok(())

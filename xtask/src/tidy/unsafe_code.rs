@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// Files, or folders of files, that may hold `unsafe`.
 const FILES: &[&str] = &[
     "benches/src",
+    "crates/autopsy/src/arch",
     "crates/checkpoint/src/read/mapped.rs",
     "crates/checkpoint/src/sys.rs",
     "crates/cpu-gemm/src/arch",
