@@ -93,7 +93,7 @@ fn part(matrix: GroupedMatrix, rows: Range<usize>, groups: usize) -> GroupedMatr
 pub fn unpack_grouped(
     stored: &StoredGroups,
     (out, inner): (usize, usize),
-    tensors: &[Vec<u8>],
+    tensors: &[impl AsRef<[u8]>],
 ) -> xgraft_block_scale::Result<GroupedMatrix> {
     let packed = Packed {
         stored,
@@ -102,7 +102,7 @@ pub fn unpack_grouped(
         groups: stored.group.blocks(inner),
     };
     let parts = &stored.parts;
-    let mut rest = tensors.iter().map(Vec::as_slice);
+    let mut rest = tensors.iter().map(AsRef::as_ref);
     let mut next = |there: bool| if there { rest.next() } else { None };
     let (codes, scales) = (next(true), next(true));
     let zeros = next(parts.zeros.is_some());

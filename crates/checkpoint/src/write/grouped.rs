@@ -67,15 +67,12 @@ pub fn pack_grouped(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<Vec<u8
 fn codes(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<u8> {
     let (out, inner, bits) = (matrix.rows, matrix.cols, stored.bits);
     match stored.packing {
-        Packing::Bytes => {
-            let middle = matrix.levels.middle();
-            matrix
-                .codes
-                .iter()
-                .map(|code| code.wrapping_sub(middle))
-                .collect()
+        Packing::Bytes | Packing::Rows => {
+            let rows = matrix.codes.len() / inner.max(1);
+            let mut bytes = vec![0; rows * stored.row_bytes(inner)];
+            pack_rows(stored, matrix, &mut bytes);
+            bytes
         }
-        Packing::Rows => packed(&matrix.codes, inner, bits, Order::Natural),
         Packing::Awq => packed(
             &transposed(&matrix.codes, out, inner),
             out,
@@ -89,20 +86,41 @@ fn codes(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<u8> {
     }
 }
 
+/// The codes of a layout that keeps rows apart.
+pub(crate) fn pack_rows(stored: &StoredGroups, matrix: &GroupedMatrix, bytes: &mut [u8]) {
+    if stored.packing == Packing::Bytes {
+        let middle = matrix.levels.middle();
+        for (byte, code) in bytes.iter_mut().zip(&matrix.codes) {
+            *byte = code.wrapping_sub(middle);
+        }
+    } else {
+        let (length, bits) = (matrix.cols, stored.bits);
+        pack_lines(&matrix.codes, length, bits, Order::Natural, bytes);
+    }
+}
+
 /// Each line of `length` codes in words of its own.
 fn packed(codes: &[u8], length: usize, bits: u8, order: Order) -> Vec<u8> {
-    if length == 0 {
-        return Vec::new();
-    }
     let width = 4 * length.div_ceil(32 / usize::from(bits));
-    let mut out = vec![0; codes.len() / length * width];
-    for (line, words) in codes.chunks_exact(length).zip(out.chunks_exact_mut(width)) {
+    let mut bytes = vec![0; codes.len() / length.max(1) * width];
+    pack_lines(codes, length, bits, order, &mut bytes);
+    bytes
+}
+
+fn pack_lines(codes: &[u8], length: usize, bits: u8, order: Order, bytes: &mut [u8]) {
+    if codes.is_empty() {
+        return;
+    }
+    let width = bytes.len() / (codes.len() / length);
+    for (line, words) in codes
+        .chunks_exact(length)
+        .zip(bytes.chunks_exact_mut(width))
+    {
         match bits {
             8 => words[..length].copy_from_slice(line),
             _ => pack(line, order, words),
         }
     }
-    out
 }
 
 /// The words of `rows` lines, those of a column one after the other.

@@ -69,20 +69,26 @@ fn range<T: Element>(values: &[T]) -> Range {
     for (i, x) in rest.iter().enumerate() {
         see(i, *x);
     }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            least[i] = least[i].min(least[i + half]);
-            most[i] = most[i].max(most[i + half]);
-            magnitude[i] = magnitude[i].max(magnitude[i + half]);
-        }
-        half /= 2;
-    }
+    let magnitude = to_one(magnitude, i32::max);
     Range {
-        least: least[0],
-        most: most[0],
-        finite: magnitude[0] < f32::INFINITY.to_bits().cast_signed(),
+        least: to_one(least, |a, b| if a < b { a } else { b }),
+        most: to_one(most, |a, b| if a > b { a } else { b }),
+        finite: magnitude < f32::INFINITY.to_bits().cast_signed(),
     }
+}
+
+/// Thirty-two numbers by halves to one.
+#[inline(always)]
+fn to_one<T: Copy>(x: [T; 32], f: impl Fn(T, T) -> T + Copy) -> T {
+    #[inline(always)]
+    fn half<T: Copy, const N: usize, const M: usize>(x: [T; N], f: impl Fn(T, T) -> T) -> [T; M] {
+        std::array::from_fn(|i| f(x[i], x[i + M]))
+    }
+    let x: [T; 16] = half(x, f);
+    let x: [T; 8] = half(x, f);
+    let x: [T; 4] = half(x, f);
+    let [a, b]: [T; 2] = half(x, f);
+    f(a, b)
 }
 
 #[inline(always)]
