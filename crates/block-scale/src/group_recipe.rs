@@ -293,6 +293,7 @@ impl RowOf<'_> {
             size,
             scales,
             zeros,
+            signed: false,
         };
         let quotient = match (self.recipe.arithmetic, self.weights) {
             (Arithmetic::F32, _) | (_, WeightDtype::F32) => Quotient::F32,

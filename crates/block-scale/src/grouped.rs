@@ -160,6 +160,7 @@ impl GroupedMatrix {
             size: self.group.size(self.cols),
             scales: &self.scales[groups.clone()],
             zeros: self.zeros.as_ref().map(|zeros| &zeros[groups]),
+            signed: false,
         };
         (groups, codes)
     }

@@ -4,6 +4,7 @@
 use half::bf16;
 use rayon::prelude::*;
 use xgraft_block_scale::{GroupRecipe, GroupScale, GroupedMatrix, Result, Rows};
+use xgraft_int_codec::{Codec, Groups};
 
 use crate::model::packing::{Packing, StoredGroups};
 use crate::read::grouped::unpack_grouped;
@@ -51,7 +52,9 @@ pub fn dequantize_grouped(
     values: &mut [bf16],
 ) -> Result<()> {
     assert_eq!(values.len(), out * inner, "elements of a matrix");
-    if dequantize_strips(stored, (out, inner), tensors, values).is_none() {
+    let done = dequantize_bytes(stored, (out, inner), tensors, values)
+        .or_else(|| dequantize_strips(stored, (out, inner), tensors, values));
+    if done.is_none() {
         unpack_grouped(stored, (out, inner), tensors)?.decode_bf16(values);
     }
     Ok(())
@@ -99,6 +102,40 @@ fn quantize_strips(
     let mut tensors = pack_grouped(stored, &all);
     tensors[0] = codes;
     Some(tensors)
+}
+
+/// As [`quantize_strips`], for codes that are bytes already and have no zero points.
+fn dequantize_bytes(
+    stored: &StoredGroups,
+    (out, inner): (usize, usize),
+    tensors: &[Vec<u8>],
+    values: &mut [bf16],
+) -> Option<()> {
+    let strip = strip_rows(stored, (out, inner))?;
+    let ([codes, scales], Packing::Bytes, 8) = (tensors, stored.packing, stored.bits) else {
+        return None;
+    };
+    let (scales, groups) = (stored.scale.read(scales), stored.group.blocks(inner));
+    let fit = (codes.len(), scales.len()) == (out * inner, out * groups);
+    if !fit || scales.iter().any(|scale| !scale.is_finite()) {
+        return None;
+    }
+    let rows = codes.par_chunks(inner).zip(scales.par_chunks(groups));
+    values
+        .par_chunks_mut(inner)
+        .zip(rows)
+        .with_min_len(strip)
+        .for_each(|(values, (codes, scales))| {
+            let groups = Groups {
+                bits: stored.bits,
+                size: stored.group.size(inner),
+                scales,
+                zeros: None,
+                signed: true,
+            };
+            Codec::best().decode_bf16(groups, codes, values);
+        });
+    Some(())
 }
 
 /// As [`quantize_strips`].

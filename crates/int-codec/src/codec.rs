@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use half::{bf16, f16};
 
 #[cfg(target_arch = "x86_64")]
-use crate::arch::x86_64::{Avx2, Avx512};
+use crate::arch::x86_64::{Avx2, Avx512, Avx512Bf16};
 use crate::arch::{Kernels, portable::Portable};
 
 /// One implementation of the operations: [`Codec::best`] unless a test wants a certain one. All give the same bits.
@@ -19,6 +19,8 @@ enum Implementation {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(Avx512Bf16),
 }
 
 /// Scales and zero points of the groups of a row.
@@ -34,6 +36,9 @@ pub struct Groups<'a> {
     pub scales: &'a [f32],
     /// Zero points; none where all are the middle of the range, 2^(bits − 1).
     pub zeros: Option<&'a [u8]>,
+    /// Whether codes are two's complement in their lowest bits, the others zero, rather than offset binary. Zero points are
+    /// offset binary always.
+    pub signed: bool,
 }
 
 /// What an element divided by its scale is rounded to before it is rounded to an integer, and its sum with the zero point
@@ -92,12 +97,6 @@ impl Groups<'_> {
         1 << (self.bits - 1)
     }
 
-    /// The zero point of a group.
-    #[inline(always)]
-    pub(crate) fn zero(&self, at: usize) -> u8 {
-        self.zeros.map_or(self.middle(), |zeros| zeros[at])
-    }
-
     fn check(&self, elements: usize, codes: usize) {
         assert_eq!(elements, codes, "codes of the elements");
         assert!((2..=8).contains(&self.bits), "codes of {} bits", self.bits);
@@ -123,6 +122,8 @@ macro_rules! dispatch {
             Implementation::Avx2($kernels) => $call,
             #[cfg(target_arch = "x86_64")]
             Implementation::Avx512($kernels) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx512Bf16($kernels) => $call,
         }
     };
 }
@@ -145,6 +146,7 @@ impl Codec {
         let special = [
             Avx2::new().map(Implementation::Avx2),
             Avx512::new().map(Implementation::Avx512),
+            Avx512Bf16::new().map(Implementation::Avx512Bf16),
         ];
         #[cfg(not(target_arch = "x86_64"))]
         let special: [Option<Implementation>; 0] = [];

@@ -20,7 +20,7 @@ impl Kernels for Portable {
     }
 
     fn encode<T: Element>(self, groups: Groups<'_>, how: Quotient, src: &[T], codes: &mut [u8]) {
-        encode(groups, how, src, codes);
+        encode(groups, how, src, codes, |_| ());
     }
 
     fn decode_f32(self, groups: Groups<'_>, codes: &[u8], out: &mut [f32]) {
@@ -91,12 +91,21 @@ fn to_one<T: Copy>(x: [T; 32], f: impl Fn(T, T) -> T + Copy) -> T {
     f(a, b)
 }
 
+/// Calls `fetch` with each part before it encodes it.
 #[inline(always)]
-pub(super) fn encode<T: Element>(groups: Groups<'_>, how: Quotient, src: &[T], codes: &mut [u8]) {
+pub(super) fn encode<T: Element>(
+    groups: Groups<'_>,
+    how: Quotient,
+    src: &[T],
+    codes: &mut [u8],
+    fetch: impl Fn(&[T; PART]) + Copy,
+) {
     match how {
-        Quotient::F32 => encode_with(groups, src, codes, |x| x),
-        Quotient::Bf16 => encode_with(groups, src, codes, bf16_round),
-        Quotient::F16 => encode_with(groups, src, codes, |x| f16::from_f32(x).to_f32()),
+        Quotient::F32 => encode_with(groups, src, codes, fetch, |x| x),
+        Quotient::Bf16 => encode_with(groups, src, codes, fetch, bf16_round),
+        Quotient::F16 => {
+            encode_with(groups, src, codes, fetch, |x| f16::from_f32(x).to_f32());
+        }
     }
 }
 
@@ -105,7 +114,8 @@ fn encode_with<T: Element>(
     groups: Groups<'_>,
     src: &[T],
     codes: &mut [u8],
-    round: impl Fn(f32) -> f32,
+    fetch: impl Fn(&[T; PART]) + Copy,
+    round: impl Fn(f32) -> f32 + Copy,
 ) {
     let middle = f32::from(groups.middle());
     let (low, high) = (-middle, middle - 1.0);
@@ -116,17 +126,38 @@ fn encode_with<T: Element>(
     };
     let parts = src.chunks(groups.size).zip(codes.chunks_mut(groups.size));
     for (at, (src, codes)) in parts.enumerate() {
-        let scale = groups.scales[at];
-        let zero = f32::from(groups.zero(at)) - middle;
+        let run = groups.run(at);
+        let zero = run.zero as f32 - middle;
         if zero == 0.0 {
-            for (to, x) in codes.iter_mut().zip(src) {
-                *to = code(round(x.widen() / scale));
-            }
+            let code = |x: T| code(round(x.widen() / run.scale)) ^ run.flip;
+            each_part(src, codes, fetch, code);
         } else {
-            for (to, x) in codes.iter_mut().zip(src) {
-                *to = code(round(round(x.widen() / scale) + zero));
-            }
+            let code = |x: T| code(round(round(x.widen() / run.scale) + zero)) ^ run.flip;
+            each_part(src, codes, fetch, code);
         }
+    }
+}
+
+/// Elements that a loop of vectors takes together.
+pub(super) const PART: usize = 64;
+
+#[inline(always)]
+fn each_part<T: Copy>(
+    src: &[T],
+    codes: &mut [u8],
+    fetch: impl Fn(&[T; PART]),
+    code: impl Fn(T) -> u8,
+) {
+    let (parts, rest) = src.as_chunks::<PART>();
+    let (of_parts, of_rest) = codes.as_chunks_mut::<PART>();
+    for (src, codes) in parts.iter().zip(of_parts) {
+        fetch(src);
+        for (to, x) in codes.iter_mut().zip(src) {
+            *to = code(*x);
+        }
+    }
+    for (to, x) in of_rest.iter_mut().zip(rest) {
+        *to = code(*x);
     }
 }
 
@@ -144,10 +175,7 @@ fn to_code(x: f32, middle: f32) -> u8 {
 pub(super) fn decode_f32(groups: Groups<'_>, codes: &[u8], out: &mut [f32]) {
     let parts = codes.chunks(groups.size).zip(out.chunks_mut(groups.size));
     for (at, (codes, out)) in parts.enumerate() {
-        let (scale, zero) = (groups.scales[at], i32::from(groups.zero(at)));
-        for (out, code) in out.iter_mut().zip(codes) {
-            *out = value(*code, zero, scale);
-        }
+        decode_run_f32(groups.run(at), codes, out);
     }
 }
 
@@ -155,22 +183,52 @@ pub(super) fn decode_f32(groups: Groups<'_>, codes: &[u8], out: &mut [f32]) {
 pub(super) fn decode_bf16(groups: Groups<'_>, codes: &[u8], out: &mut [bf16]) {
     let parts = codes.chunks(groups.size).zip(out.chunks_mut(groups.size));
     for (at, (codes, out)) in parts.enumerate() {
-        decode_run_bf16(codes, i32::from(groups.zero(at)), groups.scales[at], out);
+        decode_run_bf16(groups.run(at), codes, out);
+    }
+}
+
+/// [`decode_f32`] of one group or a part of it.
+#[inline(always)]
+pub(super) fn decode_run_f32(run: Run, codes: &[u8], out: &mut [f32]) {
+    for (out, code) in out.iter_mut().zip(codes) {
+        *out = run.value(*code);
     }
 }
 
 /// [`decode_bf16`] of one group or a part of it.
 #[inline(always)]
-pub(super) fn decode_run_bf16(codes: &[u8], zero: i32, scale: f32, out: &mut [bf16]) {
+pub(super) fn decode_run_bf16(run: Run, codes: &[u8], out: &mut [bf16]) {
     for (out, code) in out.iter_mut().zip(codes) {
-        let rounded = bf16_round(value(*code, zero, scale));
+        let rounded = bf16_round(run.value(*code));
         *out = bf16::from_bits((rounded.to_bits() >> 16) as u16);
     }
 }
 
-#[inline(always)]
-fn value(code: u8, zero: i32, scale: f32) -> f32 {
-    (i32::from(code) - zero) as f32 * scale
+/// What governs the codes of a group.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    pub(super) scale: f32,
+    zero: i32,
+    /// The bit in which the codes differ from offset binary.
+    flip: u8,
+}
+
+impl Run {
+    #[inline(always)]
+    fn value(self, code: u8) -> f32 {
+        (i32::from(code ^ self.flip) - self.zero) as f32 * self.scale
+    }
+}
+
+impl Groups<'_> {
+    #[inline(always)]
+    pub(super) fn run(&self, at: usize) -> Run {
+        Run {
+            scale: self.scales[at],
+            zero: i32::from(self.zeros.map_or(self.middle(), |zeros| zeros[at])),
+            flip: if self.signed { self.middle() } else { 0 },
+        }
+    }
 }
 
 /// Rounds a number that is not NaN to BF16, to nearest even.

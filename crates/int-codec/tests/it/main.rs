@@ -29,7 +29,13 @@ fn check_codes<T: Element>(groups: Groups<'_>, quotient: Quotient, src: &[T]) {
             let zero = groups.zeros.map_or(groups.middle(), |zeros| zeros[group]);
             let scale = groups.scales[group];
             let expected = encoded(x.widen(), scale, zero, groups.bits, rounding(quotient));
-            assert_eq!(code, expected, "{codec:?} {quotient:?} {at}: {}", x.widen());
+            let flip = if groups.signed { groups.middle() } else { 0 };
+            assert_eq!(
+                code ^ flip,
+                expected,
+                "{codec:?} {quotient:?} {at}: {}",
+                x.widen()
+            );
         }
     }
 }
@@ -42,12 +48,13 @@ proptest! {
         bits in 2_u8..=8,
         quotient in prop::sample::select(vec![Quotient::F32, Quotient::Bf16, Quotient::F16]),
         own_zeros: bool,
+        signed: bool,
     ) {
         let count = values.len().div_ceil(size);
         let scales: Vec<f32> = (0..count).map(|i| 0.003 * (i + 1) as f32).collect();
         let zeros: Vec<u8> = (0..count).map(|i| ((i * 37) % (1 << bits)) as u8).collect();
         let zeros = own_zeros.then_some(&zeros[..]);
-        let groups = Groups { bits, size, scales: &scales, zeros };
+        let groups = Groups { bits, size, scales: &scales, zeros, signed };
         check_codes(groups, quotient, &values);
         check_codes(groups, quotient, &values.iter().map(|x| bf16::from_f32(*x)).collect::<Vec<_>>());
         check_codes(groups, quotient, &values.iter().map(|x| f16::from_f32(*x)).collect::<Vec<_>>());
@@ -60,16 +67,18 @@ proptest! {
         // Subnormal, ordinary and overflowing products.
         scale in prop::sample::select(vec![1e-40_f32, 3e-5, 0.37, 3e38]),
         own_zeros: bool,
+        signed: bool,
         offset in 0_usize..40,
     ) {
         let count = codes.len().div_ceil(size);
         let scales: Vec<f32> = (1..=count).map(|i| scale / i as f32).collect();
         let zeros: Vec<u8> = (0..count).map(|i| (i * 37) as u8).collect();
         let zeros = own_zeros.then_some(&zeros[..]);
-        let groups = Groups { bits: 8, size, scales: &scales, zeros };
+        let groups = Groups { bits: 8, size, scales: &scales, zeros, signed };
         let value = |at: usize| {
             let zero = zeros.map_or(128, |zeros| zeros[at / size]);
-            (f32::from(codes[at]) - f32::from(zero)) * scales[at / size]
+            let code = codes[at] ^ if signed { 128 } else { 0 };
+            (f32::from(code) - f32::from(zero)) * scales[at / size]
         };
         for codec in Codec::available() {
             let mut wide = vec![f32::NAN; codes.len()];
