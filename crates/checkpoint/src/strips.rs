@@ -51,13 +51,17 @@ pub fn dequantize_grouped(
     tensors: &[Vec<u8>],
     values: &mut [bf16],
 ) -> Result<()> {
-    assert_eq!(values.len(), out * inner, "elements of a matrix");
+    assert_elements(values, out * inner);
     let done = dequantize_bytes(stored, (out, inner), tensors, values)
         .or_else(|| dequantize_strips(stored, (out, inner), tensors, values));
     if done.is_none() {
         unpack_grouped(stored, (out, inner), tensors)?.decode_bf16(values);
     }
     Ok(())
+}
+
+fn assert_elements(values: &[bf16], expected: usize) {
+    assert_eq!(values.len(), expected, "elements of a matrix");
 }
 
 /// None where strips do not stand for themselves, or one fails: the whole then gives the error, with its rows.

@@ -5,8 +5,8 @@
 )]
 
 use std::arch::x86_64::{
-    __m512, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm512_cvtne2ps_pbh, _mm512_loadu_ps,
-    _mm512_stream_si512,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm512_cvtne2ps_pbh,
+    _mm512_loadu_ps, _mm512_stream_si512,
 };
 use std::mem::transmute;
 
@@ -145,7 +145,7 @@ fn decode_bf16_past_cache(groups: Groups<'_>, codes: &[u8], out: &mut [bf16]) {
             let (low, high) = (load(&values, 0), load(&values, LINE / 2));
             let rounded = _mm512_cvtne2ps_pbh(high, low);
             // SAFETY: both types are 64 bytes of which any are valid.
-            let rounded = unsafe { transmute(rounded) };
+            let rounded = unsafe { transmute::<__m512bh, __m512i>(rounded) };
             // SAFETY: the line is 64 writable bytes aligned to 64, and nobody reads it before the fence.
             unsafe { _mm512_stream_si512(line.0.as_mut_ptr().cast(), rounded) }
         }
