@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "crates/checkpoint/src/sys.rs",
     "crates/cpu-gemm/src/arch",
     "crates/fp8-codec/src/arch",
+    "crates/int-codec/src/arch",
     "crates/matmul/src/lanes",
 ];
 

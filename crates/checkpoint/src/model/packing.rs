@@ -170,6 +170,16 @@ pub struct StoredGroups {
     pub parts: GroupedParts,
 }
 
+impl StoredGroups {
+    /// Bytes of the codes of a row, where the layout keeps rows apart.
+    pub(crate) fn row_bytes(&self, cols: usize) -> usize {
+        match self.packing {
+            Packing::Bytes => cols,
+            _ => 4 * cols.div_ceil(self.packing.per_word(self.bits)),
+        }
+    }
+}
+
 /// Whether a name belongs to the codes of a weight that another tensor stands for.
 pub(crate) fn is_part(
     packing: Packing,

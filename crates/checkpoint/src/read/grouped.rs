@@ -93,7 +93,7 @@ fn part(matrix: GroupedMatrix, rows: Range<usize>, groups: usize) -> GroupedMatr
 pub fn unpack_grouped(
     stored: &StoredGroups,
     (out, inner): (usize, usize),
-    tensors: &[Vec<u8>],
+    tensors: &[impl AsRef<[u8]>],
 ) -> xgraft_block_scale::Result<GroupedMatrix> {
     let packed = Packed {
         stored,
@@ -102,7 +102,7 @@ pub fn unpack_grouped(
         groups: stored.group.blocks(inner),
     };
     let parts = &stored.parts;
-    let mut rest = tensors.iter().map(Vec::as_slice);
+    let mut rest = tensors.iter().map(AsRef::as_ref);
     let mut next = |there: bool| if there { rest.next() } else { None };
     let (codes, scales) = (next(true), next(true));
     let zeros = next(parts.zeros.is_some());
@@ -155,25 +155,20 @@ impl Packed<'_> {
 
     /// `[lines, length]` codes, each line packed into words of its own.
     fn unpacked(&self, bytes: &[u8], (lines, length): (usize, usize), order: Order) -> Vec<u8> {
-        let words = length.div_ceil(self.per_word());
-        if length == 0 || bytes.len() != 4 * words * lines {
+        let width = 4 * length.div_ceil(self.per_word());
+        if length == 0 || bytes.len() != width * lines {
             // The count is wrong, and is found to be.
             return Vec::new();
         }
         let mut codes = vec![0; lines * length];
-        let mut buffer = vec![0_u32; words];
         let lines = codes
             .chunks_exact_mut(length)
-            .zip(bytes.chunks_exact(4 * words));
-        for (codes, bytes) in lines {
-            if self.stored.bits == 8 {
-                codes.copy_from_slice(&bytes[..length]);
-                continue;
+            .zip(bytes.chunks_exact(width));
+        for (codes, words) in lines {
+            match self.stored.bits {
+                8 => codes.copy_from_slice(&words[..length]),
+                _ => unpack(words, order, codes),
             }
-            for (word, bytes) in buffer.iter_mut().zip(bytes.as_chunks().0) {
-                *word = u32::from_le_bytes(*bytes);
-            }
-            unpack(&buffer, order, codes);
         }
         codes
     }
@@ -243,5 +238,5 @@ fn transposed_words(bytes: &[u8], rows: usize, cols: usize) -> Vec<u8> {
     if words.len() != rows * cols {
         return Vec::new();
     }
-    transposed(words, rows, cols).as_flattened().to_vec()
+    transposed(words, rows, cols).into_flattened()
 }

@@ -15,5 +15,6 @@ mod load;
 mod mutation;
 mod output;
 mod side_files;
+mod strips;
 mod support;
 mod writer;
