@@ -232,6 +232,8 @@ impl RowOf<'_> {
     fn symmetric(&self, amax: f32) -> f32 {
         let ideal = amax / self.recipe.levels.reach() * self.shrink;
         match self.recipe.scale {
+            // bitsandbytes stores the largest magnitude itself, and so 0 for a group of zeros.
+            GroupScale::Float(dtype) if self.recipe.levels == Levels::Nf4 => dtype.round(ideal),
             GroupScale::Float(_) => self.stored(ideal),
             GroupScale::PowerOfTwo if amax > 0.0 => {
                 // The largest level is 1.5 × 4.
@@ -282,12 +284,16 @@ impl RowOf<'_> {
 
     fn encode(&self, values: &[f32], scale: f32, zero: u8, codes: &mut [u8]) {
         let levels = self.recipe.levels;
-        let Levels::Int(_) = levels else {
-            for (code, x) in codes.iter_mut().zip(values) {
-                *code = levels.nearest(x / scale);
+        match levels {
+            Levels::Nf4 => return nf4(values, scale, codes),
+            Levels::E2m1 => {
+                for (code, x) in codes.iter_mut().zip(values) {
+                    *code = levels.nearest(x / scale);
+                }
+                return;
             }
-            return;
-        };
+            Levels::Int(_) => {}
+        }
         let middle = f32::from(levels.middle());
         let (low, high) = (-middle, (levels.count() - 1) as f32 - middle);
         let zero = f32::from(zero) - middle;
@@ -319,6 +325,17 @@ impl RowOf<'_> {
                 }
             }
         }
+    }
+}
+
+/// Codes of the levels nearest to the weights times the reciprocal of the scale, which is a rounding more than a quotient
+/// has, and is what bitsandbytes does.
+///
+/// **Source** bitsandbytes 0.50 `backends/default/ops.py` (`quantize_4bit`).
+fn nf4(values: &[f32], scale: f32, codes: &mut [u8]) {
+    let reciprocal = 1.0 / scale.max(1e-38);
+    for (code, x) in codes.iter_mut().zip(values) {
+        *code = Levels::Nf4.nearest(x * reciprocal);
     }
 }
 

@@ -437,7 +437,7 @@ pub(crate) enum SchemeArg {
     Int3,
     /// 2-bit integers in groups of 32; simulated.
     Int2,
-    /// 4-bit NormalFloat in groups of 64; simulated.
+    /// 4-bit NormalFloat in groups of 64, as bitsandbytes stores it.
     Nf4,
     /// E2M1 in groups of 32 with power-of-two scales; simulated.
     Mxfp4,
@@ -465,6 +465,9 @@ pub(crate) enum LayoutArg {
     AwqOrder,
     /// INT4 words in GPTQ's order; the file says `rtn` of itself.
     GptqOrder,
+    /// NF4 as bitsandbytes writes it, byte for byte, without double quantization.
+    #[value(name = "bitsandbytes")]
+    BitsAndBytes,
     /// The values of the format in BF16, for experiments.
     Simulated,
 }

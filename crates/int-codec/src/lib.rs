@@ -1,4 +1,5 @@
-//! 4-bit integers eight to a word, in the orders in which the formats of the field store them, and the 4-bit NormalFloat.
+//! 4-bit integers eight to a word, in the orders in which the formats of the field store them, and the 4-bit NormalFloat,
+//! two to a byte.
 //!
 //! A code is an unsigned integer from 0 to 15; what it means is said by a scale and a zero point that are not known here.
 //! The signed integers of compressed-tensors are stored as **offset binary**: value + 8. Reading the nibbles as two's
@@ -22,7 +23,9 @@
 #![forbid(unsafe_code)]
 
 mod nf4;
+mod pair;
 mod word;
 
 pub use nf4::Nf4;
+pub use pair::{pack_pairs, unpack_pairs};
 pub use word::{Order, PER_WORD, pack, unpack};

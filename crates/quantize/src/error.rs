@@ -111,6 +111,7 @@ impl Error {
             Self::ScaleDtype { .. } => "use --scale-dtype f32 or bf16",
             Self::Combination { usual, .. } => match *usual {
                 "simulated" => "use --layout simulated: no engine reads this format",
+                "bitsandbytes" => "use --layout bitsandbytes, or simulated",
                 _ => "use --layout compressed-tensors",
             },
             Self::Option { .. } => "leave the option out, or choose another scheme",

@@ -20,6 +20,7 @@ pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> 
         Some(LayoutArg::CompressedTensors) => Layout::CompressedTensors,
         Some(LayoutArg::AwqOrder) => Layout::AwqOrder,
         Some(LayoutArg::GptqOrder) => Layout::GptqOrder,
+        Some(LayoutArg::BitsAndBytes) => Layout::BitsAndBytes,
         Some(LayoutArg::Simulated) => Layout::Simulated,
     };
     if args.scale_dtype.is_some() && layout != Layout::Hf {
