@@ -236,6 +236,10 @@ pub(crate) struct Dequantize {
     /// The quantized checkpoint.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// The checkpoint before it was quantized: channel scales that AWQ or SmoothQuant has moved from the norms into
+    /// the weights are moved back. Only its norms are read.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reference: Option<PathBuf>,
     /// Where the BF16 checkpoint goes.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,

@@ -88,6 +88,18 @@ pub enum Error {
         /// Its shape in the base, if it has it.
         found: Option<Vec<usize>>,
     },
+    /// A reference that is not the checkpoint before it was quantized.
+    #[error("{}: {tensor}: expected {expected}, found {found}", reference.display())]
+    Reference {
+        /// The reference directory.
+        reference: PathBuf,
+        /// The norm.
+        tensor: String,
+        /// What the quantized checkpoint asks for.
+        expected: String,
+        /// What the reference has.
+        found: String,
+    },
     /// No linear layer.
     #[error("{dir} has no linear layer to quantize")]
     NothingToQuantize {
@@ -120,6 +132,9 @@ impl Error {
             }
             Self::NeedsBase => "pass --base",
             Self::Base { .. } => "--base must be the checkpoint that this one was fine-tuned from",
+            Self::Reference { .. } => {
+                "--reference must be the checkpoint that was quantized into this one"
+            }
             Self::Quantize { .. } => {
                 "a checkpoint with broken weights cannot be quantized; find the cause first"
             }

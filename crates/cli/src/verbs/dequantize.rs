@@ -15,11 +15,16 @@ pub(crate) fn run(args: &Dequantize, global: &Global) -> anyhow::Result<ExitCode
         ..Config::default()
     };
     let source = Checkpoint::open(&args.dir)?;
-    let work = fingerprint("dequantize", &source, None, &config);
+    let reference = args.reference.as_ref().map(Checkpoint::open).transpose()?;
+    let reference = reference.as_ref();
+    let work = fingerprint("dequantize", &source, reference, &config);
     let out = OutputDir::create(&args.out, global.force, &work)?;
     out.refuse_input(&args.dir)?;
+    if let Some(reference) = &args.reference {
+        out.refuse_input(reference)?;
+    }
     let progress = Progress::new("dequantize", "byte");
-    let result = dequantize(&source, &config, &out, &|event| {
+    let result = dequantize(&source, reference, &config, &out, &|event| {
         rewriting(&progress, &event).map_err(|()| xgraft_quantize::Error::Interrupted)
     });
     progress.finish();

@@ -8,9 +8,12 @@ use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_quantize::{Config, Conversion, Layout, Scheme, Search, fingerprint, quantize};
 
 use crate::args::{Global, LayoutArg, Quantize, ScaleArg, SchemeArg, SearchArg};
-use crate::output::{Account, commit, say, say_json};
+use crate::output::{Account, commit, print_grouped, say, say_json};
 use crate::progress::{Progress, rewriting};
 use crate::table::{bytes, percent};
+
+/// The most findings of one kind that are printed.
+const LIST_FINDINGS: usize = 4;
 
 pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> {
     let scheme = scheme(args.scheme)?;
@@ -100,9 +103,10 @@ pub(super) fn finish(
         inputs: done.inputs.clone(),
         report,
         rows: report.rows(verb),
-        findings: &[],
+        findings: &report.findings,
     };
     commit(out, account)?;
+    print_grouped(&report.findings, LIST_FINDINGS);
     if global.json {
         say_json(report)?;
         return Ok(ExitCode::SUCCESS);

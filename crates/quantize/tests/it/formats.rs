@@ -210,7 +210,7 @@ fn what_is_written_is_read_back_and_dequantized() {
             &fingerprint("dequantize", &packed, None, &config),
         )
         .unwrap();
-        dequantize(&packed, &config, &out, &|_| Ok(())).unwrap();
+        dequantize(&packed, None, &config, &out, &|_| Ok(())).unwrap();
         out.commit().unwrap();
         let (bridge, source) = (
             Checkpoint::open(&d).unwrap(),
