@@ -9,6 +9,7 @@ use xgraft_cpu_gemm::Source;
 use crate::config::Config;
 use crate::convert::{bf16_bytes, rounding};
 use crate::error::{Error, Result};
+use crate::quantize::same_model;
 use crate::report::{Conversion, ModuleReport};
 use crate::unfold::{Scaled, Unfolding};
 
@@ -35,7 +36,10 @@ pub fn dequantize(
         });
     }
     let unfolding = match reference {
-        Some(reference) => Unfolding::new(source, reference)?,
+        Some(reference) => {
+            same_model(source, reference)?;
+            Unfolding::new(source, reference)?
+        }
         None => Unfolding::none(source),
     };
     let done = rewrite(

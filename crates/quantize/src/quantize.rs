@@ -40,6 +40,9 @@ pub fn quantize(
             dir: source.dir().to_owned(),
         });
     }
+    if let Some(base) = base {
+        same_model(source, base)?;
+    }
     for weight in source.weights().iter().filter(|w| taken(w)) {
         check(weight, base, &method)?;
     }
@@ -160,6 +163,19 @@ fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<
     match base {
         Some(base) => base_weight(base, weight).map(drop),
         None => Ok(()),
+    }
+}
+
+/// Refuses a checkpoint of another model.
+pub(crate) fn same_model(source: &Checkpoint, other: &Checkpoint) -> Result<()> {
+    match source.config().first_difference(other.config()) {
+        None => Ok(()),
+        Some((field, expected, found)) => Err(Error::OtherModel {
+            file: other.config().file().to_owned(),
+            field,
+            expected,
+            found,
+        }),
     }
 }
 

@@ -90,7 +90,10 @@ impl Unfolding {
 
     fn say_what_is_left(&mut self, source: &Checkpoint) {
         for weight in source.weights().iter().filter(|w| w.role.is_linear()) {
-            let known = matches!(weight.role, Role::Q | Role::K | Role::V | Role::Gate | Role::Up);
+            let known = matches!(
+                weight.role,
+                Role::Q | Role::K | Role::V | Role::Gate | Role::Up
+            );
             let Some(before) = before(source, weight).filter(|_| !known) else {
                 continue;
             };
@@ -188,7 +191,10 @@ fn consumers(source: &Checkpoint) -> HashMap<String, Vec<&Weight>> {
             _ => continue,
         };
         if let Some(norm) = in_layer(source, weight, Role::Norm(after)) {
-            consumers.entry(norm.module.clone()).or_default().push(weight);
+            consumers
+                .entry(norm.module.clone())
+                .or_default()
+                .push(weight);
         }
     }
     let unknown: Vec<Option<usize>> = source

@@ -148,11 +148,8 @@ impl Fold<'_> {
             ..
         } = self.quantization
         else {
-            let found = format!(
-                "{} codes, and no quantization_config in config.json",
-                codes.dtype
-            );
-            return Err(self.error(codes, "weights that are not quantized", found));
+            let expected = format!("a layout that fits {}", self.layout_name());
+            return Err(self.error(codes, expected, format!("{} codes", codes.dtype)));
         };
         let &[rows, cols] = codes.shape.as_slice() else {
             let found = format!("shape {}", shape_text(&codes.shape));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_quantize::{Config, dequantize, fingerprint};
 
-use super::quantize::finish;
+use super::quantize::{finish, finished};
 use crate::args::{Dequantize, Global};
 use crate::progress::{Progress, rewriting};
 
@@ -28,5 +28,6 @@ pub(crate) fn run(args: &Dequantize, global: &Global) -> anyhow::Result<ExitCode
         rewriting(&progress, &event).map_err(|()| xgraft_quantize::Error::Interrupted)
     });
     progress.finish();
-    finish(&result?, "dequantize", work, out, &args.out, global)
+    let (done, out) = finished(result, out)?;
+    finish(&done, "dequantize", work, out, &args.out, global)
 }

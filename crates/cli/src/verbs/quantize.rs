@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> 
         rewriting(&progress, &event).map_err(|()| xgraft_quantize::Error::Interrupted)
     });
     progress.finish();
-    let done = result?;
+    let (done, out) = finished(result, out)?;
     finish(&done, "quantize", work, out, &args.out, global)
 }
 
@@ -84,6 +84,22 @@ fn scheme(arg: SchemeArg) -> anyhow::Result<Scheme> {
              use fp8-tensor, whose activation scales are dynamic"
         ),
     })
+}
+
+/// What a conversion made; one that failed for good leaves nothing in the way of another.
+pub(super) fn finished(
+    result: Result<Conversion, xgraft_quantize::Error>,
+    out: OutputDir,
+) -> anyhow::Result<(Conversion, OutputDir)> {
+    match result {
+        Ok(done) => Ok((done, out)),
+        Err(error) => {
+            if !error.can_be_resumed() {
+                out.discard()?;
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// Writes the account of a conversion and prints its summary.
