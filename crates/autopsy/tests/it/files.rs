@@ -159,13 +159,7 @@ fn contradictions_between_tensors_and_configuration_are_errors() {
 
 #[test]
 fn fixtures_contradict_nothing() {
-    for name in [
-        "tiny-qwen3/base",
-        "tiny-qwen3/tuned",
-        "golden/ct-fp8-block",
-        "golden/packed-bnb-nf4",
-        "golden/packed-bnb-nf4-double",
-    ] {
+    for name in ["tiny-qwen3/base", "tiny-qwen3/tuned", "golden/ct-fp8-block"] {
         let inspection = inspect(fixture(name)).unwrap();
         assert!(inspection.passed(), "{name}: {:?}", inspection.findings);
         assert!(
@@ -181,6 +175,20 @@ fn fixtures_contradict_nothing() {
         (declared.layouts, declared.scales),
         (vec![Layout::FloatQuantized], Some("128x128".to_owned()))
     );
+}
+
+#[test]
+fn what_bitsandbytes_wrote_contradicts_nothing() {
+    for name in ["packed-bnb-nf4", "packed-bnb-nf4-double"] {
+        let inspection = inspect(fixture("golden").join(name)).unwrap();
+        assert!(inspection.passed(), "{name}: {:?}", inspection.findings);
+        let count = inspection
+            .found
+            .iter()
+            .find(|c| c.layout == Layout::BitsAndBytes);
+        assert_eq!(count.unwrap().scales, ["group 64"], "{name}");
+        assert_eq!(inspection.declared.unwrap().layouts, [Layout::BitsAndBytes]);
+    }
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {
