@@ -190,7 +190,7 @@ fn packed_codes_of_the_wrong_length() {
             "weight_packed",
             "I32",
             [1024, 16],
-            &["weight_scale`", "[1024, 2]", "found shape [512, 2]"][..],
+            &["weight_packed`", "[1024, 32]", "found shape [1024, 16]"][..],
         ),
         (
             &["--scheme", "int4", "--layout", "gptq-order"],
