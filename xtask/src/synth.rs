@@ -42,6 +42,7 @@ impl Args {
             tiny: false,
             layers,
             vocab: None,
+            only: None,
             seed: 0,
             out: Some(out),
             force: false,

@@ -223,6 +223,8 @@ impl RowOf<'_> {
     fn symmetric(&self, amax: f32) -> f32 {
         let ideal = amax / self.recipe.levels.reach() * self.shrink;
         match self.recipe.scale {
+            // bitsandbytes stores the largest magnitude itself, and so 0 for a group of zeros.
+            GroupScale::Float(dtype) if self.recipe.levels == Levels::Nf4 => dtype.round(ideal),
             GroupScale::Float(_) => self.stored(ideal),
             GroupScale::PowerOfTwo if amax > 0.0 => {
                 // The largest level is 1.5 × 4.
@@ -282,9 +284,7 @@ impl RowOf<'_> {
         let Levels::Int(bits) = levels else {
             let parts = src.chunks(size).zip(codes.chunks_mut(size));
             for ((src, codes), scale) in parts.zip(scales) {
-                for (code, x) in codes.iter_mut().zip(src) {
-                    *code = levels.nearest(x.to_f32() / scale);
-                }
+                table_codes(levels, src, *scale, codes);
             }
             return;
         };
@@ -301,6 +301,22 @@ impl RowOf<'_> {
             (Arithmetic::CompressedTensors, WeightDtype::F16) => Quotient::F16,
         };
         Codec::best().encode(groups, quotient, src, codes);
+    }
+}
+
+/// Codes of the nearest levels of a table.
+///
+/// For NF4 the weight is multiplied by the reciprocal of the scale, which is a rounding more than a quotient has, and is what
+/// bitsandbytes does.
+///
+/// **Source** bitsandbytes 0.50 `backends/default/ops.py` (`quantize_4bit`).
+fn table_codes<T: Element>(levels: Levels, src: &[T], scale: f32, codes: &mut [u8]) {
+    let reciprocal = 1.0 / scale.max(1e-38);
+    for (code, x) in codes.iter_mut().zip(src) {
+        *code = levels.nearest(match levels {
+            Levels::Nf4 => x.to_f32() * reciprocal,
+            Levels::Int(_) | Levels::E2m1 => x.to_f32() / scale,
+        });
     }
 }
 

@@ -1,5 +1,5 @@
 //! Integers of 2 to 8 bits to and from f32 and bf16 in groups with a scale each; 4-bit codes eight to a word, in the orders in
-//! which the formats of the field store them; and the 4-bit NormalFloat.
+//! which the formats of the field store them; and the 4-bit NormalFloat, two codes to a byte.
 //!
 //! A code is an unsigned integer. The signed integers of compressed-tensors are **offset binary**: value + 8 for four bits.
 //! Reading the nibbles as two's complement instead puts every weight off by eight steps, which looks like a working file and
@@ -29,8 +29,10 @@
 mod arch;
 mod codec;
 mod nf4;
+mod pair;
 mod word;
 
 pub use codec::{Codec, Element, Groups, Quotient, Range};
 pub use nf4::Nf4;
+pub use pair::{pack_pairs, unpack_pairs};
 pub use word::{Order, PER_WORD, pack, unpack};

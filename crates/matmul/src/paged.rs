@@ -239,8 +239,10 @@ impl Mix<'_, '_, '_> {
         for (start, page) in starts.zip(&paged.pages) {
             for row in 0..paged.page_rows.min(rows - start) {
                 let line = &page.row(row)[at * bytes..][..V * bytes];
-                let w: [L::V; V] =
-                    std::array::from_fn(|v| F::decode(lanes, &line[v * bytes..][..bytes], ()));
+                let mut w = [lanes.splat(0.0); V];
+                for v in 0..V {
+                    w[v] = F::decode(lanes, &line[v * bytes..][..bytes], ());
+                }
                 for m in 0..M {
                     let factor = lanes.splat(x[m][start + row]);
                     for v in 0..V {

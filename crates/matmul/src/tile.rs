@@ -30,28 +30,25 @@ impl<'a, const R: usize> Strip<'a, R> {
         format: &F,
         x: [&[f32]; M],
     ) -> [[L::V; R]; M] {
+        // Plain loops over arrays, not closures: a closure that is not inlined has no vector instructions.
         let mut chains = [[lanes.splat(0.0); R]; M];
         let steps = self.cols / LANES;
         let x = x.map(|x| &x[..self.cols.div_ceil(LANES) * LANES]);
         let rows = self.rows.map(|row| &row[..steps * F::BITS * 2]);
         let by = format.group_cols() / LANES;
-        let mut place = 0;
-        let mut group = self.lines.map(|line| format.group(lanes, line));
-        let mut start = 0;
+        let mut w = [lanes.splat(0.0); R];
+        let (mut place, mut start) = (0, 0);
+        let mut group = [format.group(lanes, self.lines[0]); R];
         while start < steps {
-            if start > 0 {
-                place += 1;
-                group = self.lines.map(|line| format.group(lanes, line + place));
+            for r in 0..R {
+                group[r] = format.group(lanes, self.lines[r] + place);
             }
             let end = steps.min(start.saturating_add(by));
             for step in start..end {
-                let w: [L::V; R] = std::array::from_fn(|r| {
-                    F::decode(
-                        lanes,
-                        &rows[r][step * F::BITS * 2..][..F::BITS * 2],
-                        group[r],
-                    )
-                });
+                for r in 0..R {
+                    let bytes = &rows[r][step * F::BITS * 2..][..F::BITS * 2];
+                    w[r] = F::decode(lanes, bytes, group[r]);
+                }
                 for m in 0..M {
                     let x = vector(lanes, &x[m][step * LANES..]);
                     for r in 0..R {
@@ -60,18 +57,18 @@ impl<'a, const R: usize> Strip<'a, R> {
                 }
             }
             start = end;
+            place += 1;
         }
         if !self.cols.is_multiple_of(LANES) {
             // The last, partial vector may begin a group.
-            if steps > 0 && by > 0 && steps.is_multiple_of(by) {
-                group = self.lines.map(|line| format.group(lanes, line + place + 1));
-            }
-            let w: [L::V; R] = std::array::from_fn(|r| {
+            place = steps / by;
+            for r in 0..R {
                 let mut bytes = [0; 64];
                 let rest = &self.rows[r][steps * F::BITS * 2..];
                 bytes[..rest.len()].copy_from_slice(rest);
-                F::decode(lanes, &bytes[..F::BITS * 2], group[r])
-            });
+                group[r] = format.group(lanes, self.lines[r] + place);
+                w[r] = F::decode(lanes, &bytes[..F::BITS * 2], group[r]);
+            }
             for m in 0..M {
                 let x = vector(lanes, &x[m][steps * LANES..]);
                 for r in 0..R {

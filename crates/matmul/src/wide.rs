@@ -122,18 +122,25 @@ fn tile<L: Lanes, const T: usize, const N: usize>(
     chains: &mut [f32],
 ) {
     let place = |m: usize, r: usize| (m * PANEL_ROWS + r) * LANES;
-    let mut sums: [[L::V; T]; N] =
-        std::array::from_fn(|m| std::array::from_fn(|r| vector(lanes, &chains[place(m, r)..])));
+    let mut sums = [[lanes.splat(0.0); T]; N];
+    for m in 0..N {
+        for r in 0..T {
+            sums[m][r] = vector(lanes, &chains[place(m, r)..]);
+        }
+    }
     let width = x[0].len();
     let x = x.map(|x| x[..width].as_chunks::<LANES>().0);
     let w: [&[[f32; LANES]]; T] =
         std::array::from_fn(|r| panel[r * PANEL_COLS..][..width].as_chunks::<LANES>().0);
     for step in 0..width / LANES {
-        let w: [L::V; T] = std::array::from_fn(|r| lanes.load(&w[r][step]));
+        let mut v = [lanes.splat(0.0); T];
+        for r in 0..T {
+            v[r] = lanes.load(&w[r][step]);
+        }
         for m in 0..N {
             let x = lanes.load(&x[m][step]);
             for r in 0..T {
-                sums[m][r] = lanes.fma(w[r], x, sums[m][r]);
+                sums[m][r] = lanes.fma(v[r], x, sums[m][r]);
             }
         }
     }

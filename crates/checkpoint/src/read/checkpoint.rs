@@ -11,6 +11,8 @@ use super::store::{ShardIdentity, Store};
 use super::stream::Hash;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::format::dtype::Dtype;
+use crate::model::bitsandbytes::{MAX_STATE_BYTES, QuantState, STATE};
 use crate::model::config::ModelConfig;
 use crate::model::fold::Fold;
 use crate::model::quantization::Quantization;
@@ -21,7 +23,7 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// A model directory as it comes from the hub, opened by its headers.
 ///
-/// Nothing but headers and JSON is read by [`Checkpoint::open`]; a matrix is read when it is asked for, in chunks of
+/// Nothing but headers and JSON is read by [`Checkpoint::open`] (bitsandbytes keeps JSON in tensors); a matrix is read when it is asked for, in chunks of
 /// [`CHUNK_BYTES`](crate::CHUNK_BYTES), so memory follows the largest matrix and never the shard.
 /// Several threads may read from one checkpoint.
 #[derive(Debug)]
@@ -45,10 +47,12 @@ impl Checkpoint {
         let config = ModelConfig::read(&dir.join("config.json"))?;
         let store = open_store(dir)?;
         let quantization = Quantization::from_config(&config)?;
+        let states = states(&store)?;
         let fold = Fold {
             config: &config,
             quantization: &quantization,
             tensors: &store.tensors,
+            states: &states,
             shards: &store.paths,
         };
         let weights = fold.weights()?;
@@ -271,6 +275,31 @@ fn check_directory(dir: &Path) -> Result<()> {
         "no config.json",
         "a model directory holds config.json and safetensors files; download config.json too",
     )
+}
+
+/// What bitsandbytes' JSON says, by the name of the tensor that holds it.
+fn states(store: &Store) -> Result<HashMap<String, QuantState>> {
+    let mut states = HashMap::new();
+    for tensor in store.tensors.values() {
+        if !tensor.name.ends_with(STATE) || tensor.dtype != Dtype::U8 {
+            continue;
+        }
+        let refuse = |(expected, found)| Error::Quantized {
+            file: store.paths[tensor.shard].clone(),
+            tensor: tensor.name.clone(),
+            expected,
+            found,
+        };
+        if tensor.bytes > MAX_STATE_BYTES {
+            let expected = format!("at most {MAX_STATE_BYTES} bytes of JSON");
+            return Err(refuse((expected, tensor.bytes.to_string())));
+        }
+        let mut bytes = Vec::new();
+        store.span(tensor)?.read(&mut bytes)?;
+        let state = QuantState::parse(&bytes).map_err(refuse)?;
+        states.insert(tensor.name.clone(), state);
+    }
+    Ok(states)
 }
 
 fn open_store(dir: &Path) -> Result<Store> {

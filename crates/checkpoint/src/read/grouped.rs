@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use xgraft_block_scale::{GroupedMatrix, Levels};
-use xgraft_int_codec::{Order, unpack};
+use xgraft_int_codec::{Order, unpack, unpack_pairs};
 
+use super::bitsandbytes;
 use super::store::Store;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -42,7 +43,10 @@ pub(crate) fn rows(
         expected: expected.to_owned(),
         found,
     };
-    if let Some(at) = infos
+    if stored.packing == Packing::BitsAndBytes {
+        bitsandbytes::plain_scales(&mut tensors)
+            .map_err(|bad| refuse(infos[bad.at], &bad.expected, bad.found))?;
+    } else if let Some(at) = infos
         .iter()
         .position(|t| Some(&t.name) == stored.parts.shape.as_ref())
     {
@@ -57,16 +61,21 @@ pub(crate) fn rows(
     let matrix = unpack_grouped(stored, (out, inner), &tensors);
     let matrix = matrix.map_err(|source| refuse(codes, fit, source.to_string()))?;
     let groups = stored.group.blocks(inner).max(1);
-    if let Some(at) = matrix.scales.iter().position(|scale| *scale <= 0.0) {
-        return Err(Error::NotFinite {
-            file: store.paths[infos[1].shard].clone(),
-            tensor: infos[1].name.clone(),
-            row: at / groups,
-            column: at % groups,
-            found: format!("the scale {}", matrix.scales[at]),
-        });
+    if let Some(at) = matrix
+        .scales
+        .iter()
+        .position(|scale| !usable(*scale, matrix.levels))
+    {
+        let (row, group) = (at / groups, at % groups);
+        let found = format!("{} at row {row}, group {group}", matrix.scales[at]);
+        return Err(refuse(infos[1], "a scale above 0", found));
     }
     Ok((part(matrix, rows, groups), digests))
+}
+
+/// Whether a finite scale can be meant. That of a group of zeros in NF4 is 0, and a rounded one of it lies near 0.
+fn usable(scale: f32, levels: Levels) -> bool {
+    scale > 0.0 || levels == Levels::Nf4
 }
 
 /// Some rows of a matrix with `groups` groups a row.
@@ -85,7 +94,7 @@ fn part(matrix: GroupedMatrix, rows: Range<usize>, groups: usize) -> GroupedMatr
 }
 
 /// The matrix `[out, in]` whose tensors these bytes are: the inverse of [`pack_grouped`](crate::pack_grouped), with its
-/// order of tensors.
+/// order of tensors. Scales that are codes in turn are not decoded here.
 ///
 /// # Errors
 /// [`Error::Count`](xgraft_block_scale::Error::Count) where a tensor has not the length that the shape gives;
@@ -110,7 +119,7 @@ pub fn unpack_grouped(
     GroupedMatrix {
         rows: out,
         cols: inner,
-        levels: Levels::Int(stored.bits),
+        levels: stored.levels(),
         group: stored.group,
         codes: packed.codes(codes.unwrap_or_default()),
         scales: packed.scales(scales.unwrap_or_default()),
@@ -133,6 +142,7 @@ impl Packed<'_> {
         let (out, inner) = (self.out, self.inner);
         match self.stored.packing {
             Packing::Bytes => self.offset(bytes),
+            Packing::BitsAndBytes => self.pairs(bytes),
             Packing::Rows => self.unpacked(bytes, (out, inner), Order::Natural),
             Packing::Awq => self.turned(bytes, inner, out, Order::Awq),
             Packing::Gptq { .. } => {
@@ -145,6 +155,17 @@ impl Packed<'_> {
 
     fn per_word(&self) -> usize {
         self.stored.packing.per_word(self.stored.bits)
+    }
+
+    /// Two codes of each byte.
+    fn pairs(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut codes = vec![0; self.out * self.inner];
+        if bytes.len() != codes.len().div_ceil(2) {
+            // The count is wrong, and is found to be.
+            return Vec::new();
+        }
+        unpack_pairs(bytes, &mut codes);
+        codes
     }
 
     /// Two's complement to offset binary.
@@ -200,7 +221,7 @@ impl Packed<'_> {
         let (out, groups) = (self.out, self.groups);
         let line = |order| self.turned(bytes, groups, out, order);
         match self.stored.packing {
-            Packing::Bytes => self.offset(bytes),
+            Packing::Bytes | Packing::BitsAndBytes => self.offset(bytes),
             Packing::Rows => {
                 let words = transposed_words(bytes, out.div_ceil(self.per_word()), groups);
                 self.turned(&words, groups, out, Order::Natural)

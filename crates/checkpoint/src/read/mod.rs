@@ -1,5 +1,6 @@
 //! Reading: headers at once, bytes when asked for, never a whole shard.
 
+pub(crate) mod bitsandbytes;
 pub(crate) mod checkpoint;
 pub(crate) mod decode;
 pub(crate) mod grouped;

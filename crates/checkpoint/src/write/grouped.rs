@@ -1,7 +1,7 @@
 //! Grouped integers to the bytes of their tensors: the inverse of reading them.
 
 use xgraft_block_scale::GroupedMatrix;
-use xgraft_int_codec::{Order, pack};
+use xgraft_int_codec::{Nf4, Order, pack, pack_pairs};
 
 use crate::model::packing::{Packing, StoredGroups};
 
@@ -9,17 +9,20 @@ use crate::model::packing::{Packing, StoredGroups};
 /// `stored` names.
 ///
 /// # Panics
-/// If `stored` names zero points and the matrix has none of its own and is not of integers, or codes have not the bits
-/// that `stored` says.
+/// If `stored` names zero points and the matrix has none of its own and is not of integers, codes have not the bits
+/// that `stored` says, or `stored` names scales that are codes in turn, which are not written.
 pub fn pack_grouped(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<Vec<u8>> {
     let (out, inner) = (matrix.rows, matrix.cols);
     assert_eq!(matrix.levels.bits(), stored.bits, "bits of a code");
+    assert_eq!(stored.parts.nested, None, "scales that are codes");
     let groups = matrix.group.blocks(inner);
     let middle = matrix.levels.middle();
     let mut tensors = vec![codes(stored, matrix)];
     let mut scales = Vec::new();
     match stored.packing {
-        Packing::Bytes | Packing::Rows => stored.scale.write(&matrix.scales, &mut scales),
+        Packing::Bytes | Packing::Rows | Packing::BitsAndBytes => {
+            stored.scale.write(&matrix.scales, &mut scales);
+        }
         Packing::Awq | Packing::Gptq { .. } => {
             stored
                 .scale
@@ -33,7 +36,9 @@ pub fn pack_grouped(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<Vec<u8
         // [G, out]: all packed layouts pack zero points along `out`.
         let lines = || transposed(&zeros, out, groups);
         tensors.push(match stored.packing {
-            Packing::Bytes => zeros.iter().map(|z| z.wrapping_sub(middle)).collect(),
+            Packing::Bytes | Packing::BitsAndBytes => {
+                zeros.iter().map(|z| z.wrapping_sub(middle)).collect()
+            }
             Packing::Rows => {
                 let lines = packed(&lines(), out, stored.bits, Order::Natural);
                 transposed_words(&lines, groups)
@@ -57,7 +62,10 @@ pub fn pack_grouped(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<Vec<u8
         let groups_of = matrix.groups_of.clone().unwrap_or_else(own);
         tensors.push(groups_of.into_iter().flat_map(u32::to_le_bytes).collect());
     }
-    if stored.parts.shape.is_some() {
+    if stored.packing == Packing::BitsAndBytes {
+        tensors.push(stored.state((out, inner)).into_bytes());
+        tensors.push(Nf4::LEVELS.into_iter().flat_map(f32::to_le_bytes).collect());
+    } else if stored.parts.shape.is_some() {
         let shape = [out as i64, inner as i64];
         tensors.push(shape.into_iter().flat_map(i64::to_le_bytes).collect());
     }
@@ -71,6 +79,11 @@ fn codes(stored: &StoredGroups, matrix: &GroupedMatrix) -> Vec<u8> {
             let rows = matrix.codes.len() / inner.max(1);
             let mut bytes = vec![0; rows * stored.row_bytes(inner)];
             pack_rows(stored, matrix, &mut bytes);
+            bytes
+        }
+        Packing::BitsAndBytes => {
+            let mut bytes = vec![0; matrix.codes.len().div_ceil(2)];
+            pack_pairs(&matrix.codes, &mut bytes);
             bytes
         }
         Packing::Awq => packed(

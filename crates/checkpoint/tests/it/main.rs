@@ -13,6 +13,7 @@ mod index;
 mod inventory;
 mod load;
 mod mutation;
+mod nf4;
 mod output;
 mod side_files;
 mod strips;

@@ -136,14 +136,6 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn u8(self, from: &[u8; 16]) -> Pair {
-        vectors!([0, 8].map(|at| {
-            let codes = _mm_loadl_epi64(from.as_ptr().add(at).cast());
-            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes))
-        }))
-    }
-
-    #[inline(always)]
     fn nibbles(self, from: &[u8; 8], table: Pair) -> Pair {
         let word =
             |at: usize| i32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]]);

@@ -127,13 +127,6 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn u8(self, from: &[u8; 16]) -> __m512 {
-        vectors!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(
-            from.as_ptr().cast()
-        ))))
-    }
-
-    #[inline(always)]
     fn nibbles(self, from: &[u8; 8], table: __m512) -> __m512 {
         let word =
             |at: usize| i32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]]);

@@ -47,8 +47,6 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     fn e5m2(self, from: &[u8; 16]) -> Self::V;
     /// Sixteen two's-complement bytes.
     fn i8(self, from: &[u8; 16]) -> Self::V;
-    /// Sixteen bytes.
-    fn u8(self, from: &[u8; 16]) -> Self::V;
     /// Entries of `table` by sixteen four-bit indices, the lower half of each byte first.
     fn nibbles(self, from: &[u8; 8], table: Self::V) -> Self::V;
 }

@@ -82,11 +82,6 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn u8(self, from: &[u8; 16]) -> Self::V {
-        from.map(f32::from)
-    }
-
-    #[inline(always)]
     fn nibbles(self, from: &[u8; 8], table: Self::V) -> Self::V {
         std::array::from_fn(|l| table[usize::from(from[l / 2] >> (4 * (l % 2)) & 15)])
     }

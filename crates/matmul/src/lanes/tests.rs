@@ -27,7 +27,6 @@ impl Job for All<'_> {
             l.e4m3(sixteen),
             l.e5m2(sixteen),
             l.i8(sixteen),
-            l.u8(sixteen),
             l.nibbles(eight, a),
         ];
         let bits = |v| {
