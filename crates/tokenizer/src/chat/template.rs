@@ -25,7 +25,6 @@ const MARK: &str = "\u{f0002}continue\u{f0003}";
 
 /// What a rendering may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Steps of the template engine, about one for each operation of the template.
     pub fuel: u64,

@@ -30,8 +30,11 @@ pub(crate) fn chat_template(data: &[u8]) {
     let Ok(template) = ChatTemplate::from_source(source, serde_json::Map::new()) else {
         return;
     };
-    let mut limits = Limits::default();
-    (limits.fuel, limits.output_bytes) = (10_000, 100_000);
+    let limits = Limits {
+        fuel: 10_000,
+        output_bytes: 100_000,
+        ..Limits::default()
+    };
     let messages = [
         json!({"role": "system", "content": "s"}),
         json!({"role": "user", "content": "é"}),

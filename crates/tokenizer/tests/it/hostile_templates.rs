@@ -52,8 +52,10 @@ fn deep_recursion_is_an_error() {
 
 #[test]
 fn limits_can_be_smaller() {
-    let mut limits = Limits::default();
-    limits.output_bytes = 3;
+    let limits = Limits {
+        output_bytes: 3,
+        ..Limits::default()
+    };
     let template = |source| {
         ChatTemplate::from_source(source, Map::new())
             .expect("is Jinja")
