@@ -30,7 +30,7 @@ pub struct Limits {
     pub fuel: u64,
     /// Bytes of the text.
     pub output_bytes: usize,
-    /// Depth of macros that call each other.
+    /// Depth of scopes, loops and macros inside each other; a macro that calls itself takes about five a call.
     pub recursion: usize,
 }
 
@@ -39,7 +39,7 @@ impl Default for Limits {
         Self {
             fuel: 5_000_000,
             output_bytes: 16 << 20,
-            recursion: 100,
+            recursion: 400,
         }
     }
 }

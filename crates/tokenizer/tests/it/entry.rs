@@ -71,7 +71,7 @@ fn mutated_tokenizers_are_refused_or_work() {
     // The alphabet and the added tokens are enough, and mutations then hit more than merges.
     small["model"]["merges"] = json!([]);
     let small = serde_json::to_vec(&small).expect("writes");
-    for bad in mutations(&small, 97) {
+    for bad in mutations(&small, 397) {
         tokenizer_json(&bad);
     }
 }

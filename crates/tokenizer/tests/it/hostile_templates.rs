@@ -12,7 +12,7 @@ fn render(source: &str) -> Result<String, TemplateError> {
 fn endless_work_runs_out_of_fuel() {
     for source in [
         "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
-        "{% macro f(n) %}{{ f(n - 1) if n }}{{ f(n - 1) if n }}{% endmacro %}{{ f(30) }}",
+        "{% macro f(n) %}{{ f(n - 1) if n }}{{ f(n - 1) if n }}{% endmacro %}{{ f(40) }}",
         "{% set x %}{% for a in range(100000) %}{% for b in range(100) %}{{ a }}{% endfor %}{% endfor %}{% endset %}",
     ] {
         let error = render(source).expect_err("endless");
