@@ -160,21 +160,27 @@ impl ChatTemplate {
                 expected: "a content with text, to be continued",
             })?;
         let text = content.clone();
+        // A template that trims a message takes the space after the mark, and what it would have trimmed before.
         content.push_str(MARK);
+        content.push(' ');
         let marked = self.render(&Conversation {
             messages: &messages,
             add_generation_prompt: false,
             continue_final_message: false,
             ..conversation.clone()
         })?;
-        let (before, _) = marked
+        let (before, after) = marked
             .rsplit_once(MARK)
             .ok_or(TemplateError::NotContinued)?;
-        if before.ends_with(text.trim_start()) {
-            Ok(before.to_owned())
+        let (before, text) = if after.starts_with(' ') {
+            (before, text.trim_start())
         } else {
-            Err(TemplateError::NotContinued)
-        }
+            (before.trim_end(), text.trim())
+        };
+        let is_whole = before.ends_with(text);
+        is_whole
+            .then(|| before.to_owned())
+            .ok_or(TemplateError::NotContinued)
     }
 
     fn error(&self, error: minijinja::Error) -> TemplateError {

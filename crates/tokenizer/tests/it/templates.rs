@@ -122,6 +122,13 @@ fn a_message_can_be_continued() {
         text,
         "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nThe answer is"
     );
+    let trimming = template("[{{ messages[-1].content | trim }}]");
+    let spaced = [json!({"role": "assistant", "content": " The answer is \n"})];
+    let text = trimming.render(&Conversation {
+        messages: &spaced,
+        ..unfinished.clone()
+    });
+    assert_eq!(text.expect("renders"), "[The answer is");
     let shouting = template("{{ messages[-1].content | upper }}");
     assert!(matches!(
         shouting.render(&unfinished),
