@@ -180,7 +180,10 @@ fn integers(
             zeros: None,
             groups_of: None,
             shape: None,
+            levels: None,
+            nested: None,
         },
+        decoded: None,
     };
     let quantize = || quantize_grouped(&recipe, &stored, weights, (rows, cols), 1.0);
     let tensors = quantize()?;
