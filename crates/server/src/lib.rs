@@ -8,3 +8,4 @@
 //! prompts and outputs are neither logged nor stored.
 
 pub mod engine;
+pub mod sampling;
