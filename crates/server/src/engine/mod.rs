@@ -17,6 +17,8 @@ mod local;
 mod request;
 mod scheduler;
 mod sequence;
+#[cfg(test)]
+mod tests;
 
 pub use config::{ConfigError, EngineConfig};
 pub use forward::{AdapterLoader, Capacity, Forward, ForwardError, Segment};

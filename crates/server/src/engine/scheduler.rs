@@ -75,7 +75,7 @@ impl<F: Forward> Scheduler<F> {
         self.arrivals += 1;
         sequence.arrival = self.arrivals;
         match sequence.exhausted_at_once(self.max_model_len) {
-            Some(reason) => self.end(sequence, reason),
+            Some(reason) => self.end(&sequence, reason),
             None => self.waiting.push_back(sequence),
         }
     }
@@ -90,11 +90,7 @@ impl<F: Forward> Scheduler<F> {
     /// # Errors
     /// When the model failed. Nothing can be computed after that.
     pub(crate) fn step(&mut self) -> Result<bool, ForwardError> {
-        self.drop_cancelled();
-        self.pause_and_resume();
-        self.grow();
-        self.admit();
-        let plan = self.plan();
+        let plan = self.prepare();
         if plan.is_empty() {
             return Ok(false);
         }
@@ -102,6 +98,15 @@ impl<F: Forward> Scheduler<F> {
         self.settle(&plan);
         self.counts.steps += 1;
         Ok(true)
+    }
+
+    /// Settles who holds which blocks, and what is computed.
+    fn prepare(&mut self) -> Vec<Planned> {
+        self.drop_cancelled();
+        self.pause_and_resume();
+        self.grow();
+        self.admit();
+        self.plan()
     }
 
     fn drop_cancelled(&mut self) {
@@ -136,7 +141,7 @@ impl<F: Forward> Scheduler<F> {
     }
 
     /// Sends the last event of a sequence that holds no blocks.
-    fn end(&mut self, sequence: Sequence<F::Adapter>, reason: FinishReason) {
+    fn end(&mut self, sequence: &Sequence<F::Adapter>, reason: FinishReason) {
         sequence.finish(reason);
         self.ended += 1;
     }
@@ -147,7 +152,7 @@ impl<F: Forward> Scheduler<F> {
         let waiting = std::mem::take(&mut self.waiting);
         for mut sequence in running.into_iter().chain(waiting) {
             release(&mut self.pool, &mut sequence);
-            self.end(sequence, FinishReason::Error(message.to_owned()));
+            self.end(&sequence, FinishReason::Error(message.to_owned()));
         }
     }
 

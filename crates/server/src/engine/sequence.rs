@@ -9,9 +9,7 @@ use tokio::sync::mpsc;
 use super::adapters::{AdapterVersion, BASE};
 use super::blocks::Prefix;
 use super::gate::Ticket;
-use super::{
-    Constraint, Event, Finish, FinishReason, Logprobs, Request, TokenId, TopLogprobs, Usage,
-};
+use super::{Event, Finish, FinishReason, Logprobs, Request, TokenId, TopLogprobs, Usage};
 use crate::sampling::{History, has_penalties};
 
 /// A request, its tokens so far, and what of them is computed.

@@ -25,7 +25,7 @@ impl<F: Forward> Scheduler<F> {
         for (index, reason) in ends {
             let mut sequence = self.running.remove(index);
             release(&mut self.pool, &mut sequence);
-            self.end(sequence, reason);
+            self.end(&sequence, reason);
         }
     }
 
