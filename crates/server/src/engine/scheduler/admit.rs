@@ -43,13 +43,13 @@ impl<F: Forward> Scheduler<F> {
         self.running.iter().rposition(holds)
     }
 
-    fn preempt(&mut self, index: usize) {
+    pub(super) fn preempt(&mut self, index: usize) {
         release(&mut self.pool, &mut self.running[index]);
         self.counts.preemptions += 1;
     }
 
     /// Those without blocks wait again, each in its place by arrival.
-    fn requeue_preempted(&mut self) {
+    pub(super) fn requeue_preempted(&mut self) {
         let preempted = self.running.extract_if(.., |s| s.blocks.is_empty());
         for sequence in preempted {
             queue(&mut self.waiting, sequence);
