@@ -146,6 +146,12 @@ impl BlockPool {
         }
     }
 
+    /// Blocks that can be found.
+    #[cfg(test)]
+    pub(crate) fn findable(&self) -> usize {
+        self.found.len()
+    }
+
     /// Checks what must always hold, against the blocks that each sequence says it holds.
     ///
     /// # Panics

@@ -206,5 +206,4 @@ fn release<A>(pool: &mut BlockPool, sequence: &mut Sequence<A>) {
         pool.release(number);
     }
     sequence.computed = 0;
-    sequence.published = 0;
 }

@@ -108,7 +108,10 @@ impl<F: Forward> Scheduler<F> {
         sequence.published = sequence.blocks.len();
         let cached = sequence.blocks.len() * block_tokens;
         while sequence.blocks.len() < needed {
-            sequence.blocks.extend(self.pool.take());
+            let number = self.pool.take();
+            sequence
+                .blocks
+                .push(number.expect("so many blocks are available"));
         }
         self.count_admission(sequence, cached);
         true

@@ -313,13 +313,27 @@ fn a_short_prompt_passes_a_long_one_and_the_long_one_keeps_half() {
 #[test]
 fn requests_are_admitted_in_order_even_if_a_later_one_would_fit() {
     let mut harness = Harness::new(20, config());
-    let _first = harness.submit(request(&prompt(1, 40), 30));
+    let _first = harness.submit(request(&prompt(1, 24), 30));
     harness.step();
-    // Ten blocks are left, and one is kept for the first to grow: the second does not fit, the third would.
-    let _second = harness.submit(request(&prompt(2, 44), 9));
+    // 13 blocks are left, and one is kept for the first to grow: the second needs 13, the third one.
+    let _second = harness.submit(request(&prompt(2, 52), 9));
     let _third = harness.submit(request(&prompt(3, 4), 9));
     harness.step();
     assert_eq!((harness.state().0, harness.state().1), (1, 2));
+}
+
+#[test]
+fn what_a_replaced_adapter_computed_is_not_kept() {
+    let mut harness = Harness::new(20, config());
+    harness.replace_adapter(1);
+    let version = harness.registry.get("a").cloned();
+    let mut receiver = harness.submit_on(version, request(&prompt(1, 9), 20));
+    harness.step();
+    assert_eq!(harness.scheduler.pool.findable(), 2);
+    harness.replace_adapter(2);
+    assert_eq!(harness.scheduler.pool.findable(), 0);
+    harness.finish(&mut receiver);
+    assert_eq!(harness.scheduler.pool.findable(), 0);
 }
 
 #[test]

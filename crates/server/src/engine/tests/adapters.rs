@@ -77,6 +77,19 @@ fn no_cached_block_crosses_generations() {
 }
 
 #[test]
+fn blocks_of_a_replaced_adapter_are_given_away_before_any_other() {
+    // 20 blocks: ten of them for the base, let go first, then eight for the adapter.
+    let engine = start(Script::new(20), EngineConfig::default());
+    engine.load_adapter("a", &dir(3), false).unwrap();
+    let kept = prompt(1, 40);
+    run(&engine, request(&kept, 1));
+    run(&engine, on("a", &prompt(2, 32), 1));
+    engine.load_adapter("a", &dir(4), true).unwrap();
+    run(&engine, request(&prompt(3, 40), 1));
+    assert_eq!(run(&engine, request(&kept, 1)).usage().cached, 36);
+}
+
+#[test]
 fn reading_an_adapter_does_not_stop_running_streams() {
     let script = Script {
         step_time: Duration::from_micros(200),

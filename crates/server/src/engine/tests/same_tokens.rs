@@ -1,6 +1,7 @@
 //! A request gives the same tokens whatever happens around it.
 
 use super::*;
+use crate::sampling::{Choice, History, Sampler};
 
 const ADAPTERS: [&str; 3] = ["3", "17", "200"];
 
@@ -55,6 +56,32 @@ fn alone_and_in_batches_of_eight_with_mixed_adapters() {
     assert_eq!(together(&engine), expected);
     assert_eq!(together(&engine), expected, "with a full prefix cache");
     assert!(expected.iter().all(|tokens| tokens.len() == 60));
+}
+
+#[test]
+fn they_are_those_that_the_sampler_draws_from_the_models_logits() {
+    let script = Script::new(1);
+    let request = mixed(3);
+    let mut tokens = request.prompt.to_vec();
+    let mut history = History::new(&tokens);
+    let mut expected = Vec::new();
+    for position in 0..60 {
+        let choice = Choice {
+            sampling: &request.sampling,
+            choice: request.choice,
+            position,
+            history: Some(&history),
+            forbidden: &[],
+            allowed: None,
+            logprobs: TopLogprobs::None,
+        };
+        let mut row = script.logits(200, &tokens);
+        let (token, _) = Sampler::default().next(&mut row, &choice).unwrap();
+        tokens.push(token);
+        history.push(token);
+        expected.push(token);
+    }
+    assert_eq!(alone()[3], expected);
 }
 
 #[test]
