@@ -374,6 +374,20 @@ fn a_reader_that_is_behind_loses_its_blocks_before_a_younger_one_that_is_not() {
 }
 
 #[test]
+fn a_sequence_goes_on_when_half_of_its_buffer_was_read() {
+    let mut harness = Harness::new(20, config());
+    let mut receiver = harness.submit(request(&prompt(1, 8), 30));
+    while harness.step() {}
+    // Five of six places are taken.
+    for left in [4, 3] {
+        let before = harness.step();
+        assert!(!before && receiver.try_recv().is_ok());
+        assert_eq!(receiver.len(), left);
+    }
+    assert!(harness.step());
+}
+
+#[test]
 fn prompt_logprobs_survive_a_preemption() {
     let wanted = || Request {
         prompt_logprobs: TopLogprobs::Best(2),
