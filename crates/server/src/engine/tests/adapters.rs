@@ -35,6 +35,24 @@ fn names_are_loaded_listed_replaced_and_unloaded() {
 }
 
 #[test]
+fn of_many_that_load_one_name_at_once_one_wins() {
+    let script = Script {
+        load_time: Duration::from_millis(20),
+        ..Script::new(10)
+    };
+    let engine = start(script, EngineConfig::default());
+    let won = thread::scope(|scope| {
+        let load = |number| engine.load_adapter("a", &dir(number), false).is_ok();
+        let all: Vec<_> = (1..9).map(|n| scope.spawn(move || load(n))).collect();
+        all.into_iter()
+            .filter_map(|one| one.join().ok())
+            .filter(|&won| won)
+            .count()
+    });
+    assert_eq!((won, engine.adapters().len()), (1, 1));
+}
+
+#[test]
 fn an_adapter_that_cannot_be_read_changes_nothing() {
     let engine = roomy();
     let card = engine.load_adapter("a", &dir(3), false).unwrap();

@@ -79,38 +79,16 @@ fn nothing_is_computed_for_a_reader_that_stalls() {
 }
 
 #[test]
-fn a_running_stream_goes_on_while_a_long_prompt_is_computed() {
+fn a_dropped_generation_gives_its_blocks_back() {
     let script = Script {
-        token_time: Duration::from_micros(20),
-        ..Script::new(4096)
+        step_time: Duration::from_millis(5),
+        ..Script::new(2000)
     };
     let config = EngineConfig {
-        max_num_seqs: 2,
-        max_step_tokens: 33,
+        max_num_seqs: 8,
         ..EngineConfig::default()
     };
     let engine = start(script, config);
-    let mut stream = engine.submit(request(&prompt(1, 5), 1000)).unwrap();
-    for _ in 0..10 {
-        stream.events.blocking_recv().unwrap();
-    }
-    let mut long = engine.submit(request(&prompt(2, 3200), 1)).unwrap();
-    let mut meanwhile = 0;
-    while long.events.try_recv().is_err() {
-        stream.events.blocking_recv().unwrap();
-        meanwhile += 1;
-    }
-    // 3200 tokens in steps of 32.
-    assert!(meanwhile >= 99, "{meanwhile}");
-}
-
-#[test]
-fn a_dropped_generation_gives_its_blocks_back() {
-    let script = Script {
-        step_time: Duration::from_millis(1),
-        ..Script::new(200)
-    };
-    let engine = start(script, EngineConfig::default());
     let all: Vec<_> = (0..70)
         .map(|i| engine.submit(request(&prompt(i, 20), 400)).unwrap())
         .collect();
@@ -119,10 +97,9 @@ fn a_dropped_generation_gives_its_blocks_back() {
     eventually(&engine, at_rest);
 }
 
-#[test]
-#[ignore = "slow: 2000 requests of all kinds through a small pool, under a minute"]
-fn thousands_of_mixed_requests_through_a_small_pool() {
-    let script = Script::new(300);
+/// Prompts that begin alike, of many lengths, through a pool of a fraction of their blocks.
+fn mixed_through_a_small_pool(count: u64, blocks: usize) {
+    let script = Script::new(blocks);
     let config = EngineConfig {
         max_num_seqs: 16,
         max_step_tokens: 40,
@@ -131,13 +108,28 @@ fn thousands_of_mixed_requests_through_a_small_pool() {
     };
     let engine = start(script, config);
     let length = |i: u64| (5 + i as usize * 7 % 150, 10 + i as usize * 13 % 200);
-    let all: Vec<_> = (0..2000)
-        .map(|i| engine.submit(request(&prompt(i % 90, length(i).0), length(i).1)))
+    let all: Vec<_> = (0..count)
+        .map(|i| engine.submit(request(&prompt(i % 9, length(i).0), length(i).1)))
         .collect();
     for (i, generation) in (0..).zip(all) {
         let (len, count) = length(i);
-        let expected = script.greedy(0, &prompt(i % 90, len), count);
+        let expected = script.greedy(0, &prompt(i % 9, len), count);
         assert_eq!(read(generation.unwrap()).tokens(), expected, "{i}");
     }
+    let stats = engine.stats();
+    assert!(stats.preemptions > 0 && stats.prefix_hits > 0, "{stats:?}");
     eventually(&engine, at_rest);
+}
+
+#[test]
+fn a_hundred_mixed_requests_through_a_small_pool() {
+    mixed_through_a_small_pool(100, 100);
+}
+
+#[test]
+#[ignore = "slow: thousands of requests of all lengths through small pools"]
+fn thousands_of_mixed_requests_through_small_pools() {
+    for blocks in [100, 150, 300, 600] {
+        mixed_through_a_small_pool(4000, blocks);
+    }
 }
