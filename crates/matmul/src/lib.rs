@@ -28,7 +28,7 @@
 //! **Lanes run along k**, which is contiguous in weights `[out, in]` and in activations, for one row of activations as for
 //! hundreds. The alternative for many rows, lanes along the rows of the result, is as fast but sums in another order.
 //!
-//! **Two loops.** Up to 23 rows of activations a few rows of weights are decoded in registers and meet all of
+//! **Two loops.** Up to 8 rows of activations a few rows of weights are decoded in registers and meet all of
 //! them; above that a panel is decoded to f32 once, in the second-level cache, and multiplied from there.
 //!
 //! Architecture invariant: no file, no tensor name, no model.

@@ -11,7 +11,7 @@ use crate::weights::Weights;
 use crate::wide;
 
 /// Rows of activations from which a panel of weights is decoded first.
-pub(crate) const WIDE: usize = 24;
+pub(crate) const WIDE: usize = 9;
 
 /// Bytes of weights of a task.
 const TASK_BYTES: usize = 96 << 10;

@@ -12,15 +12,15 @@ use crate::weights::Weights;
 const PANEL_ROWS: usize = 32;
 /// Columns of a panel: a panel is 128 KiB, and six rows of activations of that width fit the first-level cache.
 const PANEL_COLS: usize = 1024;
-/// Rows of weights and of activations of a tile: 24 chains in 32 registers.
+/// Rows of weights of a tile; with six rows of activations it has 24 chains in 32 registers.
 const R: usize = 4;
-const M: usize = 6;
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { panel: Vec::new(), chains: Vec::new() }) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Buffers of one thread.
+#[derive(Default)]
 struct Scratch {
     /// Decoded weights, `[PANEL_ROWS, PANEL_COLS]`.
     panel: Vec<f32>,
@@ -31,17 +31,17 @@ struct Scratch {
 /// The products of `target`'s rows of weights with all rows of activations.
 #[inline(always)]
 pub(crate) fn product<L: Lanes, F: Format>(lanes: L, format: &F, target: &mut Target<'_, '_>) {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.panel.resize(PANEL_ROWS * PANEL_COLS, 0.0);
-        scratch
-            .chains
-            .resize(target.x.len() * PANEL_ROWS * LANES, 0.0);
-        let rows = target.rows.clone();
-        for first in rows.clone().step_by(PANEL_ROWS) {
-            let count = PANEL_ROWS.min(rows.end - first);
-            panel_product(lanes, format, target, first, count, scratch);
-        }
-    });
+    // Taken out and put back: a closure over it would be a function of its own, without vector instructions.
+    let mut scratch = SCRATCH.take();
+    scratch.panel.resize(PANEL_ROWS * PANEL_COLS, 0.0);
+    let chains = target.x.len() * PANEL_ROWS * LANES;
+    scratch.chains.resize(chains, 0.0);
+    let rows = target.rows.clone();
+    for first in rows.clone().step_by(PANEL_ROWS) {
+        let count = PANEL_ROWS.min(rows.end - first);
+        panel_product(lanes, format, target, first, count, &mut scratch);
+    }
+    SCRATCH.set(scratch);
 }
 
 #[inline(always)]
@@ -62,20 +62,17 @@ fn panel_product<L: Lanes, F: Format>(
             decode(lanes, format, weights, first + row, from, to);
         }
         let x: Vec<&[f32]> = target.x.iter().map(|x| &x[from..from + width]).collect();
-        for (x, chains) in x
-            .chunks(M)
-            .zip(scratch.chains.chunks_mut(M * PANEL_ROWS * LANES))
-        {
-            match *x {
-                [a, b, c, d, e, f] => {
-                    group(lanes, [a, b, c, d, e, f], &scratch.panel, count, chains)
-                }
-                _ => {
-                    for (x, chains) in x.iter().zip(chains.chunks_mut(PANEL_ROWS * LANES)) {
-                        group(lanes, [x], &scratch.panel, count, chains);
-                    }
-                }
-            }
+        let mut at = 0;
+        while at < x.len() {
+            let chains = &mut scratch.chains[at * PANEL_ROWS * LANES..];
+            let (x, panel) = (&x[at..], scratch.panel.as_slice());
+            at += match x.len() {
+                8 => group::<L, 4>(lanes, x, panel, count, chains),
+                6.. => group::<L, 6>(lanes, x, panel, count, chains),
+                4.. => group::<L, 4>(lanes, x, panel, count, chains),
+                2.. => group::<L, 2>(lanes, x, panel, count, chains),
+                _ => group::<L, 1>(lanes, x, panel, count, chains),
+            };
         }
     }
     for (m, chains) in scratch.chains.chunks(PANEL_ROWS * LANES).enumerate() {
@@ -86,32 +83,26 @@ fn panel_product<L: Lanes, F: Format>(
     }
 }
 
-/// All rows of a panel with `N` rows of activations.
+/// All rows of a panel with the first `N` rows of activations.
 #[inline(always)]
 fn group<L: Lanes, const N: usize>(
     lanes: L,
-    x: [&[f32]; N],
+    x: &[&[f32]],
     panel: &[f32],
     count: usize,
     chains: &mut [f32],
-) {
+) -> usize {
+    let x: [&[f32]; N] = *x.first_chunk().expect("rows of a group");
     let whole = count / R * R;
     for row in (0..whole).step_by(R) {
-        tile::<L, R, N>(
-            lanes,
-            x,
-            &panel[row * PANEL_COLS..],
-            &mut chains[row * LANES..],
-        );
+        let panel = &panel[row * PANEL_COLS..];
+        tile::<L, R, N>(lanes, x, panel, &mut chains[row * LANES..]);
     }
     for row in whole..count {
-        tile::<L, 1, N>(
-            lanes,
-            x,
-            &panel[row * PANEL_COLS..],
-            &mut chains[row * LANES..],
-        );
+        let panel = &panel[row * PANEL_COLS..];
+        tile::<L, 1, N>(lanes, x, panel, &mut chains[row * LANES..]);
     }
+    N
 }
 
 #[inline(always)]
