@@ -75,7 +75,11 @@ impl Tools {
         self.call_text(&held);
         match std::mem::replace(&mut self.stage, Stage::Content) {
             Stage::Head(text, _) => self.whole(&text, "", &mut parts),
-            Stage::Content => parts.content = std::mem::take(&mut self.space) + &self.open.finish(),
+            Stage::Content => {
+                let rest = std::mem::take(&mut self.space) + &self.open.finish();
+                let is_content = self.calls == 0 || !rest.trim().is_empty();
+                parts.content = if is_content { rest } else { String::new() };
+            }
             Stage::Arguments(_) | Stage::Tail => {}
         }
         parts

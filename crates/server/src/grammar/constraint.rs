@@ -42,6 +42,9 @@ impl Constraint for Grammar {
     }
 }
 
+/// Tokens of white space between reasoning and answer.
+const SPACE: u8 = 2;
+
 /// The tokens that reasoning begins and ends with.
 #[derive(Debug, Clone)]
 pub(super) struct Marks {
@@ -81,7 +84,8 @@ pub(super) struct Reasoned {
 enum Stage {
     Start,
     Reasoning,
-    Between,
+    /// So many tokens of white space may still come.
+    Between(u8),
     Answer,
 }
 
@@ -96,8 +100,8 @@ impl Constraint for Reasoned {
     fn allowed(&mut self, mask: &mut [u32]) -> Result<(), String> {
         match self.stage {
             Stage::Start => set(mask, self.marks.open),
-            Stage::Between => self.marks.space.iter().for_each(|id| set(mask, *id)),
-            Stage::Answer => {}
+            Stage::Between(0) | Stage::Answer => {}
+            Stage::Between(_) => self.marks.space.iter().for_each(|id| set(mask, *id)),
             Stage::Reasoning => {
                 // A text that must have a form cannot end before it has begun.
                 let ids = 0..self.marks.vocab_size as TokenId;
@@ -111,9 +115,9 @@ impl Constraint for Reasoned {
     fn accept(&mut self, token: TokenId) -> Result<bool, String> {
         self.stage = match self.stage {
             Stage::Start if token == self.marks.open => Stage::Reasoning,
-            Stage::Reasoning if token == self.marks.close => Stage::Between,
+            Stage::Reasoning if token == self.marks.close => Stage::Between(SPACE),
             Stage::Reasoning => Stage::Reasoning,
-            Stage::Between if self.marks.space.contains(&token) => Stage::Answer,
+            Stage::Between(left @ 1..) if self.marks.space.contains(&token) => Stage::Between(left - 1),
             _ => {
                 self.stage = Stage::Answer;
                 return self.grammar.accept(token);

@@ -1,0 +1,17 @@
+//! The server on real sockets over a scripted engine.
+
+mod adapters;
+mod cancel;
+mod chat;
+mod client;
+mod completion;
+mod continuation;
+mod double;
+mod errors;
+mod formats;
+mod hostile;
+mod keys;
+mod openapi;
+mod server;
+mod status;
+mod stream;
