@@ -28,7 +28,9 @@ pub(crate) struct App {
 
 impl std::fmt::Debug for dyn Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("model", self.model()).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("model", self.model())
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,8 +42,16 @@ impl App {
         config: ServerConfig,
     ) -> Result<Self, ConfigError> {
         let config = config.validated()?;
-        let grammars = Grammars::new(&tokenizer, engine.model().vocab_size, &config.defaults.eos_tokens)?;
-        let metrics = Arc::new(Metrics::new(&config.model_names[0], engine.clone(), config.max_adapters));
+        let grammars = Grammars::new(
+            &tokenizer,
+            engine.model().vocab_size,
+            &config.defaults.eos_tokens,
+        )?;
+        let metrics = Arc::new(Metrics::new(
+            &config.model_names[0],
+            engine.clone(),
+            config.max_adapters,
+        ));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             engine,
@@ -67,7 +77,12 @@ impl App {
     }
 
     /// The ids of a text that came as `param`.
-    pub(crate) fn encode(&self, param: &str, text: &str, add_special: bool) -> Result<Vec<TokenId>> {
+    pub(crate) fn encode(
+        &self,
+        param: &str,
+        text: &str,
+        add_special: bool,
+    ) -> Result<Vec<TokenId>> {
         let ids = self.tokenizer.encode(text, add_special);
         ids.map_err(|error| ApiError::invalid(param, format!("`{param}`: {error}")))
     }

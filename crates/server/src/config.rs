@@ -172,10 +172,12 @@ impl ServerConfig {
             return Err(ConfigError::Zero { name });
         }
         if let RuntimeAdapters::Below(dir) = &mut self.runtime_adapters {
-            *dir = dir.canonicalize().map_err(|source| ConfigError::AdapterRoot {
-                dir: dir.clone(),
-                source,
-            })?;
+            *dir = dir
+                .canonicalize()
+                .map_err(|source| ConfigError::AdapterRoot {
+                    dir: dir.clone(),
+                    source,
+                })?;
         }
         Ok(self)
     }

@@ -56,7 +56,9 @@ impl GenerationDefaults {
     pub fn open(dir: &Path) -> Result<Self, DefaultsError> {
         let file = dir.join("generation_config.json");
         match std::fs::read(&file) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|source| DefaultsError::Json { file, source }),
+            Ok(text) => {
+                serde_json::from_slice(&text).map_err(|source| DefaultsError::Json { file, source })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(DefaultsError::Io { file, source }),
         }
@@ -85,7 +87,10 @@ mod tests {
     fn the_fixture_s_own_values_are_read() {
         let defaults = GenerationDefaults::open(&xgraft_fixtures::TEXT.base()).unwrap();
         assert_eq!(defaults.eos_tokens, [1013, 1011]);
-        assert_eq!((defaults.temperature, defaults.top_p, defaults.top_k), (Some(0.6), Some(0.95), Some(20)));
+        assert_eq!(
+            (defaults.temperature, defaults.top_p, defaults.top_k),
+            (Some(0.6), Some(0.95), Some(20))
+        );
     }
 
     #[test]
@@ -95,6 +100,9 @@ mod tests {
         let none: GenerationDefaults = serde_json::from_str(r#"{"eos_token_id": null}"#).unwrap();
         assert_eq!(none, GenerationDefaults::default());
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(GenerationDefaults::open(dir.path()).unwrap(), GenerationDefaults::default());
+        assert_eq!(
+            GenerationDefaults::open(dir.path()).unwrap(),
+            GenerationDefaults::default()
+        );
     }
 }

@@ -35,7 +35,10 @@ pub mod fuzz {
 
     /// Parses a body as both requests are parsed, as far as that goes without a model.
     pub fn request(body: &[u8]) {
-        let card = crate::engine::ModelCard { vocab_size: 1024, max_model_len: 4096 };
+        let card = crate::engine::ModelCard {
+            vocab_size: 1024,
+            max_model_len: 4096,
+        };
         let config = crate::ServerConfig::new("model", std::path::Path::new("model"));
         crate::api::parameters::fuzz(body, &config, &card);
     }

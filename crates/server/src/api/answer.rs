@@ -15,5 +15,9 @@ pub(crate) trait Answer: Send + Sync + 'static {
     fn whole(&self, run: &mut Run<'_>) -> impl Future<Output = Result<Value>> + Send;
 
     /// In events, up to its end or the reader's.
-    fn events(&self, run: &mut Run<'_>, events: &Events) -> impl Future<Output = Result<(), Gone>> + Send;
+    fn events(
+        &self,
+        run: &mut Run<'_>,
+        events: &Events,
+    ) -> impl Future<Output = Result<(), Gone>> + Send;
 }

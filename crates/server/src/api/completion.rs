@@ -34,7 +34,9 @@ impl Answer for Completion {
     }
 
     async fn whole(&self, run: &mut Run<'_>) -> Result<Value> {
-        let mut answers: Vec<Growing> = (0..self.job.choices()).map(|_| Growing::default()).collect();
+        let mut answers: Vec<Growing> = (0..self.job.choices())
+            .map(|_| Growing::default())
+            .collect();
         for (index, answer) in answers.iter_mut().enumerate() {
             answer.text.push_str(self.echo_of(index));
         }
@@ -48,7 +50,11 @@ impl Answer for Completion {
                 (index, Update::Piece(piece)) => self.add(&mut answers[index], piece),
             }
         }
-        let choices: Vec<Value> = answers.into_iter().enumerate().map(|(index, answer)| self.choice(index, answer)).collect();
+        let choices: Vec<Value> = answers
+            .into_iter()
+            .enumerate()
+            .map(|(index, answer)| self.choice(index, answer))
+            .collect();
         let mut body = self.job.head("text_completion");
         body.insert("choices".into(), choices.into());
         body.insert("system_fingerprint".into(), Value::Null);
@@ -106,17 +112,28 @@ impl Completion {
         if echo && !prompt_logprobs {
             parameters.prompt_logprobs = logprobs;
         }
-        let echo = echo.then(|| prompts.iter().map(|ids| app.tokenizer.decode(ids, parameters.skip_special)));
+        let echo = echo.then(|| {
+            prompts
+                .iter()
+                .map(|ids| app.tokenizer.decode(ids, parameters.skip_special))
+        });
         let echo = echo.map(|texts| texts.map(Result::unwrap_or_default).collect());
         let text = Text {
-            logprobs,
             grammar: None,
             thinking: Thinking::Over,
             default_max_tokens: Some(DEFAULT_MAX_TOKENS),
             prompt_only: echo.is_some(),
         };
-        let (job, plan) = Job::new(app, id, parameters, prompts, text)?;
-        Ok((Self { job, echo, prompt_logprobs }, plan))
+        let job = Job::new(app, id, &parameters, prompts, logprobs)?;
+        let plan = Plan::new(app, &job, parameters, &text)?;
+        Ok((
+            Self {
+                job,
+                echo,
+                prompt_logprobs,
+            },
+            plan,
+        ))
     }
 
     fn add(&self, answer: &mut Growing, piece: Piece) {
@@ -145,8 +162,13 @@ impl Completion {
     fn chunk(&self, index: usize, piece: Piece, state: &mut State, run: &Run<'_>) -> Option<Value> {
         let first = !std::mem::replace(&mut state.begun, true);
         self.push_logprobs(&piece.tokens, &mut state.lists);
-        let text = if first { self.echo_of(index).to_owned() + &piece.text } else { piece.text };
-        let has_tokens = !piece.tokens.is_empty() && (self.job.return_token_ids || self.wants_logprobs());
+        let text = if first {
+            self.echo_of(index).to_owned() + &piece.text
+        } else {
+            piece.text
+        };
+        let has_tokens =
+            !piece.tokens.is_empty() && (self.job.return_token_ids || self.wants_logprobs());
         if text.is_empty() && piece.end.is_none() && !has_tokens {
             return None;
         }
@@ -155,13 +177,22 @@ impl Completion {
         choice.insert("text".into(), text.into());
         let logprobs = self.wants_logprobs().then(|| state.lists.take());
         choice.insert("logprobs".into(), logprobs.into());
-        choice.insert("finish_reason".into(), piece.end.as_ref().map(|end| end.reason).into());
-        choice.insert("stop_reason".into(), json!(piece.end.and_then(|end| end.stop_reason)));
+        choice.insert(
+            "finish_reason".into(),
+            piece.end.as_ref().map(|end| end.reason).into(),
+        );
+        choice.insert(
+            "stop_reason".into(),
+            json!(piece.end.and_then(|end| end.stop_reason)),
+        );
         if self.job.return_token_ids {
             let ids: Value = piece.tokens.iter().map(|token| token.id).collect();
             choice.insert("token_ids".into(), ids);
             if first {
-                choice.insert("prompt_token_ids".into(), json!(**self.job.prompt_of(index)));
+                choice.insert(
+                    "prompt_token_ids".into(),
+                    json!(**self.job.prompt_of(index)),
+                );
             }
         }
         let mut event = self.job.head("text_completion");
@@ -174,7 +205,9 @@ impl Completion {
 
     fn echo_of(&self, index: usize) -> &str {
         let texts = self.echo.as_deref().unwrap_or_default();
-        texts.get(index / (self.job.choices() / self.job.prompts.len())).map_or("", String::as_str)
+        texts
+            .get(index / (self.job.choices() / self.job.prompts.len()))
+            .map_or("", String::as_str)
     }
 
     fn wants_logprobs(&self) -> bool {
@@ -225,8 +258,13 @@ fn prompts(app: &App, fields: &mut Fields, add_special: bool) -> Result<Vec<Arc<
     let form = "expected a string, token ids, or a list of either that is not empty";
     match fields.take("prompt") {
         Some(Value::String(prompt)) => Ok(vec![text(&prompt)?]),
-        Some(Value::Array(list)) if list.is_empty() || list.len() > app.config.max_choices && !list[0].is_u64() => {
-            Err(fields.invalid("prompt", format!("{form}, and at most {} of them", app.config.max_choices)))
+        Some(Value::Array(list))
+            if list.is_empty() || list.len() > app.config.max_choices && !list[0].is_u64() =>
+        {
+            Err(fields.invalid(
+                "prompt",
+                format!("{form}, and at most {} of them", app.config.max_choices),
+            ))
         }
         Some(Value::Array(list)) => {
             if let Some(ids) = ids_of(&list) {
@@ -234,7 +272,9 @@ fn prompts(app: &App, fields: &mut Fields, add_special: bool) -> Result<Vec<Arc<
             }
             let one = |prompt: &Value| match prompt {
                 Value::String(prompt) => text(prompt),
-                Value::Array(ids) => ids_of(ids).map(Arc::from).ok_or_else(|| fields.invalid("prompt", form)),
+                Value::Array(ids) => ids_of(ids)
+                    .map(Arc::from)
+                    .ok_or_else(|| fields.invalid("prompt", form)),
                 _ => Err(fields.invalid("prompt", form)),
             };
             list.iter().map(one).collect()

@@ -63,13 +63,21 @@ impl ApiError {
 
     /// 404 for a path.
     pub(crate) fn no_such_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFoundError", "there is nothing at this path; see /openapi.json")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFoundError",
+            "there is nothing at this path; see /openapi.json",
+        )
     }
 
     /// 405.
     pub(crate) fn wrong_method() -> Self {
         let message = "this path has other methods; see /openapi.json";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowedError", message)
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "MethodNotAllowedError",
+            message,
+        )
     }
 
     /// 408.
@@ -81,16 +89,28 @@ impl ApiError {
     /// 413.
     pub(crate) fn body_too_large(limit: usize) -> Self {
         let message = format!("the body is larger than {limit} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeError", message)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestTooLargeError",
+            message,
+        )
     }
 
     /// 500.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalServerError",
+            message,
+        )
     }
 
     fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableError", message)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailableError",
+            message,
+        )
     }
 
     fn about(mut self, param: &str) -> Self {
@@ -132,9 +152,10 @@ impl From<Refused> for ApiError {
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitError", message)
             },
             Refused::Draining | Refused::Failed(_) => Self::unavailable(message),
-            Refused::UnknownAdapter(name) => {
-                Self::not_found("model", format!("the model `{}` does not exist", quote(&name)))
-            }
+            Refused::UnknownAdapter(name) => Self::not_found(
+                "model",
+                format!("the model `{}` does not exist", quote(&name)),
+            ),
             Refused::TooLong { .. } | Refused::UnknownToken { .. } | Refused::EmptyPrompt => {
                 Self::malformed(message)
             }

@@ -21,7 +21,10 @@ impl Fields {
         let value = serde_json::from_slice(body)
             .map_err(|error| ApiError::malformed(format!("the body is not valid JSON: {error}")))?;
         match value {
-            Value::Object(map) => Ok(Self { path: String::new(), map }),
+            Value::Object(map) => Ok(Self {
+                path: String::new(),
+                map,
+            }),
             _ => Err(ApiError::malformed("the body must be a JSON object")),
         }
     }
@@ -97,7 +100,11 @@ impl Fields {
     }
 
     /// An integer within a range; `3.0` is one.
-    pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>> {
+    pub(crate) fn integer(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<i64>,
+    ) -> Result<Option<i64>> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
@@ -111,10 +118,16 @@ impl Fields {
     }
 
     /// A count up to `most`.
-    pub(crate) fn count(&mut self, name: &str, range: RangeInclusive<usize>) -> Result<Option<usize>> {
+    pub(crate) fn count(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<usize>> {
         let limit = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let range = limit(*range.start())..=limit(*range.end());
-        Ok(self.integer(name, range)?.and_then(|number| usize::try_from(number).ok()))
+        Ok(self
+            .integer(name, range)?
+            .and_then(|number| usize::try_from(number).ok()))
     }
 
     /// A list of token ids.
@@ -123,7 +136,8 @@ impl Fields {
             return Ok(None);
         };
         let ids = list.iter().map(token_id).collect::<Option<_>>();
-        ids.map(Some).ok_or_else(|| self.invalid(name, "expected a list of token ids"))
+        ids.map(Some)
+            .ok_or_else(|| self.invalid(name, "expected a list of token ids"))
     }
 
     /// One text, or a list of at most `most`.
@@ -133,14 +147,19 @@ impl Fields {
             Some(Value::String(text)) => return Ok(vec![text]),
             Some(Value::Array(list)) if list.len() <= most => list,
             Some(_) => {
-                return Err(self.invalid(name, format!("expected a string, or a list of at most {most}")));
+                return Err(self.invalid(
+                    name,
+                    format!("expected a string, or a list of at most {most}"),
+                ));
             }
         };
         let texts = list.into_iter().map(|text| match text {
             Value::String(text) => Some(text),
             _ => None,
         });
-        texts.collect::<Option<_>>().ok_or_else(|| self.invalid(name, "expected strings"))
+        texts
+            .collect::<Option<_>>()
+            .ok_or_else(|| self.invalid(name, "expected strings"))
     }
 
     /// What is left must mean nothing: a name of `neutral` with the value that changes nothing.
@@ -163,7 +182,7 @@ impl Fields {
 }
 
 /// In place of a neutral value: the field never changes the answer.
-pub(super) const ANYTHING: &str = "*";
+pub(crate) const ANYTHING: &str = "*";
 
 /// `values` is a JSON list, or empty for none but `null`.
 fn is_one_of(value: &Value, values: &str) -> bool {
@@ -172,7 +191,9 @@ fn is_one_of(value: &Value, values: &str) -> bool {
 
 fn integer(value: &Value) -> Option<i64> {
     let whole = |number: &f64| number.fract() == 0.0 && number.abs() < 9e15;
-    value.as_i64().or_else(|| value.as_f64().filter(whole).map(|number| number as i64))
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().filter(whole).map(|number| number as i64))
 }
 
 /// A token's number, which the engine still holds against its vocabulary.
@@ -195,21 +216,38 @@ mod tests {
             let error = fields.number("top_p", 0.0..=1.0).unwrap_err();
             assert_eq!(error.param(), Some("top_p"), "{body}");
         }
-        assert_eq!(fields(r#"{"top_p": 0.5}"#).number("top_p", 0.0..=1.0).unwrap(), Some(0.5));
+        assert_eq!(
+            fields(r#"{"top_p": 0.5}"#)
+                .number("top_p", 0.0..=1.0)
+                .unwrap(),
+            Some(0.5)
+        );
     }
 
     #[test]
     fn an_integer_may_be_written_as_a_float_but_not_beyond_its_range() {
-        assert_eq!(fields(r#"{"n": 2.0}"#).integer("n", 1..=4).unwrap(), Some(2));
+        assert_eq!(
+            fields(r#"{"n": 2.0}"#).integer("n", 1..=4).unwrap(),
+            Some(2)
+        );
         for body in ["2.5", "9223372036854775808", "1e300", "0", "-1"] {
-            assert!(fields(&format!(r#"{{"n": {body}}}"#)).integer("n", 1..=4).is_err(), "{body}");
+            assert!(
+                fields(&format!(r#"{{"n": {body}}}"#))
+                    .integer("n", 1..=4)
+                    .is_err(),
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn what_nobody_took_is_refused_unless_it_means_nothing() {
         let neutral = [("best_of", "[1]"), ("user", ANYTHING), ("suffix", "[]")];
-        assert!(fields(r#"{"best_of": 1, "user": {"a": 1}, "suffix": null, "x": null}"#).finish(&neutral).is_ok());
+        assert!(
+            fields(r#"{"best_of": 1, "user": {"a": 1}, "suffix": null, "x": null}"#)
+                .finish(&neutral)
+                .is_ok()
+        );
         for body in [r#"{"best_of": 2}"#, r#"{"suffix": "a"}"#, r#"{"x": 1}"#] {
             assert!(fields(body).finish(&neutral).is_err(), "{body}");
         }

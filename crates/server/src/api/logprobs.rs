@@ -42,9 +42,14 @@ impl<'t> Spelling<'t> {
 
     /// `choices[].logprobs.content` of chat.
     pub(crate) fn chat(&self, tokens: &[TokenEvent]) -> Vec<Value> {
-        let with_logprobs = tokens.iter().filter_map(|token| Some((token.id, token.logprobs.as_ref()?)));
+        let with_logprobs = tokens
+            .iter()
+            .filter_map(|token| Some((token.id, token.logprobs.as_ref()?)));
         let entry = |(id, logprobs): (TokenId, &Logprobs)| {
-            let top = logprobs.top.iter().map(|(id, logprob)| Value::Object(self.entry(*id, *logprob)));
+            let top = logprobs
+                .top
+                .iter()
+                .map(|(id, logprob)| Value::Object(self.entry(*id, *logprob)));
             let top: Value = top.collect();
             let mut entry = self.entry(id, logprobs.logprob);
             entry.insert("top_logprobs".into(), top);
@@ -59,14 +64,17 @@ impl<'t> Spelling<'t> {
             let Some(logprobs) = logprobs else {
                 return Value::Null;
             };
-            let one = |logprob: f32, rank: usize, id: TokenId| {
-                json!({"logprob": finite(logprob), "rank": rank, "decoded_token": self.text(id)})
-            };
+            let one = |logprob: f32, rank: usize, id: TokenId| json!({"logprob": finite(logprob), "rank": rank, "decoded_token": self.text(id)});
             let mut entries = Map::new();
-            entries.insert(id.to_string(), one(logprobs.logprob, logprobs.rank as usize + 1, *id));
+            entries.insert(
+                id.to_string(),
+                one(logprobs.logprob, logprobs.rank as usize + 1, *id),
+            );
             for (place, (id, logprob)) in logprobs.top.iter().enumerate() {
                 let key = id.to_string();
-                entries.entry(key).or_insert_with(|| one(*logprob, place + 1, *id));
+                entries
+                    .entry(key)
+                    .or_insert_with(|| one(*logprob, place + 1, *id));
             }
             Value::Object(entries)
         };
@@ -87,25 +95,40 @@ pub(crate) struct TokenLists {
 
 impl TokenLists {
     /// Adds a token; its logprobs are `null` for the first of a prompt.
-    pub(crate) fn push(&mut self, spelling: &Spelling<'_>, id: TokenId, logprobs: Option<&Logprobs>) {
+    pub(crate) fn push(
+        &mut self,
+        spelling: &Spelling<'_>,
+        id: TokenId,
+        logprobs: Option<&Logprobs>,
+    ) {
         let text = spelling.text(id);
         self.text_offset.push(self.offset.into());
         self.offset += String::from_utf8_lossy(spelling.bytes(id)).chars().count();
-        self.token_logprobs.push(logprobs.map_or(Value::Null, |logprobs| finite(logprobs.logprob)));
-        self.top_logprobs.push(logprobs.map_or(Value::Null, |logprobs| {
-            let mut top = Map::new();
-            for (id, logprob) in &logprobs.top {
-                top.entry(spelling.text(*id)).or_insert_with(|| finite(*logprob));
-            }
-            top.entry(text.clone()).or_insert_with(|| finite(logprobs.logprob));
-            Value::Object(top)
-        }));
+        self.token_logprobs
+            .push(logprobs.map_or(Value::Null, |logprobs| finite(logprobs.logprob)));
+        self.top_logprobs
+            .push(logprobs.map_or(Value::Null, |logprobs| {
+                let mut top = Map::new();
+                for (id, logprob) in &logprobs.top {
+                    top.entry(spelling.text(*id))
+                        .or_insert_with(|| finite(*logprob));
+                }
+                top.entry(text.clone())
+                    .or_insert_with(|| finite(logprobs.logprob));
+                Value::Object(top)
+            }));
         self.tokens.push(text.into());
     }
 
     /// What was pushed since the last time; offsets go on.
     pub(crate) fn take(&mut self) -> Value {
-        let taken = std::mem::replace(self, Self { offset: self.offset, ..Self::default() });
+        let taken = std::mem::replace(
+            self,
+            Self {
+                offset: self.offset,
+                ..Self::default()
+            },
+        );
         json!({
             "text_offset": taken.text_offset,
             "token_logprobs": taken.token_logprobs,
@@ -127,16 +150,26 @@ mod tests {
     fn a_token_that_is_not_among_the_best_is_still_reported() {
         let tokenizer = Tokenizer::open(xgraft_fixtures::TEXT.base()).unwrap();
         let spelling = Spelling::new(&tokenizer, true);
-        let logprobs = Logprobs { logprob: f32::NEG_INFINITY, rank: 9, top: vec![(5, -0.5), (6, -1.5)] };
+        let logprobs = Logprobs {
+            logprob: f32::NEG_INFINITY,
+            rank: 9,
+            top: vec![(5, -0.5), (6, -1.5)],
+        };
         let prompt = spelling.prompt(&[3, 7], &[None, Some(logprobs.clone())]);
         assert_eq!(prompt[0], Value::Null);
-        assert_eq!(prompt[1]["7"], json!({"logprob": -9999.0, "rank": 10, "decoded_token": "token_id:7"}));
+        assert_eq!(
+            prompt[1]["7"],
+            json!({"logprob": -9999.0, "rank": 10, "decoded_token": "token_id:7"})
+        );
         assert_eq!(prompt[1]["6"]["rank"], 2);
         let mut lists = TokenLists::default();
         lists.push(&spelling, 3, None);
         lists.push(&spelling, 7, Some(&logprobs));
         let lists = lists.take();
-        assert_eq!(lists["top_logprobs"][1], json!({"token_id:5": -0.5, "token_id:6": -1.5, "token_id:7": -9999.0}));
+        assert_eq!(
+            lists["top_logprobs"][1],
+            json!({"token_id:5": -0.5, "token_id:6": -1.5, "token_id:7": -9999.0})
+        );
         assert_eq!(lists["token_logprobs"], json!([null, -9999.0]));
         assert_eq!(lists["text_offset"][0], 0);
     }

@@ -6,7 +6,7 @@ pub(crate) mod completion;
 pub(crate) mod error;
 pub(crate) mod fields;
 pub(crate) mod logprobs;
-mod neutral;
+pub(crate) mod neutral;
 pub(crate) mod openapi;
 pub(crate) mod parameters;
 pub(crate) mod stream;

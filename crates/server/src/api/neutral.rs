@@ -38,7 +38,7 @@ macro_rules! both {
 }
 
 /// Of `/v1/chat/completions`.
-pub(super) const CHAT: &[(&str, &str)] = both![
+pub(crate) const CHAT: &[(&str, &str)] = both![
     ("echo", "[false]"),
     ("audio", "[]"),
     ("modalities", r#"[["text"]]"#),
@@ -55,7 +55,7 @@ pub(super) const CHAT: &[(&str, &str)] = both![
 ];
 
 /// Of `/v1/completions`.
-pub(super) const COMPLETION: &[(&str, &str)] = both![
+pub(crate) const COMPLETION: &[(&str, &str)] = both![
     ("best_of", "[1]"),
     ("suffix", r#"[""]"#),
     ("prompt_embeds", "[]"),

@@ -72,7 +72,11 @@ pub(crate) struct Streaming {
 
 impl Parameters {
     /// Takes everything but what is one endpoint's own; `max_tokens` and `logprobs` are.
-    pub(crate) fn take(fields: &mut Fields, config: &ServerConfig, card: &ModelCard) -> Result<Self> {
+    pub(crate) fn take(
+        fields: &mut Fields,
+        config: &ServerConfig,
+        card: &ModelCard,
+    ) -> Result<Self> {
         let stream = streaming(fields)?;
         let has_seed = fields.has("seed");
         let sampling = sampling(fields, config, card)?;
@@ -82,7 +86,10 @@ impl Parameters {
             return Err(fields.invalid("continue_from", "one choice at a time: `n` must be 1"));
         }
         if continuation.is_some() && sampling.temperature > 0.0 && !has_seed {
-            return Err(fields.invalid("continue_from", "needs the `seed` of the request that it goes on with"));
+            return Err(fields.invalid(
+                "continue_from",
+                "needs the `seed` of the request that it goes on with",
+            ));
         }
         let prompt_logprobs = top_logprobs(fields, "prompt_logprobs", config)?;
         if prompt_logprobs != TopLogprobs::None && stream.is_some() {
@@ -93,7 +100,9 @@ impl Parameters {
             n,
             sampling,
             max_tokens: None,
-            min_tokens: fields.count("min_tokens", 0..=card.max_model_len)?.unwrap_or(0),
+            min_tokens: fields
+                .count("min_tokens", 0..=card.max_model_len)?
+                .unwrap_or(0),
             stop: stop_strings(fields)?,
             stop_token_ids: stop_tokens(fields, card)?,
             ignore_eos: fields.flag("ignore_eos", false)?,
@@ -110,15 +119,24 @@ impl Parameters {
 }
 
 /// A count of logprobs, `-1` for the whole vocabulary; the field `name` is the token's own with 0.
-pub(super) fn top_logprobs(fields: &mut Fields, name: &str, config: &ServerConfig) -> Result<TopLogprobs> {
-    let most = config.max_logprobs.map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
+pub(crate) fn top_logprobs(
+    fields: &mut Fields,
+    name: &str,
+    config: &ServerConfig,
+) -> Result<TopLogprobs> {
+    let most = config
+        .max_logprobs
+        .map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
     let Some(count) = fields.integer(name, -1..=i64::MAX)? else {
         return Ok(TopLogprobs::None);
     };
     match usize::try_from(count) {
         Ok(best) if count <= most => Ok(TopLogprobs::Best(best)),
         Err(_) if config.max_logprobs.is_none() => Ok(TopLogprobs::All),
-        _ => Err(fields.invalid(name, format!("this server gives at most {most} logprobs of a token"))),
+        _ => Err(fields.invalid(
+            name,
+            format!("this server gives at most {most} logprobs of a token"),
+        )),
     }
 }
 
@@ -126,7 +144,10 @@ fn streaming(fields: &mut Fields) -> Result<Option<Streaming>> {
     let stream = fields.flag("stream", false)?;
     let options = fields.object("stream_options")?;
     let Some(mut options) = options else {
-        let none = Streaming { include_usage: false, continuous_usage: false };
+        let none = Streaming {
+            include_usage: false,
+            continuous_usage: false,
+        };
         return Ok(stream.then_some(none));
     };
     if !stream {
@@ -161,9 +182,16 @@ fn sampling(fields: &mut Fields, config: &ServerConfig, card: &ModelCard) -> Res
             Some(count) => u32::try_from(count).unwrap_or(0),
             None => defaults.top_k.unwrap_or(0),
         },
-        min_p: fields.number("min_p", 0.0..=1.0)?.or(defaults.min_p).unwrap_or(0.0),
-        presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
-        frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+        min_p: fields
+            .number("min_p", 0.0..=1.0)?
+            .or(defaults.min_p)
+            .unwrap_or(0.0),
+        presence_penalty: fields
+            .number("presence_penalty", -2.0..=2.0)?
+            .unwrap_or(0.0),
+        frequency_penalty: fields
+            .number("frequency_penalty", -2.0..=2.0)?
+            .unwrap_or(0.0),
         repetition_penalty,
         logit_bias: logit_bias(fields, card)?,
         seed: seed(fields)?,
@@ -179,7 +207,9 @@ fn seed(fields: &mut Fields) -> Result<u64> {
     match fields.take("seed") {
         None => Ok(crate::chance::random()),
         Some(seed) => {
-            let seed = seed.as_u64().or_else(|| seed.as_i64().map(i64::cast_unsigned));
+            let seed = seed
+                .as_u64()
+                .or_else(|| seed.as_i64().map(i64::cast_unsigned));
             seed.ok_or_else(|| fields.invalid("seed", "expected an integer of 64 bits"))
         }
     }
@@ -189,22 +219,40 @@ fn logit_bias(fields: &mut Fields, card: &ModelCard) -> Result<Vec<(TokenId, f32
     let bias = match fields.take("logit_bias") {
         None => return Ok(Vec::new()),
         Some(Value::Object(bias)) => bias,
-        Some(_) => return Err(fields.invalid("logit_bias", "expected an object from token ids to numbers")),
+        Some(_) => {
+            return Err(
+                fields.invalid("logit_bias", "expected an object from token ids to numbers")
+            );
+        }
     };
     let pair = |(id, bias): (&String, &Value)| {
-        let id = id.parse().ok().filter(|id| (*id as usize) < card.vocab_size)?;
+        let id = id
+            .parse()
+            .ok()
+            .filter(|id| (*id as usize) < card.vocab_size)?;
         let bias = bias.as_f64().map(|bias| bias as f32);
         Some((id, bias.filter(|bias| bias.abs() <= BIAS)?))
     };
     let pairs = bias.iter().map(pair).collect::<Option<Vec<_>>>();
-    let expected = || format!("expected token ids below {} and numbers from -{BIAS} to {BIAS}", card.vocab_size);
+    let expected = || {
+        format!(
+            "expected token ids below {} and numbers from -{BIAS} to {BIAS}",
+            card.vocab_size
+        )
+    };
     pairs.ok_or_else(|| fields.invalid("logit_bias", expected()))
 }
 
 fn stop_strings(fields: &mut Fields) -> Result<Vec<String>> {
     let stop = fields.texts("stop", STOP_STRINGS)?;
-    if stop.iter().any(|text| text.is_empty() || text.len() > STOP_BYTES) {
-        return Err(fields.invalid("stop", format!("expected strings of 1 to {STOP_BYTES} bytes")));
+    if stop
+        .iter()
+        .any(|text| text.is_empty() || text.len() > STOP_BYTES)
+    {
+        return Err(fields.invalid(
+            "stop",
+            format!("expected strings of 1 to {STOP_BYTES} bytes"),
+        ));
     }
     Ok(stop)
 }
@@ -243,7 +291,20 @@ pub(crate) fn fuzz(body: &[u8], config: &ServerConfig, card: &ModelCard) {
         return;
     };
     let parameters = Parameters::take(&mut fields, config, card);
-    let messages = fields.list("messages").ok().flatten().map(crate::chat::messages::normal);
-    let tools = fields.list("tools").ok().flatten().map(|list| crate::grammar::Tool::read_all(&list));
-    drop((parameters, messages, tools, fields.finish(super::neutral::CHAT)));
+    let messages = fields
+        .list("messages")
+        .ok()
+        .flatten()
+        .map(crate::chat::messages::normal);
+    let tools = fields
+        .list("tools")
+        .ok()
+        .flatten()
+        .map(|list| crate::grammar::Tool::read_all(&list));
+    drop((
+        parameters,
+        messages,
+        tools,
+        fields.finish(super::neutral::CHAT),
+    ));
 }

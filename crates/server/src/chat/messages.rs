@@ -17,24 +17,48 @@ pub(crate) fn normal(messages: Vec<Value>) -> Result<Vec<Value>> {
         return Err(ApiError::invalid("messages", message));
     }
     let messages = messages.into_iter().enumerate();
-    messages.map(|(at, message)| message_of(at, message)).collect()
+    messages
+        .map(|(at, message)| message_of(at, message))
+        .collect()
 }
 
 fn message_of(at: usize, message: Value) -> Result<Value> {
     let Value::Object(mut message) = message else {
-        return Err(wrong(at, "", "expected an object with `role` and `content`"));
+        return Err(wrong(
+            at,
+            "",
+            "expected an object with `role` and `content`",
+        ));
     };
-    if !message.get("role").and_then(Value::as_str).is_some_and(|role| ROLES.contains(&role)) {
-        return Err(wrong(at, ".role", "expected system, developer, user, assistant or tool"));
+    if !message
+        .get("role")
+        .and_then(Value::as_str)
+        .is_some_and(|role| ROLES.contains(&role))
+    {
+        return Err(wrong(
+            at,
+            ".role",
+            "expected system, developer, user, assistant or tool",
+        ));
     }
     let content = match message.remove("content") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text),
         Some(Value::Array(parts)) => Some(text_of(at, &parts)?),
-        Some(_) => return Err(wrong(at, ".content", "expected a string or a list of parts")),
+        Some(_) => {
+            return Err(wrong(
+                at,
+                ".content",
+                "expected a string or a list of parts",
+            ));
+        }
     };
     if content.is_none() && message["role"] != "assistant" {
-        return Err(wrong(at, ".content", "expected a string or a list of parts"));
+        return Err(wrong(
+            at,
+            ".content",
+            "expected a string or a list of parts",
+        ));
     }
     message.insert("content".into(), content.unwrap_or_default().into());
     read_calls(at, &mut message)?;
@@ -47,7 +71,13 @@ fn text_of(at: usize, parts: &[Value]) -> Result<String> {
         _ => None,
     };
     let texts = parts.iter().map(text).collect::<Option<Vec<_>>>();
-    let texts = texts.ok_or_else(|| wrong(at, ".content", "this model reads text only: expected parts of type text"))?;
+    let texts = texts.ok_or_else(|| {
+        wrong(
+            at,
+            ".content",
+            "this model reads text only: expected parts of type text",
+        )
+    })?;
     Ok(texts.join("\n"))
 }
 
@@ -68,7 +98,8 @@ fn read_calls(at: usize, message: &mut Map<String, Value>) -> Result<()> {
         };
         if let Some(Value::String(text)) = function.get("arguments") {
             let parsed = serde_json::from_str::<Map<String, Value>>(text);
-            let arguments = parsed.map_err(|_| wrong(at, ".tool_calls", "`arguments` is not a JSON object"))?;
+            let arguments =
+                parsed.map_err(|_| wrong(at, ".tool_calls", "`arguments` is not a JSON object"))?;
             function.insert("arguments".into(), arguments.into());
         }
     }
@@ -97,7 +128,10 @@ mod tests {
         let messages = messages.unwrap();
         assert_eq!(messages[0]["content"], "a\nb");
         assert_eq!(messages[1]["content"], "");
-        assert_eq!(messages[1]["tool_calls"][0]["function"]["arguments"]["x"], 1);
+        assert_eq!(
+            messages[1]["tool_calls"][0]["function"]["arguments"]["x"],
+            1
+        );
     }
 
     #[test]
@@ -114,9 +148,15 @@ mod tests {
             json!([{"role": "assistant", "tool_calls": 1}]),
         ];
         for messages in wrong {
-            let Value::Array(list) = messages else { unreachable!("a list") };
+            let Value::Array(list) = messages else {
+                unreachable!("a list")
+            };
             let error = normal(list).unwrap_err();
-            assert!(error.param().is_some_and(|param| param.starts_with("messages")));
+            assert!(
+                error
+                    .param()
+                    .is_some_and(|param| param.starts_with("messages"))
+            );
         }
     }
 }

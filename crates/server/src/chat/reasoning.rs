@@ -37,7 +37,10 @@ impl Reasoning {
             Opening::Reasoning => Stage::Inside,
             Opening::Content => Stage::Over,
         };
-        Self { stage, close: Splitter::new(CLOSE) }
+        Self {
+            stage,
+            close: Splitter::new(CLOSE),
+        }
     }
 
     pub(super) fn push(&mut self, text: &str) -> Parts {
@@ -55,24 +58,39 @@ impl Reasoning {
                 }
                 let content = std::mem::take(held);
                 self.stage = Stage::Over;
-                Parts { content, ..Parts::default() }
+                Parts {
+                    content,
+                    ..Parts::default()
+                }
             }
             Stage::Inside => {
                 let (reasoning, rest) = self.close.push(text);
                 if rest.is_some() {
                     self.stage = Stage::Over;
                 }
-                Parts { reasoning, content: rest.unwrap_or_default() }
+                Parts {
+                    reasoning,
+                    content: rest.unwrap_or_default(),
+                }
             }
-            Stage::Over => Parts { content: text.to_owned(), ..Parts::default() },
+            Stage::Over => Parts {
+                content: text.to_owned(),
+                ..Parts::default()
+            },
         }
     }
 
     /// What was held back, at the end.
     pub(super) fn finish(&mut self) -> Parts {
         match &mut self.stage {
-            Stage::Start(held) => Parts { content: std::mem::take(held), ..Parts::default() },
-            Stage::Inside => Parts { reasoning: self.close.finish(), ..Parts::default() },
+            Stage::Start(held) => Parts {
+                content: std::mem::take(held),
+                ..Parts::default()
+            },
+            Stage::Inside => Parts {
+                reasoning: self.close.finish(),
+                ..Parts::default()
+            },
             Stage::Over => Parts::default(),
         }
     }

@@ -55,7 +55,11 @@ impl Reader<'_> {
             self.at = start + literal.len();
             return Ok(());
         }
-        Err(if literal.starts_with(rest) { Stop::End } else { Stop::Other })
+        Err(if literal.starts_with(rest) {
+            Stop::End
+        } else {
+            Stop::Other
+        })
     }
 
     fn string(&mut self) -> Result<String, Stop> {
@@ -114,7 +118,12 @@ mod tests {
             assert_eq!(head(&text[..end]), Head::More, "{}", &text[..end]);
         }
         assert_eq!(head(&text[..=begin]), Head::Found("get_µ".into(), begin));
-        for other in ["[", "{\"arguments\": {", "{\"name\": 5", "{\"name\": \"f\", \"arguments\": \"{"] {
+        for other in [
+            "[",
+            "{\"arguments\": {",
+            "{\"name\": 5",
+            "{\"name\": \"f\", \"arguments\": \"{",
+        ] {
             assert_eq!(head(other), Head::Other, "{other}");
         }
         assert_eq!(head(&" ".repeat(HEAD + 1)), Head::Other);

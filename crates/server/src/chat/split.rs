@@ -47,7 +47,11 @@ impl Delta {
         self.reasoning.push_str(&other.reasoning);
         self.content.push_str(&other.content);
         for call in other.calls {
-            match self.calls.last_mut().filter(|last| last.index == call.index && call.name.is_none()) {
+            match self
+                .calls
+                .last_mut()
+                .filter(|last| last.index == call.index && call.name.is_none())
+            {
                 Some(last) => last.arguments.push_str(&call.arguments),
                 None => self.calls.push(call),
             }
@@ -84,15 +88,29 @@ impl Split {
             parts.reasoning += &rest.reasoning;
             parts.content += &rest.content;
         }
-        let mut delta = Delta { reasoning: parts.reasoning, ..Delta::default() };
+        let mut delta = Delta {
+            reasoning: parts.reasoning,
+            ..Delta::default()
+        };
         let Some(tools) = &mut self.tools else {
-            return Delta { content: parts.content, ..delta };
+            return Delta {
+                content: parts.content,
+                ..delta
+            };
         };
         let found = tools.push(&parts.content);
-        delta.append(Delta { content: found.content, calls: found.calls, ..Delta::default() });
+        delta.append(Delta {
+            content: found.content,
+            calls: found.calls,
+            ..Delta::default()
+        });
         if end {
             let rest = tools.finish();
-            delta.append(Delta { content: rest.content, calls: rest.calls, ..Delta::default() });
+            delta.append(Delta {
+                content: rest.content,
+                calls: rest.calls,
+                ..Delta::default()
+            });
         }
         delta
     }
@@ -113,13 +131,32 @@ mod tests {
     }
 
     /// The same whether it comes whole, in two pieces cut anywhere, or byte by byte.
-    fn check(text: &str, opening: Opening, tools: Option<bool>, reasoning: &str, content: &str, calls: &[(&str, &str)]) {
+    fn check(
+        text: &str,
+        opening: Opening,
+        tools: Option<bool>,
+        reasoning: &str,
+        content: &str,
+        calls: &[(&str, &str)],
+    ) {
         let whole = split(&[text], opening, tools);
-        assert_eq!((whole.reasoning.as_str(), whole.content.as_str()), (reasoning, content), "{text}");
-        let found: Vec<_> = whole.calls.iter().map(|c| (c.name.as_deref().unwrap_or("?"), c.arguments.as_str())).collect();
+        assert_eq!(
+            (whole.reasoning.as_str(), whole.content.as_str()),
+            (reasoning, content),
+            "{text}"
+        );
+        let found: Vec<_> = whole
+            .calls
+            .iter()
+            .map(|c| (c.name.as_deref().unwrap_or("?"), c.arguments.as_str()))
+            .collect();
         assert_eq!(found, calls, "{text}");
         for (at, _) in text.char_indices() {
-            assert_eq!(split(&[&text[..at], &text[at..]], opening, tools), whole, "{text} cut at {at}");
+            assert_eq!(
+                split(&[&text[..at], &text[at..]], opening, tools),
+                whole,
+                "{text} cut at {at}"
+            );
         }
         let bytes: Vec<&str> = text.split_inclusive(|_| true).collect();
         assert_eq!(split(&bytes, opening, tools), whole, "{text} by characters");
@@ -127,35 +164,103 @@ mod tests {
 
     #[test]
     fn reasoning_is_what_stands_between_the_marks() {
-        check("<think>\nwhy\n</think>\n\nyes", Opening::Open, None, "\nwhy\n", "\n\nyes", &[]);
-        check(" <think>why</think>yes", Opening::Open, None, "why", "yes", &[]);
-        check("why</think>yes", Opening::Reasoning, None, "why", "yes", &[]);
+        check(
+            "<think>\nwhy\n</think>\n\nyes",
+            Opening::Open,
+            None,
+            "\nwhy\n",
+            "\n\nyes",
+            &[],
+        );
+        check(
+            " <think>why</think>yes",
+            Opening::Open,
+            None,
+            "why",
+            "yes",
+            &[],
+        );
+        check(
+            "why</think>yes",
+            Opening::Reasoning,
+            None,
+            "why",
+            "yes",
+            &[],
+        );
         check("<think>cut o", Opening::Open, None, "cut o", "", &[]);
-        check("no <think>x</think>", Opening::Open, None, "", "no <think>x</think>", &[]);
-        check("<think>x</think>", Opening::Content, None, "", "<think>x</think>", &[]);
+        check(
+            "no <think>x</think>",
+            Opening::Open,
+            None,
+            "",
+            "no <think>x</think>",
+            &[],
+        );
+        check(
+            "<think>x</think>",
+            Opening::Content,
+            None,
+            "",
+            "<think>x</think>",
+            &[],
+        );
         check("  <thi", Opening::Open, None, "", "  <thi", &[]);
     }
 
     #[test]
     fn calls_are_taken_out_of_the_content() {
         let one = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": \"</tool_call>\"}}\n</tool_call>";
-        check(one, Opening::Open, Some(true), "", "", &[("f", "{\"x\": \"</tool_call>\"}")]);
+        check(
+            one,
+            Opening::Open,
+            Some(true),
+            "",
+            "",
+            &[("f", "{\"x\": \"</tool_call>\"}")],
+        );
         let two = format!("I look.\n{one}\n{one}\n");
         let call = ("f", "{\"x\": \"</tool_call>\"}");
-        check(&two, Opening::Open, Some(true), "", "I look.", &[call, call]);
+        check(
+            &two,
+            Opening::Open,
+            Some(true),
+            "",
+            "I look.",
+            &[call, call],
+        );
         check(&two, Opening::Open, Some(false), "", "I look.", &[call]);
-        check(&format!("<think>a</think>\n\n{one}"), Opening::Open, Some(true), "a", "", &[call]);
+        check(
+            &format!("<think>a</think>\n\n{one}"),
+            Opening::Open,
+            Some(true),
+            "a",
+            "",
+            &[call],
+        );
     }
 
     #[test]
     fn a_call_in_another_order_is_found_at_its_end() {
         let text = "<tool_call>{\"arguments\": {\"x\":1}, \"name\": \"g\"}</tool_call>done";
-        check(text, Opening::Open, Some(true), "", "done", &[("g", "{\"x\":1}")]);
+        check(
+            text,
+            Opening::Open,
+            Some(true),
+            "",
+            "done",
+            &[("g", "{\"x\":1}")],
+        );
     }
 
     #[test]
     fn what_is_no_call_stays_content() {
-        for text in ["<tool_call>no json</tool_call> a", "<tool_call>{\"name\": 5}</tool_call>", "<tool_call>[1", "<tool_ca"] {
+        for text in [
+            "<tool_call>no json</tool_call> a",
+            "<tool_call>{\"name\": 5}</tool_call>",
+            "<tool_call>[1",
+            "<tool_ca",
+        ] {
             check(text, Opening::Open, Some(true), "", text, &[]);
         }
     }
@@ -163,7 +268,14 @@ mod tests {
     #[test]
     fn a_call_that_is_cut_off_keeps_what_there_is_of_it() {
         let text = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": \"ab";
-        check(text, Opening::Open, Some(true), "", "", &[("f", "{\"x\": \"ab")]);
+        check(
+            text,
+            Opening::Open,
+            Some(true),
+            "",
+            "",
+            &[("f", "{\"x\": \"ab")],
+        );
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl Tools {
         while let Some(piece) = text {
             text = match self.stage {
                 Stage::Content => self.content(&piece, &mut parts),
-                Stage::Head(..) | Stage::Arguments(_) | Stage::Tail => self.within(&piece, &mut parts),
+                Stage::Head(..) | Stage::Arguments(_) | Stage::Tail => {
+                    self.within(&piece, &mut parts)
+                }
             };
         }
         parts
@@ -92,7 +94,9 @@ impl Tools {
         let kept = self.space.trim_end().len();
         if kept > 0 {
             let space = self.space.split_off(kept);
-            parts.content.push_str(&std::mem::replace(&mut self.space, space));
+            parts
+                .content
+                .push_str(&std::mem::replace(&mut self.space, space));
         }
         if rest.is_some() {
             self.space.clear();
@@ -166,7 +170,11 @@ impl Tools {
     fn begin(&mut self, name: String, parts: &mut Parts) {
         self.calls += 1;
         if self.calls <= self.most {
-            parts.calls.push(ToolDelta { index: self.calls - 1, name: Some(name), arguments: String::new() });
+            parts.calls.push(ToolDelta {
+                index: self.calls - 1,
+                name: Some(name),
+                arguments: String::new(),
+            });
         }
     }
 
@@ -177,7 +185,11 @@ impl Tools {
         }
         match parts.calls.last_mut().filter(|call| call.index == index) {
             Some(call) => call.arguments.push_str(text),
-            None => parts.calls.push(ToolDelta { index, name: None, arguments: text.to_owned() }),
+            None => parts.calls.push(ToolDelta {
+                index,
+                name: None,
+                arguments: text.to_owned(),
+            }),
         }
     }
 }

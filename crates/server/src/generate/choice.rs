@@ -53,8 +53,14 @@ pub(crate) enum StopReason {
 }
 
 impl End {
-    const LENGTH: Self = Self { reason: "length", stop_reason: None };
-    const STOP: Self = Self { reason: "stop", stop_reason: None };
+    const LENGTH: Self = Self {
+        reason: "length",
+        stop_reason: None,
+    };
+    const STOP: Self = Self {
+        reason: "stop",
+        stop_reason: None,
+    };
 }
 
 /// The text of one choice while it is generated.
@@ -99,7 +105,10 @@ impl<'t> Choice<'t> {
         self.tokens += 1;
         let id = token.id;
         let end = self.end_token(id);
-        let mut piece = Piece { tokens: vec![token], ..Piece::default() };
+        let mut piece = Piece {
+            tokens: vec![token],
+            ..Piece::default()
+        };
         if end.is_none() || self.options.include_stop {
             // A row of the logits beyond the vocabulary has no text.
             let text = self.detokenizer.push(id).unwrap_or_default();
@@ -127,13 +136,20 @@ impl<'t> Choice<'t> {
             FinishReason::StopToken(id) => self.end_token(*id).unwrap_or(End::STOP),
         };
         self.ended = true;
-        Piece { text: self.rest(), end: Some(end), ..Piece::default() }
+        Piece {
+            text: self.rest(),
+            end: Some(end),
+            ..Piece::default()
+        }
     }
 
     fn end_token(&self, id: TokenId) -> Option<End> {
         if self.options.stop_tokens.contains(&id) {
             let stop_reason = Some(StopReason::Token(id));
-            return Some(End { stop_reason, ..End::STOP });
+            return Some(End {
+                stop_reason,
+                ..End::STOP
+            });
         }
         self.options.eos_tokens.contains(&id).then_some(End::STOP)
     }
@@ -173,7 +189,10 @@ mod tests {
         let tokenizer = tokenizer();
         let mut choice = Choice::new(&tokenizer, options(&[]));
         let ids = tokenizer.encode("5 µg of it", false).unwrap();
-        let mut text: String = ids.into_iter().map(|id| choice.push(token(id)).text).collect();
+        let mut text: String = ids
+            .into_iter()
+            .map(|id| choice.push(token(id)).text)
+            .collect();
         let last = choice.push(token(1013));
         text.push_str(&last.text);
         assert_eq!((text.as_str(), last.end), ("5 µg of it", Some(End::STOP)));
@@ -185,7 +204,10 @@ mod tests {
         let mut choice = Choice::new(&tokenizer, options(&[]));
         let end = choice.push(token(1021)).end.unwrap();
         assert_eq!(end.stop_reason, Some(StopReason::Token(1021)));
-        let include = TextOptions { include_stop: true, ..options(&[]) };
+        let include = TextOptions {
+            include_stop: true,
+            ..options(&[])
+        };
         let piece = Choice::new(&tokenizer, include).push(token(1021));
         assert_eq!(piece.text, "</solution>");
         assert!(piece.end.is_some());
@@ -196,7 +218,10 @@ mod tests {
         let tokenizer = tokenizer();
         let mut choice = Choice::new(&tokenizer, options(&["abcdef"]));
         let ids = tokenizer.encode("xabc", false).unwrap();
-        let mut text: String = ids.into_iter().map(|id| choice.push(token(id)).text).collect();
+        let mut text: String = ids
+            .into_iter()
+            .map(|id| choice.push(token(id)).text)
+            .collect();
         assert_eq!(text, "x");
         text += &choice.finish(&FinishReason::Length).text;
         assert_eq!(text, "xabc");
@@ -205,12 +230,18 @@ mod tests {
     #[test]
     fn a_choice_that_was_fed_with_its_beginning_goes_on_exactly_there() {
         let tokenizer = tokenizer();
-        let ids = tokenizer.encode("some µ text with a stop: END of it", false).unwrap();
+        let ids = tokenizer
+            .encode("some µ text with a stop: END of it", false)
+            .unwrap();
         for cut in 0..ids.len() {
             let mut whole = Choice::new(&tokenizer, options(&["END"]));
             let mut pieces: Vec<String> = Vec::new();
             for id in &ids {
-                pieces.push(if whole.has_ended() { String::new() } else { whole.push(token(*id)).text });
+                pieces.push(if whole.has_ended() {
+                    String::new()
+                } else {
+                    whole.push(token(*id)).text
+                });
             }
             let mut second = Choice::new(&tokenizer, options(&["END"]));
             for id in &ids[..cut] {

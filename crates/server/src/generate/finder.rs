@@ -23,7 +23,11 @@ impl Finder {
             border += usize::from(needle[i] == needle[border]);
             fall[i] = border;
         }
-        Self { needle, fall: fall.into(), matched: 0 }
+        Self {
+            needle,
+            fall: fall.into(),
+            matched: 0,
+        }
     }
 
     /// Takes the next byte; true if the text ends with the needle now. It starts anew after that.
@@ -60,7 +64,10 @@ pub(crate) struct Splitter {
 impl Splitter {
     /// Cuts at `marker`.
     pub(crate) fn new(marker: &str) -> Self {
-        Self { finder: Finder::new(marker), held: String::new() }
+        Self {
+            finder: Finder::new(marker),
+            held: String::new(),
+        }
     }
 
     /// What certainly lies before the marker, and what follows it once it was seen. After that it starts anew.

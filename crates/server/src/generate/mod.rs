@@ -3,12 +3,13 @@
 mod choice;
 mod finder;
 mod job;
+mod plan;
 mod run;
 mod stop;
 
-pub(crate) use choice::{End, Piece};
 use choice::{Choice, TextOptions};
+pub(crate) use choice::{End, Piece};
 pub(crate) use finder::Splitter;
-pub(crate) use job::{Job, Plan, Text};
-use run::UsageCount;
+pub(crate) use job::Job;
+pub(crate) use plan::{Plan, Text};
 pub(crate) use run::{Run, Update};

@@ -8,7 +8,9 @@ use xgraft_tokenizer::Tokenizer;
 
 use super::{Choice, End, Piece, TextOptions};
 use crate::api::error::{ApiError, Result};
-use crate::engine::{Engine, Event, Finish, FinishReason, Generation, Logprobs, Request, TokenEvent, TokenId};
+use crate::engine::{
+    Engine, Event, Finish, FinishReason, Generation, Logprobs, Request, TokenEvent, TokenId,
+};
 use crate::metrics::Watch;
 
 /// What happened to one choice.
@@ -69,12 +71,23 @@ impl<'t> Run<'t> {
             prompt_tokens,
         };
         for request in requests {
-            run.add(engine, Choice::new(tokenizer, text.clone()), request, watch.another())?;
+            run.add(
+                engine,
+                Choice::new(tokenizer, text.clone()),
+                request,
+                watch.another(),
+            )?;
         }
         Ok(run)
     }
 
-    fn add(&mut self, engine: &dyn Engine, mut choice: Choice<'t>, request: Request, mut watch: Watch) -> Result<()> {
+    fn add(
+        &mut self,
+        engine: &dyn Engine,
+        mut choice: Choice<'t>,
+        request: Request,
+        mut watch: Watch,
+    ) -> Result<()> {
         let index = self.lanes.len();
         let (text, end) = resume(&mut choice, &request.generated);
         if !text.is_empty() {
@@ -82,7 +95,13 @@ impl<'t> Run<'t> {
         }
         let mut generation = None;
         if end.is_some() {
-            self.ready.push_back((index, Update::Piece(Piece { end, ..Piece::default() })));
+            self.ready.push_back((
+                index,
+                Update::Piece(Piece {
+                    end,
+                    ..Piece::default()
+                }),
+            ));
         } else if choice.tokens() > 0 && choice.tokens() >= request.max_tokens {
             let piece = choice.finish(&FinishReason::Length);
             self.ready.push_back((index, Update::Piece(piece)));
@@ -90,7 +109,12 @@ impl<'t> Run<'t> {
             generation = Some(engine.submit(request)?);
             watch.queued();
         }
-        self.lanes.push(Lane { choice, generation, watch, cached: 0 });
+        self.lanes.push(Lane {
+            choice,
+            generation,
+            watch,
+            cached: 0,
+        });
         Ok(())
     }
 
@@ -134,7 +158,11 @@ impl<'t> Run<'t> {
                 }
             }
         }
-        if open { Poll::Pending } else { Poll::Ready(None) }
+        if open {
+            Poll::Pending
+        } else {
+            Poll::Ready(None)
+        }
     }
 }
 
@@ -148,7 +176,9 @@ impl Lane<'_> {
             None => {
                 self.generation = None;
                 self.watch.ended("error");
-                Err(ApiError::internal("the engine ended before the request did"))
+                Err(ApiError::internal(
+                    "the engine ended before the request did",
+                ))
             }
         }
     }
@@ -179,7 +209,8 @@ impl Lane<'_> {
             return Ok(None);
         }
         let piece = self.choice.finish(&finish.reason);
-        self.watch.ended(piece.end.as_ref().map_or("stop", |end| end.reason));
+        self.watch
+            .ended(piece.end.as_ref().map_or("stop", |end| end.reason));
         Ok(Some(Update::Piece(piece)))
     }
 }
@@ -188,7 +219,10 @@ impl Lane<'_> {
 fn resume(choice: &mut Choice<'_>, generated: &[TokenId]) -> (String, Option<End>) {
     let mut text = String::new();
     for id in generated {
-        let piece = choice.push(TokenEvent { id: *id, logprobs: None });
+        let piece = choice.push(TokenEvent {
+            id: *id,
+            logprobs: None,
+        });
         text.push_str(&piece.text);
         if piece.end.is_some() {
             return (text, piece.end);

@@ -18,7 +18,12 @@ impl StopStrings {
     /// `include`: the stop string itself is part of the text.
     pub(crate) fn new(texts: Vec<String>, include: bool) -> Self {
         let finders = texts.iter().map(|text| Finder::new(text)).collect();
-        Self { finders, texts, held: String::new(), include }
+        Self {
+            finders,
+            texts,
+            held: String::new(),
+            include,
+        }
     }
 
     /// The text that may be sent now, and the stop string if one is complete; nothing may be pushed after that.
@@ -31,12 +36,21 @@ impl StopStrings {
                 continue;
             };
             let end = before + at + 1;
-            let kept = if self.include { end } else { end - self.texts[stop].len() };
+            let kept = if self.include {
+                end
+            } else {
+                end - self.texts[stop].len()
+            };
             self.held.truncate(kept);
-            return (std::mem::take(&mut self.held), Some(self.texts[stop].clone()));
+            return (
+                std::mem::take(&mut self.held),
+                Some(self.texts[stop].clone()),
+            );
         }
         let longest = self.finders.iter().map(Finder::matched).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - longest.min(self.held.len()));
+        let rest = self
+            .held
+            .split_off(self.held.len() - longest.min(self.held.len()));
         (std::mem::replace(&mut self.held, rest), None)
     }
 
@@ -75,7 +89,8 @@ mod tests {
     }
 
     fn in_pieces(pieces: &[&str], stops: &[&str], include: bool) -> (String, Option<String>) {
-        let mut matcher = StopStrings::new(stops.iter().map(ToString::to_string).collect(), include);
+        let mut matcher =
+            StopStrings::new(stops.iter().map(ToString::to_string).collect(), include);
         let mut out = String::new();
         for piece in pieces {
             let (text, stop) = matcher.push(piece, true);
@@ -90,7 +105,14 @@ mod tests {
     #[test]
     fn every_cutting_of_a_text_gives_what_the_definition_says() {
         let texts = ["abcabcabd", "aaab", "µµ§x", "no stop here", "xabab"];
-        let stops: [&[&str]; 6] = [&["abcabd"], &["aab"], &["µ§"], &["ab", "cab"], &["abab", "b"], &["zz"]];
+        let stops: [&[&str]; 6] = [
+            &["abcabd"],
+            &["aab"],
+            &["µ§"],
+            &["ab", "cab"],
+            &["abab", "b"],
+            &["zz"],
+        ];
         for text in texts {
             let places: Vec<usize> = text.char_indices().map(|(at, _)| at).skip(1).collect();
             for stops in stops {
@@ -105,7 +127,10 @@ mod tests {
                     }
                     pieces.push(&text[from..]);
                     for include in [false, true] {
-                        assert_eq!(in_pieces(&pieces, stops, include), reference(text, stops, include));
+                        assert_eq!(
+                            in_pieces(&pieces, stops, include),
+                            reference(text, stops, include)
+                        );
                     }
                 }
             }
@@ -118,7 +143,10 @@ mod tests {
         assert_eq!(matcher.push("the EN", true), ("the ".into(), None));
         assert_eq!(matcher.push("D", true), (String::new(), None));
         assert_eq!(matcher.push("!", true), ("END!".into(), None));
-        assert_eq!(matcher.push("END.rest", true), (String::new(), Some("END.".into())));
+        assert_eq!(
+            matcher.push("END.rest", true),
+            (String::new(), Some("END.".into()))
+        );
     }
 
     #[test]

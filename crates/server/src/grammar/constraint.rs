@@ -29,7 +29,10 @@ impl Grammar {
 
 impl Constraint for Grammar {
     fn allowed(&mut self, mask: &mut [u32]) -> Result<(), String> {
-        let allowed = self.matcher.compute_mask_or_eos().map_err(|error| error.to_string())?;
+        let allowed = self
+            .matcher
+            .compute_mask_or_eos()
+            .map_err(|error| error.to_string())?;
         for (word, allowed) in mask.iter_mut().zip(allowed.as_slice()) {
             *word |= allowed;
         }
@@ -37,7 +40,9 @@ impl Constraint for Grammar {
     }
 
     fn accept(&mut self, token: TokenId) -> Result<bool, String> {
-        self.matcher.consume_token(token).map_err(|error| error.to_string())?;
+        self.matcher
+            .consume_token(token)
+            .map_err(|error| error.to_string())?;
         Ok(self.matcher.is_stopped())
     }
 }
@@ -91,8 +96,16 @@ enum Stage {
 
 impl Reasoned {
     pub(super) fn new(grammar: Grammar, marks: Marks, thinking: Thinking) -> Self {
-        let stage = if thinking == Thinking::Begun { Stage::Reasoning } else { Stage::Start };
-        Self { grammar, marks, stage }
+        let stage = if thinking == Thinking::Begun {
+            Stage::Reasoning
+        } else {
+            Stage::Start
+        };
+        Self {
+            grammar,
+            marks,
+            stage,
+        }
     }
 }
 
@@ -105,7 +118,8 @@ impl Constraint for Reasoned {
             Stage::Reasoning => {
                 // A text that must have a form cannot end before it has begun.
                 let ids = 0..self.marks.vocab_size as TokenId;
-                ids.filter(|id| !self.marks.eos.contains(id)).for_each(|id| set(mask, id));
+                ids.filter(|id| !self.marks.eos.contains(id))
+                    .for_each(|id| set(mask, id));
                 return Ok(());
             }
         }
@@ -117,7 +131,9 @@ impl Constraint for Reasoned {
             Stage::Start if token == self.marks.open => Stage::Reasoning,
             Stage::Reasoning if token == self.marks.close => Stage::Between(SPACE),
             Stage::Reasoning => Stage::Reasoning,
-            Stage::Between(left @ 1..) if self.marks.space.contains(&token) => Stage::Between(left - 1),
+            Stage::Between(left @ 1..) if self.marks.space.contains(&token) => {
+                Stage::Between(left - 1)
+            }
             _ => {
                 self.stage = Stage::Answer;
                 return self.grammar.accept(token);
@@ -141,7 +157,11 @@ mod tests {
     const END: TokenId = 1013;
 
     /// Takes the text's tokens one by one; what the last `accept` said.
-    fn take(constraint: &mut dyn Constraint, tokenizer: &Tokenizer, text: &str) -> Result<bool, String> {
+    fn take(
+        constraint: &mut dyn Constraint,
+        tokenizer: &Tokenizer,
+        text: &str,
+    ) -> Result<bool, String> {
         let mut complete = false;
         for id in tokenizer.encode(text, false).unwrap() {
             let mut mask = vec![0; 32];
@@ -157,7 +177,10 @@ mod tests {
     fn constraint(format: &Format, thinking: Thinking) -> (Tokenizer, Box<dyn Constraint>) {
         let tokenizer = Tokenizer::open(xgraft_fixtures::TEXT.base()).unwrap();
         let grammars = Grammars::new(&tokenizer, 1024, &[END, 1011]).unwrap();
-        let constraint = grammars.compile(format.grammar(), thinking).unwrap().constraint();
+        let constraint = grammars
+            .compile(format.grammar(), thinking)
+            .unwrap()
+            .constraint();
         (tokenizer, constraint)
     }
 
@@ -191,7 +214,10 @@ mod tests {
     fn reasoning_is_free_and_what_follows_is_not() {
         let format = Format::Regex("yes|no".into());
         let (tokenizer, mut all) = constraint(&format, Thinking::Possible);
-        assert_eq!(take(&mut *all, &tokenizer, "<think>\nany thing\n</think>\n\nyes"), Ok(true));
+        assert_eq!(
+            take(&mut *all, &tokenizer, "<think>\nany thing\n</think>\n\nyes"),
+            Ok(true)
+        );
         let (tokenizer, mut none) = constraint(&format, Thinking::Possible);
         assert_eq!(take(&mut *none, &tokenizer, "no"), Ok(true));
         let (tokenizer, mut begun) = constraint(&format, Thinking::Begun);

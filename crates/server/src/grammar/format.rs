@@ -100,22 +100,40 @@ fn structured_outputs(fields: &mut Fields) -> Result<Option<Format>> {
         return Ok(None);
     };
     let mut formats = Vec::new();
-    formats.extend(inner.take("json").map(|schema| schema_or_text(&inner, schema)).transpose()?);
+    formats.extend(
+        inner
+            .take("json")
+            .map(|schema| schema_or_text(&inner, schema))
+            .transpose()?,
+    );
     formats.extend(bounded(&mut inner, "regex")?.map(Format::Regex));
     formats.extend(bounded(&mut inner, "grammar")?.map(Format::Lark));
     let choice = inner.texts("choice", LARGEST / 64)?;
     formats.extend((!choice.is_empty()).then_some(Format::Choice(choice)));
-    formats.extend(inner.flag("json_object", false)?.then_some(Format::JsonObject));
+    formats.extend(
+        inner
+            .flag("json_object", false)?
+            .then_some(Format::JsonObject),
+    );
     if formats.len() > 1 {
-        return Err(fields.invalid("structured_outputs", "expected one of json, regex, choice, grammar, json_object"));
+        return Err(fields.invalid(
+            "structured_outputs",
+            "expected one of json, regex, choice, grammar, json_object",
+        ));
     }
-    inner.finish(&[("disable_any_whitespace", "[true]"), ("structural_tag", "[]"), ("whitespace_pattern", "[]")])?;
+    inner.finish(&[
+        ("disable_any_whitespace", "[true]"),
+        ("structural_tag", "[]"),
+        ("whitespace_pattern", "[]"),
+    ])?;
     Ok(formats.pop())
 }
 
 fn bounded(fields: &mut Fields, name: &str) -> Result<Option<String>> {
     match fields.text(name)? {
-        Some(text) if text.len() > LARGEST => Err(fields.invalid(name, format!("expected at most {LARGEST} bytes"))),
+        Some(text) if text.len() > LARGEST => {
+            Err(fields.invalid(name, format!("expected at most {LARGEST} bytes")))
+        }
         text => Ok(text),
     }
 }
@@ -149,12 +167,25 @@ mod tests {
             r#"{"structured_outputs": {"json": "{\"type\": \"integer\"}"}}"#,
         ];
         for body in same {
-            assert_eq!(take(body).unwrap(), Some(Format::JsonSchema(schema.clone())), "{body}");
+            assert_eq!(
+                take(body).unwrap(),
+                Some(Format::JsonSchema(schema.clone())),
+                "{body}"
+            );
         }
-        assert_eq!(take(r#"{"response_format": {"type": "text"}}"#).unwrap(), None);
-        assert_eq!(take(r#"{"response_format": {"type": "json_object"}}"#).unwrap(), Some(Format::JsonObject));
+        assert_eq!(
+            take(r#"{"response_format": {"type": "text"}}"#).unwrap(),
+            None
+        );
+        assert_eq!(
+            take(r#"{"response_format": {"type": "json_object"}}"#).unwrap(),
+            Some(Format::JsonObject)
+        );
         let choice = Some(Format::Choice(vec!["a".into(), "b".into()]));
-        assert_eq!(take(r#"{"structured_outputs": {"choice": ["a", "b"]}}"#).unwrap(), choice);
+        assert_eq!(
+            take(r#"{"structured_outputs": {"choice": ["a", "b"]}}"#).unwrap(),
+            choice
+        );
     }
 
     #[test]

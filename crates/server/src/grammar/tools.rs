@@ -30,11 +30,15 @@ impl Tool {
     /// Reads `{"type": "function", "function": {"name", "parameters", ...}}`.
     pub(crate) fn read_all(list: &[Value]) -> Result<Vec<Self>> {
         if list.len() > MOST {
-            return Err(ApiError::invalid("tools", format!("`tools`: expected at most {MOST}")));
+            return Err(ApiError::invalid(
+                "tools",
+                format!("`tools`: expected at most {MOST}"),
+            ));
         }
         let tools = list.iter().map(Self::read).collect::<Option<_>>();
         tools.ok_or_else(|| {
-            let form = r#"expected {"type": "function", "function": {"name": ..., "parameters": {...}}}"#;
+            let form =
+                r#"expected {"type": "function", "function": {"name": ..., "parameters": {...}}}"#;
             ApiError::invalid("tools", format!("`tools`: {form}"))
         })
     }
@@ -47,7 +51,10 @@ impl Tool {
             parameters @ Value::Object(_) => parameters.clone(),
             _ => return None,
         };
-        (value["type"] == "function").then(|| Self { name: name.to_owned(), parameters })
+        (value["type"] == "function").then(|| Self {
+            name: name.to_owned(),
+            parameters,
+        })
     }
 
     /// Its name.
@@ -63,9 +70,13 @@ impl ToolCalls {
         let names = (0..self.tools.len()).map(|at| format!("call_{at}"));
         let any = names.collect::<Vec<_>>().join(" | ");
         let more = if self.several { r#" ("\n" one)*"# } else { "" };
-        let mut lark = format!("start: one{more}\none: \"<tool_call>\\n\" ({any}) \"\\n</tool_call>\"\n");
+        let mut lark =
+            format!("start: one{more}\none: \"<tool_call>\\n\" ({any}) \"\\n</tool_call>\"\n");
         for (at, tool) in self.tools.iter().enumerate() {
-            let head = format!(r#"{{"name": {}, "arguments": "#, Value::from(tool.name.as_str()));
+            let head = format!(
+                r#"{{"name": {}, "arguments": "#,
+                Value::from(tool.name.as_str())
+            );
             let parameters = tight(tool.parameters.clone());
             lark += &format!("call_{at}: {} arguments_{at} \"}}\"\n", literal(&head));
             lark += &format!("arguments_{at}: %json {parameters}\n");

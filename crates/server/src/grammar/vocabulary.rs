@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use llguidance::Matcher;
 use llguidance::ParserFactory;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
-use llguidance::Matcher;
 use xgraft_tokenizer::Tokenizer;
 
 use super::constraint::{Grammar, Marks, Reasoned, Thinking};
@@ -20,7 +20,9 @@ pub(crate) struct Grammars {
 
 impl std::fmt::Debug for Grammars {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Grammars").field("marks", &self.marks).finish_non_exhaustive()
+        f.debug_struct("Grammars")
+            .field("marks", &self.marks)
+            .finish_non_exhaustive()
     }
 }
 
@@ -29,7 +31,11 @@ impl Grammars {
     ///
     /// # Errors
     /// The engine cannot use the vocabulary.
-    pub(crate) fn new(tokenizer: &Tokenizer, vocab_size: usize, eos: &[TokenId]) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        tokenizer: &Tokenizer,
+        vocab_size: usize,
+        eos: &[TokenId],
+    ) -> Result<Self, ConfigError> {
         let unusable = |reason: String| ConfigError::Vocabulary { reason };
         let rows = u32::try_from(vocab_size).map_err(|error| unusable(error.to_string()))?;
         let mut words: Vec<Vec<u8>> = (0..rows).map(|id| word(tokenizer, id)).collect();
@@ -37,25 +43,41 @@ impl Grammars {
         words.push([&[TokTrie::SPECIAL_TOKEN_MARKER][..], b"<end>"].concat());
         let info = TokRxInfo::new(rows + 1, eos.first().copied().unwrap_or(rows));
         let trie = TokTrie::from(&info, &words);
-        let trie = if eos.len() > 1 { trie.with_eos_tokens(eos) } else { trie };
+        let trie = if eos.len() > 1 {
+            trie.with_eos_tokens(eos)
+        } else {
+            trie
+        };
         let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let mut factory = ParserFactory::new_simple(&env).map_err(|error| unusable(error.to_string()))?;
+        let mut factory =
+            ParserFactory::new_simple(&env).map_err(|error| unusable(error.to_string()))?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Ok(Self { factory, marks: Marks::of(tokenizer, eos, vocab_size) })
+        Ok(Self {
+            factory,
+            marks: Marks::of(tokenizer, eos, vocab_size),
+        })
     }
 
     /// Compiles a grammar whose answers begin as `thinking` says.
     ///
     /// # Errors
     /// What is wrong with the grammar.
-    pub(crate) fn compile(&self, grammar: TopLevelGrammar, thinking: Thinking) -> Result<Compiled, String> {
+    pub(crate) fn compile(
+        &self,
+        grammar: TopLevelGrammar,
+        thinking: Thinking,
+    ) -> Result<Compiled, String> {
         let matcher = Matcher::new(self.factory.create_parser(grammar));
         if let Some(error) = matcher.get_error() {
             return Err(error);
         }
         let marks = self.marks.clone().filter(|_| thinking != Thinking::Over);
-        Ok(Compiled { matcher, marks, thinking })
+        Ok(Compiled {
+            matcher,
+            marks,
+            thinking,
+        })
     }
 }
 

@@ -17,7 +17,11 @@ use crate::config::RuntimeAdapters;
 const LONGEST_NAME: usize = 128;
 
 /// `POST /v1/load_lora_adapter`: `lora_name`, `lora_path`, and `load_inplace` to replace one of that name.
-pub(super) async fn load(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<String> {
+pub(super) async fn load(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<String> {
     allowed(&app)?;
     let body = body::read(&headers, body, &app.config.limits).await?;
     app.blocking(move |app| {
@@ -31,28 +35,41 @@ pub(super) async fn load(State(app): State<Arc<App>>, headers: HeaderMap, body: 
         let is_new = !there.iter().any(|card| card.name == name);
         if is_new && there.len() >= app.config.max_adapters {
             let most = app.config.max_adapters;
-            return Err(ApiError::invalid("lora_name", format!("{most} adapters are loaded, the most that may be")));
+            return Err(ApiError::invalid(
+                "lora_name",
+                format!("{most} adapters are loaded, the most that may be"),
+            ));
         }
         app.engine.load_adapter(&name, &dir, replace)?;
-        Ok(format!("Success: LoRA adapter '{name}' added successfully."))
+        Ok(format!(
+            "Success: LoRA adapter '{name}' added successfully."
+        ))
     })
     .await
 }
 
 /// `POST /v1/unload_lora_adapter`: `lora_name`.
-pub(super) async fn unload(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<String> {
+pub(super) async fn unload(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<String> {
     allowed(&app)?;
     let body = body::read(&headers, body, &app.config.limits).await?;
     let mut fields = Fields::parse(&body)?;
     let name = name(&app, &mut fields)?;
     fields.finish(&[("lora_int_id", "*")])?;
     app.engine.unload_adapter(&name)?;
-    Ok(format!("Success: LoRA adapter '{name}' removed successfully."))
+    Ok(format!(
+        "Success: LoRA adapter '{name}' removed successfully."
+    ))
 }
 
 fn allowed(app: &App) -> Result<()> {
     match app.config.runtime_adapters {
-        RuntimeAdapters::Refused => Err(ApiError::forbidden("this server was started without adapters at run time")),
+        RuntimeAdapters::Refused => Err(ApiError::forbidden(
+            "this server was started without adapters at run time",
+        )),
         RuntimeAdapters::Below(_) | RuntimeAdapters::Anywhere => Ok(()),
     }
 }
@@ -62,7 +79,9 @@ fn name(app: &App, fields: &mut Fields) -> Result<String> {
     let name = fields.text("lora_name")?.unwrap_or_default();
     let is_good = |c: char| !c.is_control() && !c.is_whitespace() && c != ',';
     if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_good) {
-        let form = format!("expected 1 to {LONGEST_NAME} bytes without spaces, commas and control characters");
+        let form = format!(
+            "expected 1 to {LONGEST_NAME} bytes without spaces, commas and control characters"
+        );
         return Err(fields.invalid("lora_name", form));
     }
     if app.config.model_names.contains(&name) {
@@ -73,7 +92,8 @@ fn name(app: &App, fields: &mut Fields) -> Result<String> {
 
 /// Where the adapter is. What lies outside is not told apart from what does not exist.
 fn directory(allowed: &RuntimeAdapters, path: &str) -> Result<PathBuf> {
-    let refuse = |what: &str| ApiError::invalid("lora_path", format!("`lora_path`: expected {what}"));
+    let refuse =
+        |what: &str| ApiError::invalid("lora_path", format!("`lora_path`: expected {what}"));
     if path.is_empty() || path.contains('\0') {
         return Err(refuse("the path of a directory"));
     }
@@ -81,11 +101,14 @@ fn directory(allowed: &RuntimeAdapters, path: &str) -> Result<PathBuf> {
         RuntimeAdapters::Below(root) => {
             let real = root.join(path).canonicalize().ok();
             let inside = |dir: &PathBuf| dir.starts_with(root) && dir.is_dir();
-            real.filter(inside).ok_or_else(|| refuse("a directory below the one that this server allows"))
+            real.filter(inside)
+                .ok_or_else(|| refuse("a directory below the one that this server allows"))
         }
         RuntimeAdapters::Refused | RuntimeAdapters::Anywhere => {
             let dir = Path::new(path);
-            dir.is_dir().then(|| dir.to_owned()).ok_or_else(|| refuse("the path of a directory"))
+            dir.is_dir()
+                .then(|| dir.to_owned())
+                .ok_or_else(|| refuse("the path of a directory"))
         }
     }
 }
@@ -109,9 +132,24 @@ mod tests {
         let allowed = RuntimeAdapters::Below(root.clone());
         let whole = root.join("good").to_string_lossy().into_owned();
         for path in ["good", "./good", "good/../good", "inner", whole.as_str()] {
-            assert_eq!(directory(&allowed, path).unwrap(), root.join("good"), "{path}");
+            assert_eq!(
+                directory(&allowed, path).unwrap(),
+                root.join("good"),
+                "{path}"
+            );
         }
-        for path in ["", "..", "/", "/etc", "outer", "outer/rootless", "../rootless", "file", "none", "a\0b"] {
+        for path in [
+            "",
+            "..",
+            "/",
+            "/etc",
+            "outer",
+            "outer/rootless",
+            "../rootless",
+            "file",
+            "none",
+            "a\0b",
+        ] {
             let error = directory(&allowed, path).unwrap_err();
             assert_eq!(error.param(), Some("lora_path"), "{path}");
         }

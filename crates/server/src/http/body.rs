@@ -13,7 +13,9 @@ const PATIENCE: usize = 8;
 
 /// Reads it whole.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits.body.saturating_mul(PATIENCE)) {
         return Err(ApiError::body_too_large(limits.body));
     }
@@ -38,5 +40,9 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes> {
             break;
         }
     }
-    if length > limit { Err(ApiError::body_too_large(limit)) } else { Ok(all.freeze()) }
+    if length > limit {
+        Err(ApiError::body_too_large(limit))
+    } else {
+        Ok(all.freeze())
+    }
 }

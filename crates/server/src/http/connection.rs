@@ -58,8 +58,14 @@ pub(super) async fn accept(
     drop(listener);
     engine.drain();
     tracing::info!("no new requests; those that run come to their end");
-    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
-        tracing::warn!(seconds = limits.drain_timeout.as_secs(), "some requests were cut off");
+    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            seconds = limits.drain_timeout.as_secs(),
+            "some requests were cut off"
+        );
     }
     connections.shutdown().await;
 }
@@ -73,5 +79,8 @@ fn connection(stream: TcpStream, router: Router, limits: Limits) -> Connection {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD)
-        .serve_connection(Patient::new(TokioIo::new(stream), limits.write_timeout), TowerToHyperService::new(router))
+        .serve_connection(
+            Patient::new(TokioIo::new(stream), limits.write_timeout),
+            TowerToHyperService::new(router),
+        )
 }

@@ -16,12 +16,19 @@ pub(super) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
         return next.run(request).await;
     };
     let is_question = request.method() == Method::OPTIONS;
-    let mut response = if is_question { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = if is_question {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     if is_question {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, POST"),
+        );
         let names = HeaderValue::from_static("authorization, content-type, x-request-id");
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
     }
@@ -32,5 +39,8 @@ fn allowed(origins: &[String], origin: HeaderValue) -> Option<HeaderValue> {
     if origins.iter().any(|known| known == "*") {
         return Some(HeaderValue::from_static("*"));
     }
-    origins.iter().any(|known| known.as_bytes() == origin.as_bytes()).then_some(origin)
+    origins
+        .iter()
+        .any(|known| known.as_bytes() == origin.as_bytes())
+        .then_some(origin)
 }

@@ -29,7 +29,9 @@ pub(super) async fn chat(
 ) -> Result<Response> {
     let watch = Watch::new(app.metrics.clone());
     let body = body::read(&headers, body, &app.config.limits).await?;
-    let (chat, plan) = app.blocking(move |app| Chat::prepare(app, &format!("chatcmpl-{id}"), &body)).await?;
+    let (chat, plan) = app
+        .blocking(move |app| Chat::prepare(app, &format!("chatcmpl-{id}"), &body))
+        .await?;
     respond(app, chat, plan, watch).await
 }
 
@@ -42,7 +44,9 @@ pub(super) async fn completion(
 ) -> Result<Response> {
     let watch = Watch::new(app.metrics.clone());
     let body = body::read(&headers, body, &app.config.limits).await?;
-    let (completion, plan) = app.blocking(move |app| Completion::prepare(app, &format!("cmpl-{id}"), &body)).await?;
+    let (completion, plan) = app
+        .blocking(move |app| Completion::prepare(app, &format!("cmpl-{id}"), &body))
+        .await?;
     respond(app, completion, plan, watch).await
 }
 
@@ -55,7 +59,12 @@ async fn respond(app: Arc<App>, answer: impl Answer, plan: Plan, watch: Watch) -
 }
 
 /// The engine's refusal is still a status; only what goes wrong later is an event.
-async fn streamed(app: Arc<App>, answer: impl Answer, plan: Plan, watch: Watch) -> Result<Response> {
+async fn streamed(
+    app: Arc<App>,
+    answer: impl Answer,
+    plan: Plan,
+    watch: Watch,
+) -> Result<Response> {
     let (started, refusal) = oneshot::channel();
     let (events, response) = stream::channel();
     tokio::spawn(async move {

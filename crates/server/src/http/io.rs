@@ -19,11 +19,20 @@ pub(super) struct Patient<S> {
 impl<S> Patient<S> {
     pub(super) fn new(inner: S, patience: Duration) -> Self {
         let deadline = Box::pin(tokio::time::sleep(patience));
-        Self { inner, patience, deadline, waiting: false }
+        Self {
+            inner,
+            patience,
+            deadline,
+            waiting: false,
+        }
     }
 
     /// What a write gave, or the error of one that waited too long.
-    fn watch<T>(&mut self, result: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn watch<T>(
+        &mut self,
+        result: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.waiting = false;
             return result;
@@ -32,18 +41,30 @@ impl<S> Patient<S> {
             self.deadline.as_mut().reset(Instant::now() + self.patience);
         }
         let expired = self.deadline.as_mut().poll(context).is_ready();
-        if expired { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
+        if expired {
+            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        } else {
+            Poll::Pending
+        }
     }
 }
 
 impl<S: Read + Unpin> Read for Patient<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(context, buffer)
     }
 }
 
 impl<S: Write + Unpin> Write for Patient<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(context, buffer);
         self.watch(result, context)
     }

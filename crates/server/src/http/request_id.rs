@@ -18,9 +18,16 @@ pub(super) struct RequestId(pub(super) String);
 
 /// Gives every request its id, and every answer the same.
 pub(super) async fn layer(mut request: Request, next: Next) -> Response {
-    let given = request.headers().get(&NAME).and_then(|value| value.to_str().ok());
-    let usable = |id: &&str| !id.is_empty() && id.len() <= LONGEST && id.bytes().all(|byte| byte.is_ascii_graphic());
-    let id = given.filter(usable).map_or_else(random_hex, ToOwned::to_owned);
+    let given = request
+        .headers()
+        .get(&NAME)
+        .and_then(|value| value.to_str().ok());
+    let usable = |id: &&str| {
+        !id.is_empty() && id.len() <= LONGEST && id.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let id = given
+        .filter(usable)
+        .map_or_else(random_hex, ToOwned::to_owned);
     let value = HeaderValue::from_str(&id).ok();
     request.extensions_mut().insert(RequestId(id));
     let mut response = next.run(request).await;

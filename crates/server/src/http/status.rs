@@ -29,13 +29,20 @@ pub(super) async fn version() -> Json<Value> {
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response> {
-    let page = app.metrics.page().map_err(|_| ApiError::internal("the metrics could not be written"))?;
+    let page = app
+        .metrics
+        .page()
+        .map_err(|_| ApiError::internal("the metrics could not be written"))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response())
 }
 
 /// `GET /openapi.json`.
 pub(super) async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], openapi::DOCUMENT).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        openapi::DOCUMENT,
+    )
+        .into_response()
 }
 
 /// `GET /v1/models`.
@@ -44,9 +51,17 @@ pub(super) async fn models(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// `GET /v1/models/{id}`.
-pub(super) async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>> {
+pub(super) async fn model(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>> {
     let found = cards(&app).into_iter().find(|card| card["id"] == id);
-    let missing = || ApiError::not_found("model", format!("the model `{}` does not exist", quote(&id)));
+    let missing = || {
+        ApiError::not_found(
+            "model",
+            format!("the model `{}` does not exist", quote(&id)),
+        )
+    };
     found.map(Json).ok_or_else(missing)
 }
 
@@ -64,8 +79,14 @@ fn cards(app: &App) -> Vec<Value> {
             "max_model_len": app.engine.model().max_model_len,
         })
     };
-    let names = app.config.model_names.iter().map(|name| card(name, &app.config.root, None));
+    let names = app
+        .config
+        .model_names
+        .iter()
+        .map(|name| card(name, &app.config.root, None));
     let adapters = app.engine.adapters();
-    let adapters = adapters.iter().map(|adapter| card(&adapter.name, &adapter.dir, Some(base)));
+    let adapters = adapters
+        .iter()
+        .map(|adapter| card(&adapter.name, &adapter.dir, Some(base)));
     names.chain(adapters).collect()
 }

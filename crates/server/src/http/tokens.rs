@@ -15,7 +15,11 @@ use crate::api::fields::Fields;
 use crate::app::App;
 
 /// `POST /tokenize`: a text in `prompt`, or `messages` as of a chat.
-pub(super) async fn tokenize(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Json<Value>> {
+pub(super) async fn tokenize(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>> {
     let body = body::read(&headers, body, &app.config.limits).await?;
     app.blocking(move |app| {
         let mut fields = Fields::parse(&body)?;
@@ -30,7 +34,11 @@ pub(super) async fn tokenize(State(app): State<Arc<App>>, headers: HeaderMap, bo
             None => return Err(fields.invalid("prompt", "expected a string, or `messages`")),
         };
         fields.finish(&[])?;
-        let token = |id: &u32| app.tokenizer.token_bytes(*id).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let token = |id: &u32| {
+            app.tokenizer
+                .token_bytes(*id)
+                .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
         let strings = spelled.then(|| ids.iter().map(token).collect::<Value>());
         Ok(Json(json!({
             "count": ids.len(),
@@ -43,7 +51,11 @@ pub(super) async fn tokenize(State(app): State<Arc<App>>, headers: HeaderMap, bo
 }
 
 /// `POST /detokenize`: `tokens` to a text.
-pub(super) async fn detokenize(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Json<Value>> {
+pub(super) async fn detokenize(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>> {
     let body = body::read(&headers, body, &app.config.limits).await?;
     app.blocking(move |app| {
         let mut fields = Fields::parse(&body)?;

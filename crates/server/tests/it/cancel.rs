@@ -70,11 +70,15 @@ async fn a_reader_that_stands_still_stops_its_own_generation_and_nobody_else_s()
     let mut config = config();
     config.limits.write_timeout = Duration::from_millis(1500);
     let server = Server::start(config, |_| Act::Forever(5, Duration::ZERO)).await;
-    let long = json!({"prompt": vec!["a"; 64], "stream": true, "max_tokens": 500, "logprobs": 20}).to_string();
+    let long = json!({"prompt": vec!["a"; 64], "stream": true, "max_tokens": 500, "logprobs": 20})
+        .to_string();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut still = socket.connect(server.address).await.unwrap();
-    still.write_all(&request("POST", "/v1/completions", "", long.as_bytes())).await.unwrap();
+    still
+        .write_all(&request("POST", "/v1/completions", "", long.as_bytes()))
+        .await
+        .unwrap();
     server.until_active(64).await;
     let mut last = 0;
     loop {
@@ -85,7 +89,10 @@ async fn a_reader_that_stands_still_stops_its_own_generation_and_nobody_else_s()
         }
         last = now;
     }
-    assert!(last < 64 * 500, "all tokens were generated for a reader that reads nothing");
+    assert!(
+        last < 64 * 500,
+        "all tokens were generated for a reader that reads nothing"
+    );
     assert_eq!(server.complete(json!({"max_tokens": 5})).await.status, 200);
     server.until_idle(SOON).await;
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use xgraft_server::engine::{
-    AdapterCard, AdapterError, Engine, Event, Finish, FinishReason, Generation, Logprobs, ModelCard, Refused, Request,
-    Stats, TokenEvent, TokenId, TopLogprobs, Usage,
+    AdapterCard, AdapterError, Engine, Event, Finish, FinishReason, Generation, Logprobs,
+    ModelCard, Refused, Request, Stats, TokenEvent, TokenId, TopLogprobs, Usage,
 };
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// These tokens, and then the end token, each after the pause.
     Say(Vec<TokenId>, Duration),
     /// These tokens if the constraint allows them, otherwise the first that it allows.
@@ -33,42 +33,48 @@ pub enum Act {
 
 /// What was asked for, as far as tests look at it.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub prompt: Vec<TokenId>,
-    pub generated: Vec<TokenId>,
-    pub adapter: Option<String>,
-    pub sampling: xgraft_server::engine::Sampling,
-    pub choice: u32,
-    pub max_tokens: usize,
-    pub min_tokens: usize,
-    pub stop_tokens: Vec<TokenId>,
-    pub logprobs: TopLogprobs,
-    pub prompt_logprobs: TopLogprobs,
+pub(crate) struct Seen {
+    pub(crate) prompt: Vec<TokenId>,
+    pub(crate) generated: Vec<TokenId>,
+    pub(crate) adapter: Option<String>,
+    pub(crate) sampling: xgraft_server::engine::Sampling,
+    pub(crate) choice: u32,
+    pub(crate) max_tokens: usize,
+    pub(crate) min_tokens: usize,
+    pub(crate) stop_tokens: Vec<TokenId>,
+    pub(crate) logprobs: TopLogprobs,
+    pub(crate) prompt_logprobs: TopLogprobs,
 }
 
 type Script = Box<dyn Fn(&Request) -> Act + Send + Sync>;
 
-pub struct Double {
+pub(crate) struct Double {
     card: ModelCard,
     script: Mutex<Script>,
-    pub seen: Mutex<Vec<Seen>>,
+    pub(crate) seen: Mutex<Vec<Seen>>,
     adapters: Mutex<Vec<AdapterCard>>,
     generation: AtomicU64,
     /// Generations that are not at an end.
-    pub active: Arc<AtomicUsize>,
+    pub(crate) active: Arc<AtomicUsize>,
     /// Tokens sent.
-    pub tokens: Arc<AtomicU64>,
-    pub draining: AtomicBool,
-    pub broken: AtomicBool,
+    pub(crate) tokens: Arc<AtomicU64>,
+    pub(crate) draining: AtomicBool,
+    pub(crate) broken: AtomicBool,
 }
 
 /// Ends a text of the fixture's model.
-pub const END: TokenId = 1013;
+pub(crate) const END: TokenId = 1013;
+
+/// What ends soonest: the end itself, a quotation mark, a closing brace.
+const SHORTEST: [TokenId; 3] = [END, 1, 92];
 
 impl Double {
-    pub fn new(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
-            card: ModelCard { vocab_size: 1024, max_model_len: 512 },
+            card: ModelCard {
+                vocab_size: 1024,
+                max_model_len: 512,
+            },
             script: Mutex::new(Box::new(script)),
             seen: Mutex::default(),
             adapters: Mutex::default(),
@@ -80,8 +86,9 @@ impl Double {
         })
     }
 
-    pub fn add_adapter(&self, name: &str) {
-        self.load_adapter(name, Path::new("adapters").join(name).as_path(), true).unwrap();
+    pub(crate) fn add_adapter(&self, name: &str) {
+        self.load_adapter(name, Path::new("adapters").join(name).as_path(), true)
+            .unwrap();
     }
 }
 
@@ -97,8 +104,15 @@ impl Engine for Double {
         if request.prompt.is_empty() {
             return Err(Refused::EmptyPrompt);
         }
-        if let Some(id) = request.prompt.iter().find(|id| **id as usize >= self.card.vocab_size) {
-            return Err(Refused::UnknownToken { id: *id, vocab_size: self.card.vocab_size });
+        if let Some(id) = request
+            .prompt
+            .iter()
+            .find(|id| **id as usize >= self.card.vocab_size)
+        {
+            return Err(Refused::UnknownToken {
+                id: *id,
+                vocab_size: self.card.vocab_size,
+            });
         }
         self.seen.lock().unwrap().push(Seen {
             prompt: request.prompt.to_vec(),
@@ -121,7 +135,14 @@ impl Engine for Double {
         let tokens = self.tokens.clone();
         tokio::spawn(async move {
             let _active = active;
-            let _left = Player { sender, request, tokens, sent: 0 }.play(act).await;
+            let _left = Player {
+                sender,
+                request,
+                tokens,
+                sent: 0,
+            }
+            .play(act)
+            .await;
         });
         Ok(Generation { events })
     }
@@ -130,17 +151,30 @@ impl Engine for Double {
         self.adapters.lock().unwrap().clone()
     }
 
-    fn load_adapter(&self, name: &str, dir: &Path, replace: bool) -> Result<AdapterCard, AdapterError> {
+    fn load_adapter(
+        &self,
+        name: &str,
+        dir: &Path,
+        replace: bool,
+    ) -> Result<AdapterCard, AdapterError> {
         let mut adapters = self.adapters.lock().unwrap();
         let place = adapters.iter().position(|card| card.name == name);
         if place.is_some() && !replace {
             return Err(AdapterError::Exists(name.to_owned()));
         }
         if dir.join("broken").exists() {
-            return Err(AdapterError::Invalid("adapter_model.safetensors: the header is cut off".into()));
+            return Err(AdapterError::Invalid(
+                "adapter_model.safetensors: the header is cut off".into(),
+            ));
         }
         let generation = self.generation.fetch_add(1, Ordering::SeqCst);
-        let card = AdapterCard { name: name.to_owned(), dir: dir.to_owned(), rank: 8, generation, requests: 0 };
+        let card = AdapterCard {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            rank: 8,
+            generation,
+            requests: 0,
+        };
         match place {
             Some(place) => adapters[place] = card.clone(),
             None => adapters.push(card.clone()),
@@ -171,7 +205,9 @@ impl Engine for Double {
     }
 
     fn failure(&self) -> Option<String> {
-        self.broken.load(Ordering::SeqCst).then(|| "the device is gone".to_owned())
+        self.broken
+            .load(Ordering::SeqCst)
+            .then(|| "the device is gone".to_owned())
     }
 }
 
@@ -204,7 +240,9 @@ impl Player {
     async fn play(&mut self, act: Act) -> Result<(), Left> {
         if self.request.prompt_logprobs != TopLogprobs::None {
             let wanted = self.request.prompt_logprobs;
-            let rest = self.request.prompt[1..].iter().map(|id| logprobs(*id, wanted));
+            let rest = self.request.prompt[1..]
+                .iter()
+                .map(|id| logprobs(*id, wanted));
             let all = std::iter::once(None).chain(rest).collect();
             self.send(Event::Prompt(all)).await?;
         }
@@ -263,8 +301,11 @@ impl Player {
             }
             let allowed = |id: &TokenId| mask[*id as usize / 32] >> (id % 32) & 1 == 1;
             let wanted = wish.next_if(allowed);
-            let Some(id) = wanted.or_else(|| [END].into_iter().chain(0..1024).find(allowed)) else {
-                return self.finish(FinishReason::Error("no token is allowed".into())).await;
+            let Some(id) = wanted.or_else(|| SHORTEST.into_iter().chain(0..1024).find(allowed))
+            else {
+                return self
+                    .finish(FinishReason::Error("no token is allowed".into()))
+                    .await;
             };
             self.token(id, Duration::ZERO).await?;
             if self.request.stop_tokens.contains(&id) {
@@ -298,9 +339,18 @@ impl Player {
     }
 
     async fn finish(&mut self, reason: FinishReason) -> Result<(), Left> {
-        let usage = Usage { prompt: self.request.prompt.len(), cached: 2, generated: self.sent };
+        let usage = Usage {
+            prompt: self.request.prompt.len(),
+            cached: 2,
+            generated: self.sent,
+        };
         let queued = Duration::from_millis(3);
-        self.send(Event::Finished(Finish { reason, usage, queued })).await
+        self.send(Event::Finished(Finish {
+            reason,
+            usage,
+            queued,
+        }))
+        .await
     }
 
     async fn send(&mut self, event: Event) -> Result<(), Left> {
@@ -312,13 +362,22 @@ impl Player {
 fn logprobs(id: TokenId, wanted: TopLogprobs) -> Option<Logprobs> {
     let top = |count: usize| {
         let others = (0..1024).filter(|other| *other != id);
-        let others = others.enumerate().map(|(place, other)| (other, -1.0 - place as f32));
-        std::iter::once((id, -0.5)).chain(others).take(count).collect()
+        let others = others
+            .enumerate()
+            .map(|(place, other)| (other, -1.0 - place as f32));
+        std::iter::once((id, -0.5))
+            .chain(others)
+            .take(count)
+            .collect()
     };
     let top = match wanted {
         TopLogprobs::None => return None,
         TopLogprobs::Best(count) => top(count),
         TopLogprobs::All => top(1024),
     };
-    Some(Logprobs { logprob: -0.5, rank: 0, top })
+    Some(Logprobs {
+        logprob: -0.5,
+        rank: 0,
+        top,
+    })
 }

@@ -30,23 +30,39 @@ async fn a_json_schema_is_kept() {
 #[tokio::test]
 async fn reasoning_comes_before_the_form() {
     let server = obeying("<think>I check.</think>\n\nno no").await;
-    let answer = server.chat(json!({"structured_outputs": {"choice": ["yes", "no"]}})).await.json();
+    let answer = server
+        .chat(json!({"structured_outputs": {"choice": ["yes", "no"]}}))
+        .await
+        .json();
     let message = &answer["choices"][0]["message"];
-    assert_eq!((message["reasoning"].as_str(), message["content"].as_str()), (Some("I check."), Some("\n\nno")));
+    assert_eq!(
+        (message["reasoning"].as_str(), message["content"].as_str()),
+        (Some("I check."), Some("\n\nno"))
+    );
     let kwargs = json!({"enable_thinking": false});
     let body = json!({"structured_outputs": {"regex": "[0-9]{3}"}, "chat_template_kwargs": kwargs});
-    let content = server.chat(body).await.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
-    assert!(content.len() == 3 && content.bytes().all(|byte| byte.is_ascii_digit()), "{content:?}");
+    let content = server.chat(body).await.json()["choices"][0]["message"]["content"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        content.len() == 3 && content.bytes().all(|byte| byte.is_ascii_digit()),
+        "{content:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_grammar_is_kept_and_each_choice_has_its_own() {
     let server = obeying("ab").await;
-    let body = json!({"structured_outputs": {"grammar": "start: \"a\"{4,6}"}, "n": 3, "prompt": "x"});
+    let body =
+        json!({"structured_outputs": {"grammar": "start: \"a\"{4,6}"}, "n": 3, "prompt": "x"});
     let answer = server.complete(body).await.json();
     for choice in answer["choices"].as_array().unwrap() {
         let text = choice["text"].as_str().unwrap();
-        assert!((4..=6).contains(&text.len()) && text.bytes().all(|byte| byte == b'a'), "{text}");
+        assert!(
+            (4..=6).contains(&text.len()) && text.bytes().all(|byte| byte == b'a'),
+            "{text}"
+        );
     }
 }
 

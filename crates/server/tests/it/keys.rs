@@ -10,14 +10,21 @@ use crate::double::Act;
 use crate::server::{Server, config};
 
 async fn status(server: &Server, method: &str, path: &str, header: &str) -> u16 {
-    let headers = if header.is_empty() { String::new() } else { format!("authorization: {header}\r\n") };
+    let headers = if header.is_empty() {
+        String::new()
+    } else {
+        format!("authorization: {header}\r\n")
+    };
     Answer::parse(&exchange(server.address, &request(method, path, &headers, b"{}")).await).status
 }
 
 #[tokio::test]
 async fn only_who_knows_a_key_gets_past_the_open_paths() {
     let mut config = config();
-    config.api_keys = vec![ApiKey::new("one").unwrap(), ApiKey::new("two-and-longer").unwrap()];
+    config.api_keys = vec![
+        ApiKey::new("one").unwrap(),
+        ApiKey::new("two-and-longer").unwrap(),
+    ];
     let server = Server::start(config, |_| Act::Say(vec![5], Duration::ZERO)).await;
     let guarded = [
         ("POST", "/v1/completions"),
@@ -29,20 +36,41 @@ async fn only_who_knows_a_key_gets_past_the_open_paths() {
         ("POST", "/v1/load_lora_adapter"),
         ("POST", "/v1/unload_lora_adapter"),
     ];
-    let wrong = ["", "Bearer", "Bearer ", "Bearer on", "Bearer onee", "Bearer One", "Basic one", "one", "Bearer one two-and-longer"];
+    let wrong = [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer on",
+        "Bearer onee",
+        "Bearer One",
+        "Basic one",
+        "one",
+        "Bearer one two-and-longer",
+    ];
     for (method, path) in guarded {
         for header in wrong {
-            assert_eq!(status(&server, method, path, header).await, 401, "{path} {header}");
+            assert_eq!(
+                status(&server, method, path, header).await,
+                401,
+                "{path} {header}"
+            );
         }
         for header in ["Bearer one", "bearer two-and-longer", "Bearer  one"] {
-            assert_ne!(status(&server, method, path, header).await, 401, "{path} {header}");
+            assert_ne!(
+                status(&server, method, path, header).await,
+                401,
+                "{path} {header}"
+            );
         }
     }
     for path in ["/health", "/version", "/metrics", "/openapi.json"] {
         assert_eq!(status(&server, "GET", path, "").await, 200);
     }
     let answer = server.complete(json!({})).await;
-    assert_eq!((answer.error("type"), answer.header("www-authenticate")), (json!("AuthenticationError"), Some("Bearer")));
+    assert_eq!(
+        (answer.error("type"), answer.header("www-authenticate")),
+        (json!("AuthenticationError"), Some("Bearer"))
+    );
     assert!(server.engine.seen.lock().unwrap().is_empty());
 }
 
@@ -53,9 +81,18 @@ async fn an_admin_key_is_another_key() {
     config.admin_keys = vec![ApiKey::new("admin").unwrap()];
     config.runtime_adapters = RuntimeAdapters::Anywhere;
     let server = Server::start(config, |_| Act::Hang).await;
-    assert_eq!(status(&server, "POST", "/v1/load_lora_adapter", "Bearer user").await, 401);
-    assert_eq!(status(&server, "POST", "/v1/load_lora_adapter", "Bearer admin").await, 400);
-    assert_eq!(status(&server, "GET", "/v1/models", "Bearer admin").await, 401);
+    assert_eq!(
+        status(&server, "POST", "/v1/load_lora_adapter", "Bearer user").await,
+        401
+    );
+    assert_eq!(
+        status(&server, "POST", "/v1/load_lora_adapter", "Bearer admin").await,
+        400
+    );
+    assert_eq!(
+        status(&server, "GET", "/v1/models", "Bearer admin").await,
+        401
+    );
 }
 
 #[test]

@@ -16,16 +16,15 @@ use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 use crate::client::{self, Answer};
 use crate::double::{Act, Double};
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub engine: Arc<Double>,
-    pub tokenizer: Arc<Tokenizer>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) engine: Arc<Double>,
     stop: Option<oneshot::Sender<()>>,
-    pub task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 /// The fixture's defaults without its sampling, so that what a test does not say is neutral.
-pub fn config() -> ServerConfig {
+pub(crate) fn config() -> ServerConfig {
     let dir = xgraft_fixtures::TEXT.base();
     let mut config = ServerConfig::new("tiny", std::path::Path::new("models/tiny"));
     config.defaults = GenerationDefaults {
@@ -35,12 +34,18 @@ pub fn config() -> ServerConfig {
     config
 }
 
-pub fn ids(text: &str) -> Vec<u32> {
-    Tokenizer::open(xgraft_fixtures::TEXT.base()).unwrap().encode(text, false).unwrap()
+pub(crate) fn ids(text: &str) -> Vec<u32> {
+    Tokenizer::open(xgraft_fixtures::TEXT.base())
+        .unwrap()
+        .encode(text, false)
+        .unwrap()
 }
 
 impl Server {
-    pub async fn start(config: ServerConfig, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        config: ServerConfig,
+        script: impl Fn(&Request) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let dir = xgraft_fixtures::TEXT.base();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -48,46 +53,60 @@ impl Server {
         let tokenizer = Arc::new(Tokenizer::open(&dir).unwrap());
         let template = ChatTemplate::open(&dir).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (double, used) = (engine.clone(), tokenizer.clone());
+        let double = engine.clone();
         let task = tokio::spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            serve(listener, double, used, Some(template), config, stopped).await.unwrap();
+            serve(listener, double, tokenizer, Some(template), config, stopped)
+                .await
+                .unwrap();
         });
-        Self { address, engine, tokenizer, stop: Some(stop), task }
+        Self {
+            address,
+            engine,
+            stop: Some(stop),
+            task,
+        }
     }
 
     /// A server that always says this.
-    pub async fn saying(text: &str) -> Self {
+    pub(crate) async fn saying(text: &str) -> Self {
         let tokens = ids(text);
         Self::start(config(), move |_| Act::Say(tokens.clone(), Duration::ZERO)).await
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         drop(self.stop.take());
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         client::post_json(self.address, path, &body).await
     }
 
-    pub async fn complete(&self, more: Value) -> Answer {
-        self.post("/v1/completions", with(json!({"model": "tiny", "prompt": "Pick", "max_tokens": 64}), more)).await
+    pub(crate) async fn complete(&self, more: Value) -> Answer {
+        self.post(
+            "/v1/completions",
+            with(
+                json!({"model": "tiny", "prompt": "Pick", "max_tokens": 64}),
+                more,
+            ),
+        )
+        .await
     }
 
-    pub async fn chat(&self, more: Value) -> Answer {
+    pub(crate) async fn chat(&self, more: Value) -> Answer {
         let body = json!({"model": "tiny", "messages": [{"role": "user", "content": "Pick."}]});
         self.post("/v1/chat/completions", with(body, more)).await
     }
 
     /// The last request that reached the engine.
-    pub fn seen(&self) -> crate::double::Seen {
+    pub(crate) fn seen(&self) -> crate::double::Seen {
         self.engine.seen.lock().unwrap().last().unwrap().clone()
     }
 
     /// Waits until no generation is left.
-    pub async fn until_idle(&self, patience: Duration) {
+    pub(crate) async fn until_idle(&self, patience: Duration) {
         let start = Instant::now();
         while self.engine.active.load(Ordering::SeqCst) > 0 {
             assert!(start.elapsed() < patience, "generations are left");
@@ -96,26 +115,35 @@ impl Server {
     }
 
     /// Waits until so many generations run.
-    pub async fn until_active(&self, count: usize) {
+    pub(crate) async fn until_active(&self, count: usize) {
         let start = Instant::now();
         while self.engine.active.load(Ordering::SeqCst) != count {
-            assert!(start.elapsed() < Duration::from_secs(20), "not {count} generations");
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "not {count} generations"
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 }
 
-pub fn with(mut body: Value, more: Value) -> Value {
-    let Value::Object(more) = more else { panic!("an object") };
+pub(crate) fn with(mut body: Value, more: Value) -> Value {
+    let Value::Object(more) = more else {
+        panic!("an object")
+    };
     body.as_object_mut().unwrap().extend(more);
     body
 }
 
 /// The answer with what differs every time made equal.
-pub fn steady(text: &str) -> String {
+pub(crate) fn steady(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
-    while let Some(at) = ["\"id\":\"", "\"created\":"].iter().filter_map(|key| rest.find(key).map(|at| at + key.len())).min() {
+    while let Some(at) = ["\"id\":\"", "\"created\":"]
+        .iter()
+        .filter_map(|key| rest.find(key).map(|at| at + key.len()))
+        .min()
+    {
         out.push_str(&rest[..at]);
         out.push('?');
         rest = &rest[at..];

@@ -18,12 +18,31 @@ async fn models_are_the_base_and_its_adapters() {
     let list = get(server.address, "/v1/models").await.json();
     assert_eq!(list["object"], "list");
     let cards = list["data"].as_array().unwrap();
-    let names: Vec<_> = cards.iter().map(|card| card["id"].as_str().unwrap()).collect();
+    let names: Vec<_> = cards
+        .iter()
+        .map(|card| card["id"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["tiny", "alias", "team/gwas"]);
-    assert_eq!((&cards[0]["parent"], &cards[0]["root"], &cards[0]["max_model_len"]), (&json!(null), &json!("models/tiny"), &json!(512)));
-    assert_eq!((&cards[2]["parent"], &cards[2]["root"]), (&json!("tiny"), &json!("adapters/team/gwas")));
-    assert_eq!(get(server.address, "/v1/models/team/gwas").await.json()["id"], "team/gwas");
-    assert_eq!(get(server.address, "/v1/models/none").await.error("type"), "NotFoundError");
+    assert_eq!(
+        (
+            &cards[0]["parent"],
+            &cards[0]["root"],
+            &cards[0]["max_model_len"]
+        ),
+        (&json!(null), &json!("models/tiny"), &json!(512))
+    );
+    assert_eq!(
+        (&cards[2]["parent"], &cards[2]["root"]),
+        (&json!("tiny"), &json!("adapters/team/gwas"))
+    );
+    assert_eq!(
+        get(server.address, "/v1/models/team/gwas").await.json()["id"],
+        "team/gwas"
+    );
+    assert_eq!(
+        get(server.address, "/v1/models/none").await.error("type"),
+        "NotFoundError"
+    );
 }
 
 #[tokio::test]
@@ -41,8 +60,16 @@ async fn a_request_keeps_its_id() {
     let body = br#"{"prompt": "a"}"#;
     let bytes = request("POST", "/v1/completions", "x-request-id: abc-1\r\n", body);
     let answer = Answer::parse(&exchange(server.address, &bytes).await);
-    assert_eq!((answer.header("x-request-id"), &answer.json()["id"]), (Some("abc-1"), &json!("cmpl-abc-1")));
-    let bytes = request("GET", "/health", &format!("x-request-id: {}\r\n", "x".repeat(200)), b"");
+    assert_eq!(
+        (answer.header("x-request-id"), &answer.json()["id"]),
+        (Some("abc-1"), &json!("cmpl-abc-1"))
+    );
+    let bytes = request(
+        "GET",
+        "/health",
+        &format!("x-request-id: {}\r\n", "x".repeat(200)),
+        b"",
+    );
     let answer = Answer::parse(&exchange(server.address, &bytes).await);
     assert_eq!(answer.header("x-request-id").unwrap().len(), 32);
 }
@@ -53,9 +80,17 @@ async fn browsers_are_answered_only_if_their_origin_is_allowed() {
     config.cors_origins = vec!["https://a.example".into()];
     let server = Server::start(config, |_| Act::Hang).await;
     for (origin, allowed) in [("https://a.example", true), ("https://b.example", false)] {
-        let bytes = request("OPTIONS", "/v1/models", &format!("origin: {origin}\r\n"), b"");
+        let bytes = request(
+            "OPTIONS",
+            "/v1/models",
+            &format!("origin: {origin}\r\n"),
+            b"",
+        );
         let answer = Answer::parse(&exchange(server.address, &bytes).await);
-        assert_eq!(answer.header("access-control-allow-origin").is_some(), allowed);
+        assert_eq!(
+            answer.header("access-control-allow-origin").is_some(),
+            allowed
+        );
         assert_eq!(answer.status == 204, allowed);
     }
     let closed = Server::saying("x").await;
@@ -71,7 +106,12 @@ async fn metrics_have_the_names_that_dashboards_expect() {
     server.complete(json!({})).await;
     server.complete(json!({"max_tokens": 1})).await;
     let answer = get(server.address, "/metrics").await;
-    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(
+        answer
+            .header("content-type")
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
     let page = answer.text();
     let tokens = ids("abc").len() + 2;
     let lines = [
@@ -100,29 +140,78 @@ async fn metrics_have_the_names_that_dashboards_expect() {
 #[tokio::test]
 async fn tokens_there_and_back() {
     let server = Server::saying("x").await;
-    let answer = server.post("/tokenize", json!({"prompt": "Pick µ", "return_token_strs": true})).await.json();
-    assert_eq!((&answer["tokens"], &answer["count"], &answer["max_model_len"]), (&json!(ids("Pick µ")), &json!(ids("Pick µ").len()), &json!(512)));
-    assert_eq!(answer["token_strs"].as_array().unwrap().len(), ids("Pick µ").len());
-    let back = server.post("/detokenize", json!({"tokens": answer["tokens"]})).await.json();
+    let answer = server
+        .post(
+            "/tokenize",
+            json!({"prompt": "Pick µ", "return_token_strs": true}),
+        )
+        .await
+        .json();
+    assert_eq!(
+        (
+            &answer["tokens"],
+            &answer["count"],
+            &answer["max_model_len"]
+        ),
+        (
+            &json!(ids("Pick µ")),
+            &json!(ids("Pick µ").len()),
+            &json!(512)
+        )
+    );
+    assert_eq!(
+        answer["token_strs"].as_array().unwrap().len(),
+        ids("Pick µ").len()
+    );
+    let back = server
+        .post("/detokenize", json!({"tokens": answer["tokens"]}))
+        .await
+        .json();
     assert_eq!(back["prompt"], "Pick µ");
-    let chat = json!({"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": false});
+    let chat =
+        json!({"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": false});
     let answer = server.post("/tokenize", chat).await.json();
-    assert_eq!(answer["tokens"], json!(ids("<|im_start|>user\na<|im_end|>\n")));
-    assert_eq!(server.post("/detokenize", json!({"tokens": [5000]})).await.error("param"), "tokens");
-    assert_eq!(server.post("/tokenize", json!({})).await.error("param"), "prompt");
-    assert_eq!(server.post("/tokenize", json!({"prompt": "a", "model": "none"})).await.status, 404);
+    assert_eq!(
+        answer["tokens"],
+        json!(ids("<|im_start|>user\na<|im_end|>\n"))
+    );
+    assert_eq!(
+        server
+            .post("/detokenize", json!({"tokens": [5000]}))
+            .await
+            .error("param"),
+        "tokens"
+    );
+    assert_eq!(
+        server.post("/tokenize", json!({})).await.error("param"),
+        "prompt"
+    );
+    assert_eq!(
+        server
+            .post("/tokenize", json!({"prompt": "a", "model": "none"}))
+            .await
+            .status,
+        404
+    );
 }
 
 #[tokio::test]
 async fn at_its_end_a_server_lets_running_requests_finish() {
-    let mut server = Server::start(config(), |_| Act::Say(ids("abcdef"), Duration::from_millis(30))).await;
+    let mut server = Server::start(config(), |_| {
+        Act::Say(ids("abcdef"), Duration::from_millis(30))
+    })
+    .await;
     let address = server.address;
     let body = json!({"prompt": "a", "stream": true}).to_string();
-    let running = tokio::spawn(async move { crate::client::post(address, "/v1/completions", body).await });
+    let running =
+        tokio::spawn(async move { crate::client::post(address, "/v1/completions", body).await });
     server.until_active(1).await;
     server.stop();
     let chunks = running.await.unwrap().chunks();
-    assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "length".replace("length", "stop"));
+    assert_eq!(
+        chunks.last().unwrap()["choices"][0]["finish_reason"],
+        "length".replace("length", "stop")
+    );
     (&mut server.task).await.unwrap();
     assert!(server.engine.draining.load(Ordering::SeqCst));
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
@@ -134,7 +223,13 @@ async fn what_does_not_finish_in_time_is_cut_off() {
     config.limits.drain_timeout = Duration::from_millis(50);
     let mut server = Server::start(config, |_| Act::Hang).await;
     let address = server.address;
-    let hanging = tokio::spawn(async move { exchange(address, &request("POST", "/v1/completions", "", br#"{"prompt": "a"}"#)).await });
+    let hanging = tokio::spawn(async move {
+        exchange(
+            address,
+            &request("POST", "/v1/completions", "", br#"{"prompt": "a"}"#),
+        )
+        .await
+    });
     server.until_active(1).await;
     server.stop();
     (&mut server.task).await.unwrap();
