@@ -84,7 +84,7 @@ pub struct Request {
     pub logprobs: TopLogprobs,
     /// Logprobs wanted of the prompt's own tokens.
     pub prompt_logprobs: TopLogprobs,
-    /// What the output must be, if it is bound to a grammar.
+    /// What the output must be, if it is bound to a grammar. It has taken the tokens of `generated` already.
     pub constraint: Option<Box<dyn Constraint>>,
 }
 

@@ -12,6 +12,7 @@ mod errors;
 mod formats;
 mod hostile;
 mod keys;
+mod mutated;
 mod openapi;
 mod server;
 mod status;
