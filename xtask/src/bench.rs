@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 /// Which suites, against which peers.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// `extract`, `codec`; both by default.
+    /// `extract`, `codec`, `autopsy`, `orthogonality`; all by default.
     #[arg(value_name = "NAMES")]
     names: Vec<String>,
     /// A Python with `benches/peers/requirements.txt` installed, in place of the environment's `XGRAFT_BENCH_PYTHON`; without
@@ -27,7 +27,9 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     )
     .run()?;
     let names = if args.names.is_empty() {
-        vec!["extract".to_owned(), "codec".to_owned()]
+        ["extract", "codec", "autopsy", "orthogonality"]
+            .map(str::to_owned)
+            .to_vec()
     } else {
         args.names.clone()
     };

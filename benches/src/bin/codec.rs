@@ -18,7 +18,9 @@ use xgraft_block_scale::{
     BlockShape, Extent, GroupRecipe, QuantizedRows, Recipe, ScaleDtype, WeightDtype,
     dequantize_rows, quantize_rows,
 };
-use xgraft_checkpoint::{GroupedParts, Packing, StoredGroups, pack_grouped, unpack_grouped};
+use xgraft_checkpoint::{
+    GroupedParts, Packing, StoredGroups, dequantize_grouped, quantize_grouped,
+};
 use xgraft_fp8_codec::{Codec, Format, Overflow};
 
 /// Times FP8 block quantize and dequantize against a copy of the same bytes.
@@ -151,7 +153,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Integers to the bytes of a file and back to BF16, as `xgraft quantize` and `dequantize` do it between reading and writing.
+/// BF16 to integers as the bytes of a file, in memory that is new each time, and back to BF16.
 fn integers(
     weights: &[bf16],
     back: &mut [bf16],
@@ -178,22 +180,17 @@ fn integers(
             zeros: None,
             groups_of: None,
             shape: None,
+            levels: None,
+            nested: None,
         },
+        decoded: None,
     };
-    let quantize = || {
-        recipe
-            .quantize(weights, (rows, cols), 1.0)
-            .map(|m| pack_grouped(&stored, &m))
-    };
+    let quantize = || quantize_grouped(&recipe, &stored, weights, (rows, cols), 1.0);
     let tensors = quantize()?;
     let mut times: [Times; 2] = Default::default();
     for _ in 0..reps {
         times[0].measure(quantize)?;
-        times[1].measure(|| -> anyhow::Result<()> {
-            let matrix = unpack_grouped(&stored, (rows, cols), &tensors)?;
-            matrix.decode_bf16(back);
-            Ok(())
-        })?;
+        times[1].measure(|| dequantize_grouped(&stored, (rows, cols), &tensors, back))?;
     }
     let (mut error2, mut norm2) = (0.0, 0.0);
     for (w, b) in weights.iter().zip(&*back) {

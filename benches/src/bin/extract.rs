@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 
 use anyhow::{Context, Result};
-use benches::harness::{Programs, Record, Samples, Table, codec, extract};
+use benches::harness::{Programs, Record, Samples, Table, autopsy, codec, extract, orthogonality};
 use clap::{Parser, ValueEnum};
 use std::{fs, path::PathBuf};
 
@@ -38,6 +38,10 @@ enum Suite {
     Extract,
     /// FP8 block quantize and dequantize.
     Codec,
+    /// `xgraft autopsy` against NumPy, torch, and reading the bytes.
+    Autopsy,
+    /// `xgraft orthogonality` of one matrix against its extraction.
+    Orthogonality,
 }
 
 fn main() -> Result<()> {
@@ -58,6 +62,8 @@ fn main() -> Result<()> {
         match suite {
             Suite::Extract => extract::run(&mut programs, &mut table)?,
             Suite::Codec => codec::run(&mut programs, &mut table)?,
+            Suite::Autopsy => autopsy::run(&mut programs, &mut table)?,
+            Suite::Orthogonality => orthogonality::run(&mut programs, &mut table)?,
         }
     }
     let folder = record.write(&programs, &table)?;

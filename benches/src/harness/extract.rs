@@ -2,7 +2,8 @@
 
 use super::{
     Goal, Line, Programs, Samples, Show, Table,
-    table::{mib, minutes, percent, times},
+    pairs::layer_of_qwen,
+    table::{mib, minutes, percent, seconds, times},
 };
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -337,14 +338,8 @@ const LAYER: &str = "qwen3-32b-layer";
 
 /// One layer of Qwen3-32B, as whole processes on one thread and on two.
 fn layer(programs: &mut Programs) -> Result<()> {
-    let (pair, like, rank) = if programs.quick {
-        (programs.scratch.join("tiny-pair-synth"), "tiny", "64")
-    } else {
-        (programs.scratch.join("qwen3-32b-1"), "qwen3-32b", RANK)
-    };
-    let mut make = Command::new(programs.binary("synth"));
-    make.args(["--like", like, "--layers", "1", "--vocab", "1024", "--out"]);
-    programs.make(&pair, make.arg(&pair))?;
+    let pair = layer_of_qwen(programs)?;
+    let rank = if programs.quick { "64" } else { RANK };
     for round in 0..programs.rounds() {
         for threads in ["1", "2"] {
             extract(programs, LAYER, round, &pair, (rank, threads))?;
@@ -428,7 +423,7 @@ fn extract(
         "--out".to_owned(),
         path(out.clone()),
     ];
-    programs.xgraft(group, round, &case_of(threads), &arguments, || {
+    programs.xgraft(group, round, &case_of(threads), &arguments, |_| {
         worst_excess(&out)
     })
 }
@@ -444,11 +439,4 @@ fn worst_excess(out: &Path) -> Result<Value> {
         .and_then(|kinds| kinds.values().next())
         .cloned();
     Ok(json!({"worst_excess": value.unwrap_or(Value::Null), "totals": report["totals"]}))
-}
-
-/// `0.61 and 67.5 CPU s`.
-fn seconds(mine: Option<f64>, other: Option<f64>) -> String {
-    let show =
-        |seconds: Option<f64>| seconds.map_or_else(|| "missing".to_owned(), |s| format!("{s:.3}"));
-    format!("{} and {} CPU s", show(mine), show(other))
 }

@@ -4,9 +4,12 @@
 //! On a machine that others use too, the smallest CPU time is the honest number for one thread, so ratios are taken of those;
 //! what is said of wall time is said as such.
 
+pub mod autopsy;
 pub mod codec;
 pub mod extract;
 mod machine;
+pub mod orthogonality;
+mod pairs;
 mod process;
 mod programs;
 mod record;

@@ -74,7 +74,8 @@ impl Programs {
         self.lines("peer", group, round, &mut command)
     }
 
-    /// Runs `xgraft` as a whole process, and keeps its cost as a sample of `group` and `case`, with what `more` reads from its output.
+    /// Runs `xgraft` as a whole process, and keeps its cost as a sample of `group` and `case`, with what `more` reads
+    /// from what it printed, or from files.
     ///
     /// # Errors
     /// It fails.
@@ -84,19 +85,19 @@ impl Programs {
         round: u32,
         case: &str,
         arguments: &[T],
-        more: impl FnOnce() -> Result<Value>,
+        more: impl FnOnce(&str) -> Result<Value>,
     ) -> Result<()> {
         let mut command = Command::new(self.binary("xgraft"));
         command.args(arguments);
         announce(&command);
-        let Finished { cost, .. } = measure(&mut command)?;
+        let Finished { cost, stdout } = measure(&mut command)?;
         let mut line = json!({
             "case": case,
             "cpu_s": [cost.cpu_s],
             "wall_s": [cost.wall_s],
             "peak_rss_mib": cost.peak_rss_mib,
         });
-        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more()?) {
+        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more(&stdout)?) {
             line.extend(more);
         }
         self.keep("xgraft", group, round, &command, line);

@@ -155,6 +155,13 @@ pub(super) fn minutes(value: f64) -> String {
     format!("{value:.1} min")
 }
 
+/// `0.61 and 67.5 CPU s`.
+pub(super) fn seconds(mine: Option<f64>, other: Option<f64>) -> String {
+    let show =
+        |seconds: Option<f64>| seconds.map_or_else(|| "missing".to_owned(), |s| format!("{s:.3}"));
+    format!("{} and {} CPU s", show(mine), show(other))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

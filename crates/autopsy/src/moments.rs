@@ -4,10 +4,7 @@
 //! error of a sum is some 1e-6 of its terms. Where that does not hold (numbers that are not finite, or whose fourth power
 //! leaves the range of f32) the tile is summed again in f64, number by number.
 
-/// Lanes of the inner loops; two registers of SSE, one of AVX.
-const LANES: usize = 8;
-
-type Lanes = [f32; LANES];
+use crate::arch::{Bf16Lanes, Isa, LANES, TileSums};
 
 /// Between these magnitudes the fourth power of a number is a normal f32, and so is a sum of a tile of them.
 const FOURTH_POWER: std::ops::Range<f32> = 1e-8..1e8;
@@ -43,12 +40,28 @@ impl Default for Moments {
 
 impl Moments {
     /// Takes in a tile.
-    pub(crate) fn add(&mut self, tile: &[f32]) {
-        let fast = Self::fast(tile);
-        let amax = fast.max.max(-fast.min);
-        let exact = fast.sums.iter().all(|s| s.is_finite())
-            && (amax == 0.0 || FOURTH_POWER.contains(&amax));
-        self.merge(&if exact { fast } else { Self::slow(tile) });
+    pub(crate) fn add(&mut self, isa: Isa, tile: &[f32]) {
+        let (lanes, rest) = tile.as_chunks();
+        let sums = isa.sums(lanes);
+        if is_exact(&sums) {
+            self.merge(&Self::from_sums(tile.len() - rest.len(), &sums));
+            self.merge(&Self::slow(rest));
+        } else {
+            self.merge(&Self::slow(tile));
+        }
+    }
+
+    /// Takes in the rows of a tile in BF16 as [`Self::add`] takes in their numbers; false, and nothing is taken in, if the sums in f32
+    /// are not exact enough.
+    #[must_use]
+    pub(crate) fn add_bf16(&mut self, isa: Isa, rows: &[&[Bf16Lanes]]) -> bool {
+        let sums = isa.sums_bf16(rows);
+        let exact = is_exact(&sums);
+        if exact {
+            let lanes: usize = rows.iter().map(|row| row.len()).sum();
+            self.merge(&Self::from_sums(lanes * LANES, &sums));
+        }
+        exact
     }
 
     /// Takes in another set. The result depends on the order of merges, which callers keep fixed.
@@ -64,21 +77,17 @@ impl Moments {
         self.max = self.max.max(other.max);
     }
 
-    fn fast(tile: &[f32]) -> Self {
-        let (chunks, rest) = tile.as_chunks::<LANES>();
-        let [low, high] = extremes(chunks);
-        let mut moments = Self {
-            n: (tile.len() - rest.len()) as u64,
-            zeros: zeros(chunks.as_flattened()),
-            sums: powers(chunks).map(lanes_sum),
-            min: low.into_iter().fold(f32::INFINITY, f32::min),
-            max: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
+    /// Of `n` finite numbers.
+    fn from_sums(n: usize, sums: &TileSums) -> Self {
+        Self {
+            n: n as u64,
+            zeros: sums.zeros.into(),
+            sums: sums.powers,
+            // A zero gets the positive sign.
+            min: sums.min + 0.0,
+            max: sums.max + 0.0,
             ..Self::default()
-        };
-        if !rest.is_empty() {
-            moments.merge(&Self::slow(rest));
         }
-        moments
     }
 
     fn slow(tile: &[f32]) -> Self {
@@ -91,8 +100,8 @@ impl Moments {
             } else {
                 moments.n += 1;
                 moments.zeros += u64::from(x == 0.0);
-                moments.min = moments.min.min(x);
-                moments.max = moments.max.max(x);
+                moments.min = moments.min.min(x + 0.0);
+                moments.max = moments.max.max(x + 0.0);
                 let mut power = 1.0;
                 for sum in &mut moments.sums {
                     power *= f64::from(x);
@@ -136,6 +145,14 @@ impl Moments {
     }
 }
 
+/// Whether the numbers are finite and their fourth powers and sums are in the range of f32.
+fn is_exact(sums: &TileSums) -> bool {
+    let amax = sums.max.max(-sums.min);
+    let none = sums.min > sums.max;
+    sums.powers.iter().all(|s| s.is_finite())
+        && (none || amax == 0.0 || FOURTH_POWER.contains(&amax))
+}
+
 /// Sums over pairs of a number x and its reference y, both finite.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub(crate) struct Pairs {
@@ -153,8 +170,8 @@ impl Pairs {
     /// Takes in a tile and that of the reference.
     ///
     /// **Shapes** both of the same length.
-    pub(crate) fn add(&mut self, xs: &[f32], ys: &[f32]) {
-        let fast = Self::fast(xs, ys);
+    pub(crate) fn add(&mut self, isa: Isa, xs: &[f32], ys: &[f32]) {
+        let fast = Self::fast(isa, xs, ys);
         let all = [fast.x, fast.y, fast.xx, fast.yy, fast.xy, fast.error2];
         let normal = |square: f64| square == 0.0 || square > 1e-30;
         let exact = all.iter().all(|s| s.is_finite()) && normal(fast.xx) && normal(fast.yy);
@@ -171,10 +188,10 @@ impl Pairs {
         self.error2 += other.error2;
     }
 
-    fn fast(xs: &[f32], ys: &[f32]) -> Self {
-        let (x_chunks, x_rest) = xs.as_chunks::<LANES>();
-        let (y_chunks, y_rest) = ys.as_chunks::<LANES>();
-        let [x, y, xx, yy, xy, error2] = products(x_chunks, y_chunks).map(lanes_sum);
+    fn fast(isa: Isa, xs: &[f32], ys: &[f32]) -> Self {
+        let (x_lanes, x_rest) = xs.as_chunks();
+        let (y_lanes, y_rest) = ys.as_chunks();
+        let [x, y, xx, yy, xy, error2] = isa.products(x_lanes, y_lanes);
         let mut pairs = Self {
             n: (xs.len() - x_rest.len()) as u64,
             x,
@@ -256,91 +273,11 @@ impl Pairs {
     }
 }
 
-// One function and one short loop for each kind of sum: in this form compilers keep every accumulator in a register and
-// use whole vectors, which they do not when the loops are one, or end in a sum over the lanes. A tile is in the first-level cache, so reading it again is
-// cheap.
-
-/// Σx, Σx², Σx³, Σx⁴.
-#[inline(never)]
-fn powers(chunks: &[Lanes]) -> [Lanes; 4] {
-    let (mut s1, mut s2) = ([0f32; LANES], [0f32; LANES]);
-    let (mut s3, mut s4) = ([0f32; LANES], [0f32; LANES]);
-    for x in chunks {
-        for i in 0..LANES {
-            s1[i] += x[i];
-        }
-        for i in 0..LANES {
-            s2[i] += x[i] * x[i];
-        }
-        for i in 0..LANES {
-            s3[i] += x[i] * x[i] * x[i];
-        }
-        for i in 0..LANES {
-            s4[i] += (x[i] * x[i]) * (x[i] * x[i]);
-        }
-    }
-    [s1, s2, s3, s4]
-}
-
-/// Smallest and largest; NaN is passed over.
-#[inline(never)]
-fn extremes(chunks: &[Lanes]) -> [Lanes; 2] {
-    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    for x in chunks {
-        // The form of the instruction, which `f32::min` with its rule for NaN is not.
-        for i in 0..LANES {
-            low[i] = if x[i] < low[i] { x[i] } else { low[i] };
-        }
-        for i in 0..LANES {
-            high[i] = if x[i] > high[i] { x[i] } else { high[i] };
-        }
-    }
-    [low, high]
-}
-
-#[inline(never)]
-fn zeros(numbers: &[f32]) -> u64 {
-    let zero = |x: &f32| u32::from(*x == 0.0);
-    u64::from(numbers.iter().map(zero).fold(0, u32::wrapping_add))
-}
-
-/// Σx, Σy, Σx², Σy², Σxy, Σ(x − y)².
-#[inline(never)]
-fn products(xs: &[Lanes], ys: &[Lanes]) -> [Lanes; 6] {
-    let (mut s1, mut s2, mut s3) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
-    let (mut s4, mut s5, mut s6) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
-    for (x, y) in xs.iter().zip(ys) {
-        for i in 0..LANES {
-            s1[i] += x[i];
-        }
-        for i in 0..LANES {
-            s2[i] += y[i];
-        }
-        for i in 0..LANES {
-            s3[i] += x[i] * x[i];
-        }
-        for i in 0..LANES {
-            s4[i] += y[i] * y[i];
-        }
-        for i in 0..LANES {
-            s5[i] += x[i] * y[i];
-        }
-        for i in 0..LANES {
-            s6[i] += (x[i] - y[i]) * (x[i] - y[i]);
-        }
-    }
-    [s1, s2, s3, s4, s5, s6]
-}
-
-fn lanes_sum(lanes: Lanes) -> f64 {
-    lanes.into_iter().map(f64::from).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Some numbers without a pattern of eight, with a mean.
+    /// Some numbers without a pattern of sixteen, with a mean.
     fn numbers(count: usize) -> Vec<f32> {
         (0..count)
             .map(|i| ((i * i) as f32 * 0.37).sin() * 0.02 + 0.003)
@@ -349,22 +286,22 @@ mod tests {
 
     fn of(tile: &[f32]) -> Moments {
         let mut moments = Moments::default();
-        moments.add(tile);
+        moments.add(Isa::best(), tile);
         moments
     }
 
     #[test]
     fn lanes_agree_with_the_definition() {
-        for count in [0, 1, 7, 8, 9, 1000, 1024] {
+        for count in [0, 1, 15, 16, 17, 1000, 1024] {
             let xs = numbers(count);
-            let (fast, slow) = (Moments::fast(&xs), Moments::slow(&xs));
+            let (fast, slow) = (of(&xs), Moments::slow(&xs));
             assert_eq!((fast.n, fast.zeros), (slow.n, slow.zeros));
             assert_eq!((fast.min, fast.max), (slow.min, slow.max));
             for (a, b) in fast.sums.iter().zip(slow.sums) {
                 assert!((a - b).abs() <= 1e-5 * b.abs() + 1e-9, "{count}: {a} {b}");
             }
             let ys: Vec<f32> = xs.iter().map(|x| x * 0.9 + 0.001).collect();
-            let (fast, slow) = (Pairs::fast(&xs, &ys), Pairs::slow(&xs, &ys));
+            let (fast, slow) = (Pairs::fast(Isa::best(), &xs, &ys), Pairs::slow(&xs, &ys));
             assert_eq!(fast.n, slow.n);
             assert!((fast.xy - slow.xy).abs() <= 1e-5 * slow.xy.abs() + 1e-9);
             assert!((fast.error2 - slow.error2).abs() <= 1e-5 * slow.error2 + 1e-12);
@@ -382,7 +319,7 @@ mod tests {
         assert_eq!((moments.n, moments.count()), (1022, 1024));
         assert!(moments.rms() < 0.03 && moments.max < 0.03);
         let mut pairs = Pairs::default();
-        pairs.add(&xs, &numbers(1024));
+        pairs.add(Isa::best(), &xs, &numbers(1024));
         assert_eq!(pairs.n, 1022);
         assert!(pairs.correlation().unwrap() > 0.99);
     }
@@ -414,12 +351,12 @@ mod tests {
         let ys = numbers(1024);
         let xs: Vec<f32> = ys.iter().map(|y| -2.0 * y + 0.01).collect();
         let mut pairs = Pairs::default();
-        pairs.add(&xs, &ys);
+        pairs.add(Isa::best(), &xs, &ys);
         assert!((pairs.gain().unwrap() + 2.0).abs() < 1e-4);
         assert!((pairs.correlation().unwrap() + 1.0).abs() < 1e-4);
         let zero = [0f32; 64];
         let mut against_zero = Pairs::default();
-        against_zero.add(&ys[..64], &zero);
+        against_zero.add(Isa::best(), &ys[..64], &zero);
         assert_eq!(against_zero.relative_error(), None);
         assert_eq!(against_zero.correlation(), None);
     }

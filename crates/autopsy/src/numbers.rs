@@ -8,13 +8,14 @@ use xgraft_block_scale::{BlockShape, Format};
 use xgraft_checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, Weight};
 use xgraft_fp8_codec::{Codec, Rows, RowsMut};
 
+use crate::arch::{Bf16Lanes, Isa, LANES};
 use crate::error::Result;
 
 /// Rows and columns of a block: the unit in which statistics are kept.
 pub(crate) const BLOCK: usize = 128;
 
 /// Rows of a tile, which is what is decoded at once.
-pub(crate) const TILE_ROWS: usize = 8;
+pub(crate) const TILE_ROWS: usize = 16;
 
 /// The most numbers of a tile.
 pub(crate) const TILE: usize = TILE_ROWS * BLOCK;
@@ -27,6 +28,7 @@ const STRIP_BYTES: usize = 512 << 10;
 ///
 /// **Shapes** `[rows, cols]`: a vector is one row, leading dimensions are folded into the rows.
 pub(crate) struct Numbers<'a> {
+    pub(crate) isa: Isa,
     checkpoint: &'a Checkpoint,
     weight: &'a Weight,
     form: Form<'a>,
@@ -103,6 +105,7 @@ impl<'a> Numbers<'a> {
             Form::Decoded
         };
         Ok(Some(Self {
+            isa: Isa::best(),
             checkpoint,
             weight,
             form,
@@ -111,11 +114,11 @@ impl<'a> Numbers<'a> {
         }))
     }
 
-    /// How many rows to read at once: those of some tiles, at most those of a block.
+    /// How many rows to read at once: those of some tiles, at most those of a block, and a block's number is a multiple.
     pub(crate) fn strip_rows(&self) -> usize {
         let row_bytes = self.cols * self.element_bytes();
         let rows = (STRIP_BYTES / row_bytes.max(1)).clamp(TILE_ROWS, BLOCK);
-        rows - rows % TILE_ROWS
+        1 << rows.ilog2()
     }
 
     fn element_bytes(&self) -> usize {
@@ -143,6 +146,26 @@ impl<'a> Numbers<'a> {
         Ok(())
     }
 
+    /// Gives the rows of a tile to `work` as they are stored, if that is BF16 and the tile has whole lanes.
+    pub(crate) fn with_bf16<T>(
+        &self,
+        strip: &Strip,
+        rows: &Range<usize>,
+        cols: &Range<usize>,
+        work: impl FnOnce(&[&[Bf16Lanes]]) -> T,
+    ) -> Option<T> {
+        let bf16 = matches!(&self.form, Form::Plain(tensor) if tensor.dtype == Dtype::Bf16);
+        if !bf16 || !cols.len().is_multiple_of(LANES) {
+            return None;
+        }
+        let mut tile = [&[][..]; TILE_ROWS];
+        for (row, slot) in rows.clone().zip(&mut tile) {
+            let start = 2 * ((row - strip.first_row) * self.cols + cols.start);
+            *slot = strip.bytes[start..start + 2 * cols.len()].as_chunks().0;
+        }
+        Some(work(&tile[..rows.len()]))
+    }
+
     /// Decodes a tile of a strip.
     ///
     /// **Shapes** `out` `[rows.len(), cols.len()]`, at most `[TILE_ROWS, BLOCK]`.
@@ -160,7 +183,7 @@ impl<'a> Numbers<'a> {
                 let size = tensor.dtype.bytes();
                 for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
                     let bytes = &strip.bytes[start(row) * size..(start(row) + width) * size];
-                    decode(tensor.dtype, bytes, out);
+                    decode(self.isa, tensor.dtype, bytes, out);
                 }
             }
             Form::Fp8 {
@@ -185,7 +208,7 @@ impl<'a> Numbers<'a> {
                         let run = (step - at % step).min(rest.len());
                         let (now, later) = rest.split_at_mut(run);
                         let scale = scales[grid_row + at / step];
-                        now.iter_mut().for_each(|x| *x *= scale);
+                        self.isa.scale(now, scale);
                         at += run;
                         rest = later;
                     }
@@ -211,9 +234,7 @@ impl<'a> Numbers<'a> {
         rows.map(|row| {
             let start = (row - strip.first_row) * self.cols + cols.start;
             let codes = &strip.bytes[start..start + cols.len()];
-            // At most 128 of them, so a byte counts them.
-            let count: u8 = codes.iter().map(|c| u8::from(c & 0x7f == largest)).sum();
-            u64::from(count)
+            self.isa.count_magnitude(codes, largest)
         })
         .sum()
     }
@@ -251,13 +272,9 @@ fn folded(shape: &[usize]) -> (usize, usize) {
 }
 
 /// Decodes at most [`BLOCK`] numbers.
-fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+fn decode(isa: Isa, dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     match dtype {
-        Dtype::Bf16 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *x = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
-            }
-        }
+        Dtype::Bf16 => isa.widen_bf16(bytes, out),
         Dtype::F16 => {
             let mut bits = [0u16; BLOCK];
             for (bits, b) in bits.iter_mut().zip(bytes.as_chunks().0) {
@@ -302,7 +319,7 @@ mod tests {
         ];
         for (dtype, bytes) in cases {
             let mut out = vec![0.0; BLOCK];
-            decode(dtype, &bytes, &mut out);
+            decode(Isa::best(), dtype, &bytes, &mut out);
             assert_eq!(out, numbers, "{dtype}");
         }
     }

@@ -1,6 +1,7 @@
 //! One pass over a weight, with its reference beside it: the statistics of every block.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -77,11 +78,12 @@ pub(crate) fn scan(
         zero_rows: 0,
         first_zero_row: None,
     };
+    let scratch = Pool::default();
     for group in bands.chunks(group) {
         let done: Vec<Band> = group
             .par_iter()
-            .map_init(Scratch::default, |scratch, &band| {
-                scan_band(numbers, reference, span(band, rows), scratch)
+            .map(|&band| {
+                scratch.lend(|scratch| scan_band(numbers, reference, span(band, rows), scratch))
             })
             .collect::<Result<_>>()?;
         for band in done {
@@ -104,10 +106,37 @@ fn span(i: usize, len: usize) -> Range<usize> {
 }
 
 /// What a thread keeps between bands.
-#[derive(Default)]
 struct Scratch {
     strip: Strip,
     reference: Strip,
+    /// A tile of each, decoded.
+    xs: Vec<f32>,
+    ys: Vec<f32>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            strip: Strip::default(),
+            reference: Strip::default(),
+            xs: vec![0.0; TILE],
+            ys: vec![0.0; TILE],
+        }
+    }
+}
+
+/// As many of them as threads have been at work at once, so that their memory is touched for the first time only once.
+#[derive(Default)]
+struct Pool(Mutex<Vec<Scratch>>);
+
+impl Pool {
+    fn lend<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = idle().pop().unwrap_or_default();
+        let result = work(&mut scratch);
+        idle().push(scratch);
+        result
+    }
 }
 
 struct Band {
@@ -162,21 +191,29 @@ fn scan_strip(
     reference: Option<&Numbers<'_>>,
     strip: &Range<usize>,
     cols: &Range<usize>,
-    scratch: &Scratch,
+    scratch: &mut Scratch,
     block: &mut Block,
 ) {
-    let (mut xs, mut ys) = ([0f32; TILE], [0f32; TILE]);
     for row in strip.clone().step_by(TILE_ROWS) {
         let rows = row..strip.end.min(row + TILE_ROWS);
-        let size = rows.len() * cols.len();
-        let xs = &mut xs[..size];
-        numbers.tile(&scratch.strip, rows.clone(), cols.clone(), xs);
-        block.moments.add(xs);
         block.saturated += numbers.saturated(&scratch.strip, rows.clone(), cols);
+        let taken = numbers.with_bf16(&scratch.strip, &rows, cols, |tile| {
+            block.moments.add_bf16(numbers.isa, tile)
+        });
+        let taken = taken == Some(true);
+        if taken && reference.is_none() {
+            continue;
+        }
+        let size = rows.len() * cols.len();
+        let xs = &mut scratch.xs[..size];
+        numbers.tile(&scratch.strip, rows.clone(), cols.clone(), xs);
+        if !taken {
+            block.moments.add(numbers.isa, xs);
+        }
         if let Some(reference) = reference {
-            let ys = &mut ys[..size];
+            let ys = &mut scratch.ys[..size];
             reference.tile(&scratch.reference, rows, cols.clone(), ys);
-            block.pairs.add(xs, ys);
+            block.pairs.add(numbers.isa, xs, ys);
         }
     }
 }

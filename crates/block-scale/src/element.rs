@@ -1,6 +1,5 @@
 //! What quantizing asks of a type of weights.
 
-use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use xgraft_fp8_codec::{Codec, Overflow, Quotient, Rows, RowsMut, Scales};
 
@@ -18,13 +17,10 @@ pub(crate) fn codec_for(bytes: usize) -> Codec {
 }
 
 /// A type of weights.
-pub(crate) trait Element: Copy + Sync {
+pub(crate) trait Element: xgraft_int_codec::Element + Sync {
     const DTYPE: WeightDtype;
 
     fn to_f32(self) -> f32;
-
-    /// All of them.
-    fn widen(src: &[Self], out: &mut [f32]);
 
     /// The largest magnitude in each block of `width` columns; not finite if an element is not.
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]);
@@ -44,10 +40,6 @@ impl Element for f32 {
 
     fn to_f32(self) -> f32 {
         self
-    }
-
-    fn widen(src: &[Self], out: &mut [f32]) {
-        out.copy_from_slice(src);
     }
 
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {
@@ -72,10 +64,6 @@ impl Element for bf16 {
     #[inline]
     fn to_f32(self) -> f32 {
         self.to_f32()
-    }
-
-    fn widen(src: &[Self], out: &mut [f32]) {
-        src.convert_to_f32_slice(out);
     }
 
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {
@@ -104,10 +92,6 @@ impl Element for f16 {
     #[inline]
     fn to_f32(self) -> f32 {
         self.to_f32()
-    }
-
-    fn widen(src: &[Self], out: &mut [f32]) {
-        src.convert_to_f32_slice(out);
     }
 
     fn amax(src: Rows<'_, Self>, width: usize, amax: &mut [f32]) {

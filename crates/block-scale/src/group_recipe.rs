@@ -3,9 +3,10 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 use xgraft_fp8_codec::{E4m3, Overflow};
+use xgraft_int_codec::{Codec, Groups, Quotient, Range};
 
 use crate::element::Element;
-use crate::quantize::for_element;
+use crate::quantize::{first_non_finite, for_element};
 use crate::strip::assert_count;
 use crate::{
     Arithmetic, Error, Extent, GroupedMatrix, Levels, Result, Rows, ScaleDtype, WeightDtype,
@@ -111,22 +112,19 @@ impl GroupRecipe {
                 .enumerate()
                 .with_min_len((1_usize << 14).div_ceil(cols))
                 .map_init(
-                    Vec::new,
-                    |values, (row, (((src, codes), scales), zeros))| {
+                    || vec![Range::default(); groups],
+                    |ranges, (row, (((src, codes), scales), zeros))| {
+                        Codec::best().ranges(src, self.group.size(cols), ranges);
+                        if ranges.iter().any(|range| !range.finite) {
+                            return Err(first_non_finite(src, cols).below_rows(row));
+                        }
                         let row_of = RowOf {
                             recipe: self,
                             weights: T::DTYPE,
                             shrink,
                             tensor_scale,
                         };
-                        values.resize(src.len(), 0.0);
-                        T::widen(src, values);
-                        if !all_finite(values) {
-                            let col = values.iter().position(|x| !x.is_finite()).unwrap_or(0);
-                            let value = values[col];
-                            return Err(Error::NonFinite { row, col, value });
-                        }
-                        row_of.quantize(values, codes, scales, zeros).map_err(
+                        row_of.quantize(src, ranges, codes, scales, zeros).map_err(
                             |(block_col, amax)| Error::ScaleOverflow {
                                 block_row: row,
                                 block_col,
@@ -188,34 +186,27 @@ struct RowOf<'a> {
 
 impl RowOf<'_> {
     /// A group whose scale does not fit is the error, with its largest magnitude.
-    fn quantize(
+    fn quantize<T: Element>(
         &self,
-        values: &[f32],
+        src: &[T],
+        ranges: &[Range],
         codes: &mut [u8],
         scales: &mut [f32],
         zeros: &mut [u8],
     ) -> std::result::Result<(), (usize, f32)> {
-        let size = self.recipe.group.size(values.len());
-        let parts = values.chunks(size).zip(codes.chunks_mut(size));
-        for (at, ((values, codes), scale)) in parts.zip(scales).enumerate() {
-            let (least, most) = range(values);
-            let (found, zero) = if self.recipe.symmetric {
-                (
-                    self.symmetric(most.max(-least)),
-                    self.recipe.levels.middle(),
-                )
+        for (at, (range, scale)) in ranges.iter().zip(&mut *scales).enumerate() {
+            let amax = range.most.max(-range.least);
+            if self.recipe.symmetric {
+                *scale = self.symmetric(amax);
             } else {
-                self.asymmetric(least, most)
-            };
-            if !found.is_finite() {
-                return Err((at, most.max(-least)));
+                (*scale, zeros[at]) = self.asymmetric(range.least, range.most);
             }
-            *scale = found;
-            if !self.recipe.symmetric {
-                zeros[at] = zero;
+            if !scale.is_finite() {
+                return Err((at, amax));
             }
-            self.encode(values, found, zero, codes);
         }
+        let zeros = (!self.recipe.symmetric).then_some(&*zeros);
+        self.encode(src, scales, zeros, codes);
         Ok(())
     }
 
@@ -232,6 +223,8 @@ impl RowOf<'_> {
     fn symmetric(&self, amax: f32) -> f32 {
         let ideal = amax / self.recipe.levels.reach() * self.shrink;
         match self.recipe.scale {
+            // bitsandbytes stores the largest magnitude itself, and so 0 for a group of zeros.
+            GroupScale::Float(dtype) if self.recipe.levels == Levels::Nf4 => dtype.round(ideal),
             GroupScale::Float(_) => self.stored(ideal),
             GroupScale::PowerOfTwo if amax > 0.0 => {
                 // The largest level is 1.5 × 4.
@@ -280,79 +273,51 @@ impl RowOf<'_> {
         }
     }
 
-    fn encode(&self, values: &[f32], scale: f32, zero: u8, codes: &mut [u8]) {
-        let levels = self.recipe.levels;
-        let Levels::Int(_) = levels else {
-            for (code, x) in codes.iter_mut().zip(values) {
-                *code = levels.nearest(x / scale);
+    fn encode<T: Element>(
+        &self,
+        src: &[T],
+        scales: &[f32],
+        zeros: Option<&[u8]>,
+        codes: &mut [u8],
+    ) {
+        let (levels, size) = (self.recipe.levels, self.recipe.group.size(src.len()));
+        let Levels::Int(bits) = levels else {
+            let parts = src.chunks(size).zip(codes.chunks_mut(size));
+            for ((src, codes), scale) in parts.zip(scales) {
+                table_codes(levels, src, *scale, codes);
             }
             return;
         };
-        let middle = f32::from(levels.middle());
-        let (low, high) = (-middle, (levels.count() - 1) as f32 - middle);
-        let zero = f32::from(zero) - middle;
-        // The loop of each rounding stands alone, so that it is a loop of vectors.
-        let code = |quotient: f32| {
-            // Comparisons and not `clamp`, which would stop the vectors to check its bounds.
-            let above = if quotient > low { quotient } else { low };
-            to_code(if above < high { above } else { high }, middle)
+        let groups = Groups {
+            bits,
+            size,
+            scales,
+            zeros,
+            signed: false,
         };
-        match (self.recipe.arithmetic, self.weights) {
-            (Arithmetic::CompressedTensors, WeightDtype::Bf16) if self.recipe.symmetric => {
-                for (to, x) in codes.iter_mut().zip(values) {
-                    *to = code(bf16_round(x / scale));
-                }
-            }
-            (Arithmetic::CompressedTensors, WeightDtype::Bf16) => {
-                for (to, x) in codes.iter_mut().zip(values) {
-                    *to = code(bf16_round(bf16_round(x / scale) + zero));
-                }
-            }
-            (Arithmetic::F32, _) | (_, WeightDtype::F32) => {
-                for (to, x) in codes.iter_mut().zip(values) {
-                    *to = code(x / scale + zero);
-                }
-            }
-            (Arithmetic::CompressedTensors, WeightDtype::F16) => {
-                for (to, x) in codes.iter_mut().zip(values) {
-                    *to = code(self.round(self.round(x / scale) + zero));
-                }
-            }
-        }
+        let quotient = match (self.recipe.arithmetic, self.weights) {
+            (Arithmetic::F32, _) | (_, WeightDtype::F32) => Quotient::F32,
+            (Arithmetic::CompressedTensors, WeightDtype::Bf16) => Quotient::Bf16,
+            (Arithmetic::CompressedTensors, WeightDtype::F16) => Quotient::F16,
+        };
+        Codec::best().encode(groups, quotient, src, codes);
     }
 }
 
-/// Rounds to nearest even and shifts into the unsigned range.
+/// Codes of the nearest levels of a table.
 ///
-/// The sum with 1.5 × 2^23 is a rounding that every machine has as a vector, and leaves the integer in the lowest bits.
-/// The shift is even, so ties go where they would without it.
-#[inline]
-fn to_code(x: f32, middle: f32) -> u8 {
-    const ROUND: f32 = 12_582_912.0;
-    (x + (ROUND + middle)).to_bits() as u8
-}
-
-/// Whether no number is NaN or infinite: a loop of vectors, as it has no early end.
-fn all_finite(values: &[f32]) -> bool {
-    let bad = |x: &f32| u32::from(x.to_bits() & 0x7f80_0000 == 0x7f80_0000);
-    values.iter().map(bad).fold(0, |any, bad| any | bad) == 0
-}
-
-/// The least and the largest of finite numbers and zero.
-fn range(values: &[f32]) -> (f32, f32) {
-    const LANES: usize = 16;
-    let (mut least, mut most) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-    let (whole, rest) = values.as_chunks::<LANES>();
-    for chunk in whole {
-        for ((x, least), most) in chunk.iter().zip(&mut least).zip(&mut most) {
-            // As comparisons, which are an instruction each.
-            *least = if *x < *least { *x } else { *least };
-            *most = if *x > *most { *x } else { *most };
-        }
+/// For NF4 the weight is multiplied by the reciprocal of the scale, which is a rounding more than a quotient has, and is what
+/// bitsandbytes does.
+///
+/// **Source** bitsandbytes 0.50 `backends/default/ops.py` (`quantize_4bit`).
+fn table_codes<T: Element>(levels: Levels, src: &[T], scale: f32, codes: &mut [u8]) {
+    let reciprocal = 1.0 / scale.max(1e-38);
+    for (code, x) in codes.iter_mut().zip(src) {
+        *code = levels.nearest(match levels {
+            Levels::Nf4 => x.to_f32() * reciprocal,
+            Levels::Int(_) | Levels::E2m1 => x.to_f32() / scale,
+        });
     }
-    let least = least.iter().chain(rest).copied().fold(0.0, f32::min);
-    let most = most.iter().chain(rest).copied().fold(0.0, f32::max);
-    (least, most)
 }
 
 /// Rounds a finite number to BF16, to nearest even.

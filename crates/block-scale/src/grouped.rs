@@ -6,6 +6,7 @@ use half::bf16;
 use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 use xgraft_cpu_gemm::{Source, assert_rectangle};
+use xgraft_int_codec::{Codec, Groups};
 
 use crate::{Error, Extent, Levels, Result};
 
@@ -106,42 +107,77 @@ impl GroupedMatrix {
             .enumerate()
             .with_min_len((1_usize << 14).div_ceil(self.cols))
             .for_each_init(line, |line, (row, out)| {
-                self.decode(row, 0..self.cols, line);
-                out.convert_from_f32_slice(line);
+                if let (Levels::Int(bits), None) = (self.levels, &self.groups_of) {
+                    let (groups, codes) = self.integers(bits, row, 0..self.cols);
+                    Codec::best().decode_bf16(groups, codes, out);
+                } else {
+                    self.decode(row, 0..self.cols, line);
+                    out.convert_from_f32_slice(line);
+                }
             });
     }
 
     /// Some elements of a row.
     fn decode(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
-        let groups = self.group.blocks(self.cols);
-        let size = self.group.size(self.cols);
-        let codes = &self.codes[row * self.cols..][cols.clone()];
-        let scales = &self.scales[row * groups..][..groups];
-        let zeros = self
-            .zeros
-            .as_ref()
-            .map(|zeros| &zeros[row * groups..][..groups]);
-        let zero = |group: usize| zeros.map_or(self.levels.middle(), |zeros| zeros[group]);
         if let Some(groups_of) = &self.groups_of {
-            for ((out, code), group) in out.iter_mut().zip(codes).zip(&groups_of[cols]) {
-                let group = *group as usize;
-                *out = self.levels.value(*code, zero(group)) * scales[group];
+            return self.decode_sorted(row, cols, groups_of, out);
+        }
+        // The rest of a group that has begun before, and then whole groups.
+        let size = self.group.size(self.cols);
+        let head = cols.start.next_multiple_of(size).min(cols.end);
+        let (of_head, of_rest) = out.split_at_mut(head - cols.start);
+        for (cols, out) in [(cols.start..head, of_head), (head..cols.end, of_rest)] {
+            if let Levels::Int(bits) = self.levels {
+                let (groups, codes) = self.integers(bits, row, cols);
+                Codec::best().decode_f32(groups, codes, out);
+                continue;
             }
-            return;
+            let (codes, groups) = self.part(row, cols);
+            let parts = codes.chunks(size).zip(out.chunks_mut(size));
+            for ((codes, out), scale) in parts.zip(&self.scales[groups]) {
+                self.levels.look_up(codes, *scale, out);
+            }
         }
-        let mut at = cols.start;
-        while at < cols.end {
-            let group = at / size;
-            let end = cols.end.min((group + 1) * size);
-            let part = at - cols.start..end - cols.start;
-            self.levels.decode(
-                &codes[part.clone()],
-                zero(group),
-                scales[group],
-                &mut out[part],
-            );
-            at = end;
+    }
+
+    /// [`Self::decode`] where each column says which group is its own.
+    fn decode_sorted(&self, row: usize, cols: Range<usize>, groups_of: &[u32], out: &mut [f32]) {
+        let first = row * self.group.blocks(self.cols);
+        let codes = &self.codes[row * self.cols..][cols.clone()];
+        for ((out, code), group) in out.iter_mut().zip(codes).zip(&groups_of[cols]) {
+            let at = first + *group as usize;
+            let zeros = self.zeros.as_ref();
+            let zero = zeros.map_or(self.levels.middle(), |zeros| zeros[at]);
+            *out = self.levels.value(*code, zero) * self.scales[at];
         }
+    }
+
+    /// Codes of a row, and scales and zero points of their groups: `cols` begins with a group or lies within one.
+    fn integers(&self, bits: u8, row: usize, cols: Range<usize>) -> (Groups<'_>, &[u8]) {
+        let (codes, groups) = self.part(row, cols);
+        let groups = Groups {
+            bits,
+            size: self.group.size(self.cols),
+            scales: &self.scales[groups.clone()],
+            zeros: self.zeros.as_ref().map(|zeros| &zeros[groups]),
+            signed: false,
+        };
+        (groups, codes)
+    }
+
+    /// Codes of a row, and which groups are theirs.
+    fn part(&self, row: usize, cols: Range<usize>) -> (&[u8], Range<usize>) {
+        let (first, size) = (
+            row * self.group.blocks(self.cols),
+            self.group.size(self.cols),
+        );
+        let end = if cols.is_empty() {
+            cols.start / size
+        } else {
+            cols.end.div_ceil(size)
+        };
+        let groups = first + cols.start / size..first + end;
+        (&self.codes[row * self.cols..][cols], groups)
     }
 }
 

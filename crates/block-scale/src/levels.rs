@@ -63,25 +63,15 @@ impl Levels {
         }
     }
 
-    /// The values of codes that share a zero point and a scale.
+    /// The values of codes of a table that share a scale.
     ///
     /// # Panics
     /// If the lengths differ.
-    pub(crate) fn decode(self, codes: &[u8], zero: u8, scale: f32, out: &mut [f32]) {
+    pub(crate) fn look_up(self, codes: &[u8], scale: f32, out: &mut [f32]) {
         assert_eq!(codes.len(), out.len(), "values of the codes");
-        match self {
-            Self::Int(_) => {
-                let zero = f32::from(zero);
-                for (out, code) in out.iter_mut().zip(codes) {
-                    *out = (f32::from(*code) - zero) * scale;
-                }
-            }
-            Self::Nf4 | Self::E2m1 => {
-                let table: [f32; 16] = std::array::from_fn(|code| self.value(code as u8, zero));
-                for (out, code) in out.iter_mut().zip(codes) {
-                    *out = table[usize::from(code & 0xf)] * scale;
-                }
-            }
+        let table: [f32; 16] = std::array::from_fn(|code| self.value(code as u8, 0));
+        for (out, code) in out.iter_mut().zip(codes) {
+            *out = table[usize::from(code & 0xf)] * scale;
         }
     }
 

@@ -16,7 +16,7 @@
 //! (one per tensor) takes two passes, [`amax_rows`] and then [`quantize_rows_with_scales`].
 //! Work is spread over block rows in rayon's current pool; the bytes do not depend on the number of threads.
 //!
-//! Invariants: no file, no tensor name, no linear algebra; and no unsafe code, which is `fp8-codec`'s.
+//! Invariants: no file, no tensor name, no linear algebra; and no unsafe code, which is the codecs'.
 //!
 //! ```
 //! use xgraft_block_scale::{BlockShape, Matrix, Recipe, ScaleDtype, dequantize, quantize, round_trip};

@@ -315,7 +315,7 @@ fn encode_strip<T: Element>(
 }
 
 /// The error that names the first element that is not finite, of which there is one.
-fn first_non_finite<T: Element>(src: &[T], cols: usize) -> Error {
+pub(crate) fn first_non_finite<T: Element>(src: &[T], cols: usize) -> Error {
     let finite = |x: &&T| x.to_f32().is_finite();
     let at = src.iter().take_while(finite).count();
     Error::NonFinite {

@@ -1,6 +1,6 @@
 //! Weights of any type, to read from and to write to.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use half::{bf16, f16};
 
@@ -44,6 +44,19 @@ impl Rows<'_> {
             Self::F32(data) => data.len(),
             Self::Bf16(data) => data.len(),
             Self::F16(data) => data.len(),
+        }
+    }
+
+    /// Some of the elements.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[must_use]
+    pub fn part(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(data) => Self::F32(&data[range]),
+            Self::Bf16(data) => Self::Bf16(&data[range]),
+            Self::F16(data) => Self::F16(&data[range]),
         }
     }
 

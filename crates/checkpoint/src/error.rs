@@ -91,7 +91,7 @@ pub enum Error {
         found: String,
     },
     /// The weights are stored in a layout that this version cannot read.
-    #[error("{}: the weight layout {layout} is not supported yet", .file.display())]
+    #[error("{}: `quantization_config`: expected a layout that can be read, found {layout}, which is not supported yet", .file.display())]
     UnsupportedLayout {
         /// The configuration file that says so.
         file: PathBuf,
@@ -214,7 +214,7 @@ impl Error {
                 "the index and the shards are of different downloads, or a shard is missing: download the directory again"
             }
             Error::UnsupportedLayout { .. } => {
-                "use the original BF16 checkpoint, or an FP8 one (`fp8` or `compressed-tensors` float-quantized)"
+                "fp8, compressed-tensors (FP8, INT8, INT4), awq, gptq and bitsandbytes nf4 can be read; else use the original BF16 checkpoint"
             }
             Error::Quantized { .. } => {
                 "codes mean nothing without exactly their scales: take config.json and all shards from one source"

@@ -236,6 +236,10 @@ pub(crate) struct Dequantize {
     /// The quantized checkpoint.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// The checkpoint before it was quantized: channel scales that AWQ or SmoothQuant has moved from the norms into
+    /// the weights are moved back. Only its norms are read.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reference: Option<PathBuf>,
     /// Where the BF16 checkpoint goes.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -437,7 +441,7 @@ pub(crate) enum SchemeArg {
     Int3,
     /// 2-bit integers in groups of 32; simulated.
     Int2,
-    /// 4-bit NormalFloat in groups of 64; simulated.
+    /// 4-bit NormalFloat in groups of 64, as bitsandbytes stores it.
     Nf4,
     /// E2M1 in groups of 32 with power-of-two scales; simulated.
     Mxfp4,
@@ -465,6 +469,9 @@ pub(crate) enum LayoutArg {
     AwqOrder,
     /// INT4 words in GPTQ's order; the file says `rtn` of itself.
     GptqOrder,
+    /// NF4 as bitsandbytes writes it, byte for byte, without double quantization.
+    #[value(name = "bitsandbytes")]
+    BitsAndBytes,
     /// The values of the format in BF16, for experiments.
     Simulated,
 }

@@ -1,6 +1,7 @@
 //! What every verb leaves in its output directory beside its product.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -37,6 +38,32 @@ impl<R: Serialize> Account<'_, R> {
         jsonl::write_file(&dir.join("rows.jsonl"), &self.rows)?;
         jsonl::write_file(&dir.join("findings.jsonl"), self.findings)?;
         Ok(())
+    }
+}
+
+/// Begins the output directory of a verb that may do without one, and refuses to write over what it reads.
+pub(crate) fn begin<'a>(
+    out: Option<&PathBuf>,
+    force: bool,
+    work: &Value,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> anyhow::Result<Option<OutputDir>> {
+    let Some(out) = out else {
+        return Ok(None);
+    };
+    let out = OutputDir::create(out, force, work)?;
+    for input in inputs {
+        out.refuse_input(input)?;
+    }
+    Ok(Some(out))
+}
+
+/// The exit code of a verb that judges: a failure where what it looked at does not pass.
+pub(crate) fn judged(passed: bool) -> ExitCode {
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

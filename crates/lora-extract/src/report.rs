@@ -193,7 +193,45 @@ impl Report {
             push("rank", m.rank as f64, "1");
             push("adapter_bytes", m.bytes as f64, "byte");
             push("seconds", m.seconds, "s");
+            let points = energy_at_ranks(&m.singular_values, m.delta_norm);
+            rows.extend(points.into_iter().map(|(rank, energy)| {
+                Row::new("energy_at_rank", energy)
+                    .unit("1")
+                    .n(rank as u64)
+                    .arm(arm)
+                    .module(&m.module)
+                    .source("extract")
+            }));
         }
         rows
+    }
+}
+
+/// Share of ‖ΔW‖² in the first r computed singular values, for r = 1, 2, 4, … and all of them: what the best pair of that rank
+/// keeps, before its factors are rounded to their dtype.
+fn energy_at_ranks(singular_values: &[f64], delta_norm: f64) -> Vec<(usize, f64)> {
+    let norm2 = delta_norm * delta_norm;
+    let (all, mut kept) = (singular_values.len(), 0.0);
+    let mut points = Vec::new();
+    for (at, value) in singular_values.iter().enumerate() {
+        kept += value * value;
+        let rank = at + 1;
+        if norm2 > 0.0 && (rank.is_power_of_two() || rank == all) {
+            points.push((rank, (kept / norm2).min(1.0)));
+        }
+    }
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energy_is_given_at_powers_of_two_and_at_the_last_rank() {
+        let points = energy_at_ranks(&[3.0, 2.0, 1.0, 1.0, 0.5], 4.0);
+        let expected = [(1, 9.0), (2, 13.0), (4, 15.0), (5, 15.25)];
+        assert_eq!(points, expected.map(|(rank, kept)| (rank, kept / 16.0)));
+        assert!(energy_at_ranks(&[0.0], 0.0).is_empty());
     }
 }

@@ -90,6 +90,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same command may go on from the work that is on disk.
+    #[must_use]
+    pub fn can_be_resumed(&self) -> bool {
+        use xgraft_checkpoint::Error::{DiskFull, Io};
+        matches!(
+            self,
+            Self::Interrupted | Self::Checkpoint(Io { .. } | DiskFull { .. })
+        )
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {

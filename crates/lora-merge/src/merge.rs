@@ -6,12 +6,12 @@ use half::{bf16, f16};
 use serde_json::{Value, json};
 use xgraft_adapter_sanitize::plain_lora;
 use xgraft_block_scale::{
-    Arithmetic, Extent, GroupRecipe, GroupScale, GroupedMatrix, Levels, QuantizedMatrix, Recipe,
+    Arithmetic, Extent, GroupRecipe, GroupScale, GroupedMatrix, QuantizedMatrix, Recipe,
     ScaleDtype, WeightDtype, quantize_rows,
 };
 use xgraft_checkpoint::{
     Adapter, AdapterPart, Checkpoint, Converted, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _,
-    OutputDir, PlannedTensor, Rewrite, RewriteEvent, Role, Stored, StoredGroups, Weight,
+    OutputDir, Packing, PlannedTensor, Rewrite, RewriteEvent, Role, Stored, StoredGroups, Weight,
     WeightMatrix, pack_grouped, rewrite,
 };
 use xgraft_cpu_gemm::Source;
@@ -171,8 +171,15 @@ fn weight<'a>(base: &'a Checkpoint, module: &str, leaf: &str) -> Result<&'a Weig
     found.ok_or_else(|| unknown(base, module))
 }
 
-/// The tensors of a weight, unchanged in name, type and shape.
+/// The tensors of a weight, unchanged in name, type and shape; but bitsandbytes' scales are stored as they are, where the
+/// base has them quantized in turn.
 fn planned(base: &Checkpoint, weight: &Weight) -> Vec<PlannedTensor> {
+    if let Stored::Grouped(stored) = &weight.stored
+        && stored.packing == Packing::BitsAndBytes
+    {
+        let stored = stored.without_nested_scales();
+        return stored.planned(&weight.module, weight.matrix_shape());
+    }
     let stored = base.stored_tensors(weight).unwrap_or_default();
     stored
         .into_iter()
@@ -312,12 +319,13 @@ fn grouped(
     let recipe = GroupRecipe {
         arithmetic: Arithmetic::F32,
         scale: GroupScale::Float(stored.scale),
+        levels: stored.levels(),
         ..GroupRecipe::compressed_tensors(stored.bits, stored.group, symmetric, float)
     };
     let mut all = GroupedMatrix {
         rows,
         cols,
-        levels: Levels::Int(stored.bits),
+        levels: stored.levels(),
         group: stored.group,
         codes: Vec::with_capacity(rows * cols),
         scales: Vec::new(),
@@ -338,7 +346,7 @@ fn grouped(
         }
         Ok(())
     })?;
-    Ok(pack_grouped(stored, &all))
+    Ok(pack_grouped(&stored.without_nested_scales(), &all))
 }
 
 fn quantized(

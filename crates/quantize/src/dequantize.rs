@@ -2,24 +2,30 @@
 
 use xgraft_checkpoint::{
     Checkpoint, Converted, Dtype, Fate, OutputDir, PlannedTensor, Quantization, Rewrite,
-    RewriteEvent, Weight, WeightMatrix, rewrite,
+    RewriteEvent, Rewritten, Weight, WeightMatrix, rewrite,
 };
 use xgraft_cpu_gemm::Source;
 
 use crate::config::Config;
 use crate::convert::{bf16_bytes, rounding};
 use crate::error::{Error, Result};
+use crate::quantize::same_model;
 use crate::report::{Conversion, ModuleReport};
+use crate::unfold::{Scaled, Unfolding};
 
 /// Decodes every quantized weight of `source` to BF16 into the open directory `out`; the caller
 /// commits it. A value is computed in f32 and rounded to BF16 once. Of `config` only the size of
 /// shards matters.
 ///
+/// With `reference`, the checkpoint before it was quantized, channel scales that AWQ or `SmoothQuant` has moved from the
+/// norms into the weights are moved back, and the norms are the reference's. What is left, or may be, is a finding.
+///
 /// # Errors
-/// A checkpoint without quantized weights, codes or scales that are NaN, or a full disk; and
-/// whatever `on_event` returns.
+/// A checkpoint without quantized weights, codes or scales that are NaN, a reference that is none of this checkpoint, or a
+/// full disk; and whatever `on_event` returns.
 pub fn dequantize(
     source: &Checkpoint,
+    reference: Option<&Checkpoint>,
     config: &Config,
     out: &OutputDir,
     on_event: &dyn Fn(RewriteEvent<'_>) -> Result<()>,
@@ -29,49 +35,68 @@ pub fn dequantize(
             dir: source.dir().to_owned(),
         });
     }
+    let unfolding = match reference {
+        Some(reference) => {
+            same_model(source, reference)?;
+            Unfolding::new(source, reference)?
+        }
+        None => Unfolding::none(source),
+    };
     let done = rewrite(
         source,
         out,
         &Rewrite {
-            fate: &fate,
-            convert: &|weight, matrix| convert(weight, &matrix),
+            fate: &|weight| fate(weight, &unfolding),
+            convert: &|weight, matrix| Ok(convert(weight, &matrix, &unfolding)),
             on_event,
             config: &source.config().with_quantization(None),
             max_shard_bytes: config.max_shard_bytes,
         },
     )?;
-    Ok(Conversion::of(&done))
+    let done: Vec<_> = done.into_iter().map(flat).collect();
+    let mut conversion = Conversion::of(&done);
+    conversion.inputs.extend(unfolding.inputs);
+    conversion.report.findings = unfolding.findings;
+    Ok(conversion)
 }
 
-fn fate(weight: &Weight) -> Fate {
-    if weight.is_quantized() {
-        let name = format!("{}.weight", weight.module);
-        Fate::Replace(vec![PlannedTensor::new(
-            name,
-            Dtype::Bf16,
-            weight.shape.clone(),
-        )])
-    } else {
-        Fate::Keep
+fn fate(weight: &Weight, unfolding: &Unfolding) -> Fate {
+    let dtype = match unfolding.norm(&weight.tensor) {
+        Some((dtype, _)) => *dtype,
+        None if weight.is_quantized() || unfolding.factors(&weight.tensor).is_some() => Dtype::Bf16,
+        None => return Fate::Keep,
+    };
+    let shape = weight.shape.clone();
+    Fate::Replace(vec![PlannedTensor::new(weight.plain_name(), dtype, shape)])
+}
+
+/// The bytes of a weight, with an account of it unless it is a norm.
+fn convert(
+    weight: &Weight,
+    matrix: &WeightMatrix,
+    unfolding: &Unfolding,
+) -> Converted<Option<ModuleReport>> {
+    if let Some((_, bytes)) = unfolding.norm(&weight.tensor) {
+        return Converted {
+            tensors: vec![bytes.clone()],
+            note: None,
+        };
     }
-}
-
-fn convert(weight: &Weight, matrix: &WeightMatrix) -> Result<Converted<ModuleReport>> {
     let bytes_in = match matrix {
         WeightMatrix::Fp8(quantized) => quantized.codes.len(),
         WeightMatrix::Grouped(grouped) => {
             grouped.codes.len() * usize::from(grouped.levels.bits()) / 8
         }
-        _ => {
-            return Err(Error::NotQuantized {
-                dir: weight.tensor.clone().into(),
-            });
-        }
+        WeightMatrix::F32(matrix) => matrix.data.len() * 4,
+        WeightMatrix::Bf16 { data, .. } => data.len() * 2,
+        WeightMatrix::F16 { data, .. } => data.len() * 2,
     };
-    let bytes = bf16_bytes(matrix);
-    let trip = rounding(matrix, &bytes);
-    Ok(Converted {
-        note: ModuleReport {
+    let factors = unfolding.factors(&weight.tensor);
+    let matrix = Scaled { matrix, factors };
+    let bytes = bf16_bytes(&matrix);
+    let trip = rounding(&matrix, &bytes);
+    Converted {
+        note: Some(ModuleReport {
             module: weight.module.clone(),
             shape: [matrix.rows(), matrix.cols()],
             relative_error: trip.relative_error(),
@@ -82,7 +107,18 @@ fn convert(weight: &Weight, matrix: &WeightMatrix) -> Result<Converted<ModuleRep
             delta: None,
             bytes_in: bytes_in as u64,
             bytes_out: bytes.len() as u64,
-        },
+        }),
         tensors: vec![bytes],
-    })
+    }
+}
+
+fn flat<N>(done: Rewritten<Option<N>>) -> Rewritten<N> {
+    Rewritten {
+        tensor: done.tensor,
+        file: done.file,
+        blake3: done.blake3,
+        bytes_in: done.bytes_in,
+        bytes_out: done.bytes_out,
+        note: done.note.flatten(),
+    }
 }

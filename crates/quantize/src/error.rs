@@ -88,6 +88,30 @@ pub enum Error {
         /// Its shape in the base, if it has it.
         found: Option<Vec<usize>>,
     },
+    /// Another checkpoint that is of another model.
+    #[error("{}: {field} is {found}, expected {expected}", file.display())]
+    OtherModel {
+        /// The other's `config.json`.
+        file: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// Its value in the checkpoint to be converted.
+        expected: String,
+        /// Its value in the other.
+        found: String,
+    },
+    /// A reference that is not the checkpoint before it was quantized.
+    #[error("{}: {tensor}: expected {expected}, found {found}", reference.display())]
+    Reference {
+        /// The reference directory.
+        reference: PathBuf,
+        /// The norm.
+        tensor: String,
+        /// What the quantized checkpoint asks for.
+        expected: String,
+        /// What the reference has.
+        found: String,
+    },
     /// No linear layer.
     #[error("{dir} has no linear layer to quantize")]
     NothingToQuantize {
@@ -100,6 +124,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same command may go on from the work that is on disk.
+    #[must_use]
+    pub fn can_be_resumed(&self) -> bool {
+        use xgraft_checkpoint::Error::{DiskFull, Io};
+        matches!(
+            self,
+            Self::Interrupted | Self::Checkpoint(Io { .. } | DiskFull { .. })
+        )
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
@@ -111,6 +145,7 @@ impl Error {
             Self::ScaleDtype { .. } => "use --scale-dtype f32 or bf16",
             Self::Combination { usual, .. } => match *usual {
                 "simulated" => "use --layout simulated: no engine reads this format",
+                "bitsandbytes" => "use --layout bitsandbytes, or simulated",
                 _ => "use --layout compressed-tensors",
             },
             Self::Option { .. } => "leave the option out, or choose another scheme",
@@ -119,6 +154,12 @@ impl Error {
             }
             Self::NeedsBase => "pass --base",
             Self::Base { .. } => "--base must be the checkpoint that this one was fine-tuned from",
+            Self::OtherModel { .. } => {
+                "--base and --reference must be checkpoints of the very model that is converted"
+            }
+            Self::Reference { .. } => {
+                "--reference must be the checkpoint that was quantized into this one"
+            }
             Self::Quantize { .. } => {
                 "a checkpoint with broken weights cannot be quantized; find the cause first"
             }

@@ -40,6 +40,7 @@ mod report;
 mod scheme;
 mod search;
 mod size;
+mod unfold;
 
 pub use config::{Config, fingerprint};
 pub use dequantize::dequantize;

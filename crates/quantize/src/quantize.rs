@@ -1,10 +1,10 @@
 //! A float checkpoint into a quantized one.
 
 use serde_json::json;
-use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, RoundTrip, ScaleDtype};
+use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, RoundTrip, ScaleDtype, WeightDtype};
 use xgraft_checkpoint::{
-    Checkpoint, Converted, Dtype, Fate, Fp8Layout, GroupedParts, OutputDir, Packing, PlannedTensor,
-    Quantization, Rewrite, RewriteEvent, StoredGroups, Weight, WeightMatrix, pack_grouped, rewrite,
+    Checkpoint, Converted, Dtype, Fate, Fp8Layout, OutputDir, Packing, PlannedTensor, Quantization,
+    Rewrite, RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, pack_grouped, rewrite,
 };
 use xgraft_cpu_gemm::Source as _;
 
@@ -39,6 +39,9 @@ pub fn quantize(
         return Err(Error::NothingToQuantize {
             dir: source.dir().to_owned(),
         });
+    }
+    if let Some(base) = base {
+        same_model(source, base)?;
     }
     for weight in source.weights().iter().filter(|w| taken(w)) {
         check(weight, base, &method)?;
@@ -163,6 +166,19 @@ fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<
     }
 }
 
+/// Refuses a checkpoint of another model.
+pub(crate) fn same_model(source: &Checkpoint, other: &Checkpoint) -> Result<()> {
+    match source.config().first_difference(other.config()) {
+        None => Ok(()),
+        Some((field, expected, found)) => Err(Error::OtherModel {
+            file: other.config().file().to_owned(),
+            field,
+            expected,
+            found,
+        }),
+    }
+}
+
 fn base_weight<'a>(base: &'a Checkpoint, weight: &Weight) -> Result<&'a Weight> {
     let other = base.weight(&weight.module);
     match other {
@@ -216,41 +232,16 @@ fn planned(weight: &Weight, method: &Method) -> Vec<PlannedTensor> {
             ]
         }
         Method::Groups { recipe, packing } => {
-            let stored = stored_groups(weight, recipe, *packing);
-            let groups = recipe.group.blocks(cols);
-            let shapes = packing.shapes(stored.bits, (rows, cols), groups);
-            let codes = format!("{}.{}", weight.module, packing.codes_leaf());
-            let parts = &stored.parts;
-            let mut planned = vec![
-                PlannedTensor::new(codes, shapes.dtype, shapes.codes),
-                PlannedTensor::new(
-                    parts.scales.clone(),
-                    Dtype::from(stored.scale),
-                    shapes.scales,
-                ),
-            ];
-            let rest = [
-                (&parts.zeros, shapes.dtype, shapes.zeros.to_vec()),
-                (&parts.groups_of, Dtype::I32, vec![cols]),
-                (&parts.shape, Dtype::I64, vec![2]),
-            ];
-            for (name, dtype, shape) in rest {
-                planned.extend(
-                    name.clone()
-                        .map(|name| PlannedTensor::new(name, dtype, shape)),
-                );
-            }
-            planned
+            stored_groups(weight, recipe, *packing).planned(&weight.module, (rows, cols))
         }
     }
 }
 
 /// The names of the tensors of a grouped weight, those that its packing cannot do without.
 fn stored_groups(weight: &Weight, recipe: &GroupRecipe, packing: Packing) -> StoredGroups {
-    let [scales, zeros, groups_of, shape] = packing
-        .part_leaves()
-        .map(|leaf| leaf.map(|leaf| format!("{}.{leaf}", weight.module)));
+    let mut parts = packing.parts(&weight.module);
     let always = matches!(packing, Packing::Awq | Packing::Gptq { .. });
+    parts.zeros = parts.zeros.filter(|_| always || !recipe.symmetric);
     StoredGroups {
         packing,
         bits: recipe.levels.bits(),
@@ -259,11 +250,11 @@ fn stored_groups(weight: &Weight, recipe: &GroupRecipe, packing: Packing) -> Sto
             GroupScale::Float(dtype) => dtype,
             GroupScale::PowerOfTwo | GroupScale::E4m3OfTensor => ScaleDtype::F32,
         },
-        parts: GroupedParts {
-            scales: scales.unwrap_or_default(),
-            zeros: zeros.filter(|_| always || !recipe.symmetric),
-            groups_of: groups_of.filter(|_| always),
-            shape,
+        parts,
+        decoded: match weight.stored {
+            Stored::Plain(Dtype::Bf16) => Some(WeightDtype::Bf16),
+            Stored::Plain(Dtype::F16) => Some(WeightDtype::F16),
+            _ => Some(WeightDtype::F32),
         },
     }
 }

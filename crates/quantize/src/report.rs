@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use xgraft_checkpoint::Rewritten;
-use xgraft_results::{Input, Row};
+use xgraft_results::{Finding, Input, Row};
 
 use crate::search::DeltaSums;
 
@@ -45,6 +45,9 @@ pub struct Report {
     pub bytes_in: u64,
     /// Tensor bytes written.
     pub bytes_out: u64,
+    /// What a reader of the result should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 impl Report {
@@ -62,6 +65,7 @@ impl Report {
             bytes_in: done.iter().map(|d| d.bytes_in).sum(),
             bytes_out: done.iter().map(|d| d.bytes_out).sum(),
             modules,
+            findings: Vec::new(),
         }
     }
 

@@ -29,7 +29,7 @@ pub enum Scheme {
     Int3,
     /// 2-bit integers in groups; simulated.
     Int2,
-    /// The 4-bit `NormalFloat` in groups of 64; simulated.
+    /// The 4-bit `NormalFloat` in groups of 64.
     Nf4,
     /// E2M1 in groups of 32 with power-of-two scales; simulated.
     Mxfp4,
@@ -48,6 +48,8 @@ pub enum Layout {
     AwqOrder,
     /// INT4 in the word order of GPTQ; it says `rtn` too.
     GptqOrder,
+    /// NF4 as bitsandbytes stores it, without double quantization; the same bytes, so the same name.
+    BitsAndBytes,
     /// The values that the format can represent, in BF16: for experiments with formats that no engine reads.
     Simulated,
 }
@@ -90,9 +92,8 @@ impl Scheme {
             Scheme::Fp8Channel | Scheme::Fp8Tensor | Scheme::Int8 | Scheme::Int4 => {
                 Layout::CompressedTensors
             }
-            Scheme::Int3 | Scheme::Int2 | Scheme::Nf4 | Scheme::Mxfp4 | Scheme::Nvfp4 => {
-                Layout::Simulated
-            }
+            Scheme::Nf4 => Layout::BitsAndBytes,
+            Scheme::Int3 | Scheme::Int2 | Scheme::Mxfp4 | Scheme::Nvfp4 => Layout::Simulated,
         }
     }
 
@@ -114,6 +115,7 @@ impl Layout {
             Layout::CompressedTensors => "compressed-tensors",
             Layout::AwqOrder => "awq-order",
             Layout::GptqOrder => "gptq-order",
+            Layout::BitsAndBytes => "bitsandbytes",
             Layout::Simulated => "simulated",
         }
     }
@@ -178,6 +180,10 @@ impl Method {
             (None, Layout::CompressedTensors) if scheme == Scheme::Int4 => Method::Groups {
                 recipe: group_recipe(config, Arithmetic::CompressedTensors),
                 packing: Packing::Rows,
+            },
+            (None, Layout::BitsAndBytes) if scheme == Scheme::Nf4 => Method::Groups {
+                recipe: group_recipe(config, Arithmetic::F32),
+                packing: Packing::BitsAndBytes,
             },
             (None, Layout::AwqOrder) if scheme == Scheme::Int4 => Method::Groups {
                 recipe: group_recipe(config, Arithmetic::F32),
@@ -256,6 +262,7 @@ impl Method {
                     };
                     compressed_tensors(name, "pack-quantized", &weights, &Value::Null, kept)
                 }
+                Packing::BitsAndBytes => bitsandbytes(kept),
                 Packing::Awq | Packing::Gptq { .. } => json!({
                     "bits": recipe.levels.bits(),
                     "group_size": config.group_size(),
@@ -333,6 +340,25 @@ fn ct_activations(kind: &str, strategy: &str, group: Option<usize>) -> Value {
         "strategy": strategy,
         "symmetric": true,
         "type": kind,
+    })
+}
+
+/// **Source** `transformers` 5.23 `utils/quantization_config.py` (`BitsAndBytesConfig.to_dict`).
+fn bitsandbytes(skipped: &[String]) -> Value {
+    json!({
+        "_load_in_4bit": true,
+        "_load_in_8bit": false,
+        "bnb_4bit_compute_dtype": "bfloat16",
+        "bnb_4bit_quant_storage": "uint8",
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": false,
+        "llm_int8_enable_fp32_cpu_offload": false,
+        "llm_int8_has_fp16_weight": false,
+        "llm_int8_skip_modules": skipped,
+        "llm_int8_threshold": 6.0,
+        "load_in_4bit": true,
+        "load_in_8bit": false,
+        "quant_method": "bitsandbytes",
     })
 }
 

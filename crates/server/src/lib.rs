@@ -24,6 +24,7 @@ mod generate;
 mod grammar;
 mod http;
 mod metrics;
+pub mod sampling;
 
 pub use config::{ApiKey, ConfigError, Limits, RuntimeAdapters, ServerConfig};
 pub use defaults::{DefaultsError, GenerationDefaults};

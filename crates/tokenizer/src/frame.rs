@@ -65,9 +65,9 @@ impl Frame {
                 let ids =
                     ids(&value["special_tokens"][name]["ids"]).ok_or_else(|| refuse(piece))?;
                 if seen {
-                    after.extend(ids)
+                    after.extend(ids);
                 } else {
-                    before.extend(ids)
+                    before.extend(ids);
                 }
             } else if piece["Sequence"]["id"] == "A" && !seen {
                 seen = true;

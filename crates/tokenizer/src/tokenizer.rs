@@ -29,7 +29,7 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// The most bytes of a text that [`encode`](Self::encode) takes, unless [`with_text_limit`](Self::with_text_limit) says otherwise.
-    pub const TEXT_LIMIT: usize = 16 << 20;
+    pub const TEXT_LIMIT: usize = 4 << 20;
 
     /// Reads `tokenizer.json` of a model directory, and the tokens that only `tokenizer_config.json` has.
     ///
@@ -91,7 +91,7 @@ impl Tokenizer {
         })
     }
 
-    /// Another limit on the bytes of a text. Encoding needs up to TODO bytes of memory for a byte of text.
+    /// Another limit on the bytes of a text. Encoding takes about 200 bytes of memory for a byte of text.
     #[must_use]
     pub fn with_text_limit(self, text_limit: usize) -> Self {
         Self { text_limit, ..self }

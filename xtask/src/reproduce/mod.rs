@@ -15,7 +15,7 @@ mod stamp;
 mod steps;
 mod units;
 
-use crate::workspace;
+use crate::{synth, workspace};
 use anyhow::Result;
 use recipe::Recipe;
 use std::path::{Path, PathBuf};
@@ -58,10 +58,25 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
         return plan::show(sh, &recipe, &steps, args.threads);
     }
     recipe.check_inputs()?;
+    make_synthetic_pair(sh, &recipe)?;
     runner::run(sh, &recipe, &steps, args.threads)?;
     modules::show(&steps)?;
     announce(&steps);
     Ok(())
+}
+
+/// Makes what the recipe says is synthetic and is not there yet.
+fn make_synthetic_pair(sh: &Shell, recipe: &Recipe) -> Result<()> {
+    let Some((synth, folder)) = recipe.synth.as_ref().zip(recipe.synth_folder()) else {
+        return Ok(());
+    };
+    let there = [&recipe.base, &recipe.tuned].map(|dir| workspace::root().join(dir).exists());
+    if there == [true, true] {
+        return Ok(());
+    }
+    let out = workspace::root().join(folder);
+    let pair = synth::Args::of(&synth.like, synth.layers, out);
+    synth::run(sh, &pair)
 }
 
 fn recipe_of(args: &Args) -> Result<Recipe> {

@@ -90,11 +90,11 @@ impl Models {
                         self.base.factorization_flops(rank)
                     },
             },
-            Kind::Orthogonality { rank } => Price {
-                reads: self.base.bytes + self.quantized.bytes + adapter(rank),
+            Kind::Orthogonality { rank, noises } => Price {
+                reads: noises as u64 * (self.base.bytes + self.quantized.bytes) + adapter(rank),
                 writes: 0,
                 // The noise times both factors of the adapter, and those of the controls.
-                flops: 4.0 * self.base.product_flops(rank),
+                flops: 4.0 * noises as f64 * self.base.product_flops(rank),
             },
             Kind::Report => Price::default(),
         }
@@ -162,14 +162,16 @@ fn show_inputs(recipe: &Recipe, models: &Models) {
                 units::bytes(model.bytes),
                 model.linears.len()
             ),
+            (true, None) if role.ends_with("(methods)") => "found".to_owned(),
+            (false, None) if role.ends_with("(methods)") => "MISSING".to_owned(),
             (true, None) => "found; no step reads it yet".to_owned(),
             (false, None) => "MISSING; no step reads it yet".to_owned(),
         };
-        println!("  {role:<12} {}  ({known})", path.display());
+        println!("  {role:<15} {}  ({known})", path.display());
     }
     for endpoint in &recipe.endpoints {
         let (name, url, model) = (&endpoint.name, &endpoint.url, &endpoint.model);
-        println!("  endpoint     {name}: {model} at {url}  (no step calls it yet)");
+        println!("  endpoint        {name}: {model} at {url}  (no step calls it yet)");
     }
     println!();
 }

@@ -23,14 +23,21 @@ pub(super) struct Recipe {
     pub(super) quantized: Option<PathBuf>,
     /// The adapters' ranks.
     pub(super) ranks: Vec<u32>,
+    /// How base and tuned are made when they are not there.
+    pub(super) synth: Option<Synth>,
     #[serde(default)]
     pub(super) quantize: Quantize,
+    #[serde(default)]
+    pub(super) extract: Extract,
     #[serde(default)]
     pub(super) sanitize: Sanitize,
     #[serde(default)]
     pub(super) verify: Verify,
-    /// Methods A, B and C beside each other; left out when absent.
-    pub(super) methods: Option<Methods>,
+    #[serde(default)]
+    pub(super) orthogonality: Orthogonality,
+    /// Methods A, B and C beside each other, once for each pair of models; left out when absent.
+    #[serde(default)]
+    pub(super) methods: Vec<Methods>,
     /// Which build of the tool: `dev`, which the tests use too, or `release`.
     #[serde(default)]
     pub(super) profile: Profile,
@@ -52,6 +59,15 @@ pub(super) struct Quantize {
     pub(super) layout: String,
 }
 
+/// How the adapter is made.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct Extract {
+    /// The largest share of the update's energy that tensors outside the adapter may have, here and in the check; the verbs'
+    /// own limits when absent.
+    pub(super) max_dropped: Option<f64>,
+}
+
 /// Whose loader must accept the adapter.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -67,13 +83,35 @@ pub(super) struct Verify {
     pub(super) exact: bool,
 }
 
+/// Whose noise is held beside the adapter.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Orthogonality {
+    /// More formats of the base, beside the one that is served; written as in `methods`.
+    pub(super) schemes: Vec<String>,
+}
+
+/// A synthetic pair; `base` and `tuned` must be the folders of these names in one folder.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Synth {
+    /// The model whose shapes it has.
+    pub(super) like: String,
+    pub(super) layers: u16,
+}
+
 /// Methods A, B and C over number formats and ranks, by the weights that they serve.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Methods {
-    /// The fine-tuned model, if it is another one than the recipe's; of the same base.
+    /// What the report calls the pair of models; needed when there are several.
+    #[serde(default)]
+    pub(super) name: String,
+    /// The model that was fine-tuned, if it is another one than the recipe's.
+    pub(super) base: Option<PathBuf>,
+    /// The fine-tuned model, if it is another one than the recipe's.
     pub(super) tuned: Option<PathBuf>,
-    /// The formats that the base (A, B) and the fine-tune (C) are quantized to.
+    /// The formats that the base (A, B) and the fine-tune (C) are quantized to; `int2-g256` is `int2` in groups of 256.
     pub(super) schemes: Vec<String>,
     /// The ranks of A and B on every format.
     pub(super) ranks: Vec<u32>,
@@ -162,7 +200,11 @@ impl Recipe {
             !recipe.ranks.contains(&0),
             "`ranks` holds 0: a rank is at least 1"
         );
-        if let Some(methods) = &recipe.methods {
+        ensure!(
+            recipe.synth.is_none() || recipe.synth_folder().is_some(),
+            "`synth` makes FOLDER/base and FOLDER/tuned: `base` and `tuned` must be these"
+        );
+        for methods in &recipe.methods {
             ensure!(
                 !methods.schemes.is_empty() && !methods.ranks.is_empty(),
                 "`methods` needs `schemes` and `ranks`"
@@ -172,16 +214,33 @@ impl Recipe {
                 ranks.min() != Some(&0),
                 "`methods` holds a rank of 0: a rank is at least 1"
             );
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            let same = recipe.methods.iter().filter(|m| m.name == methods.name);
+            ensure!(
+                methods.name.chars().all(plain) && same.count() == 1,
+                "`methods` needs a `name` of letters, digits and `-` for each pair, found `{}`",
+                methods.name
+            );
         }
         Ok(recipe)
+    }
+
+    /// The folder of a synthetic base and tuned.
+    pub(super) fn synth_folder(&self) -> Option<&Path> {
+        let folder = self.base.parent()?;
+        let there = self.base.ends_with("base") && self.tuned == folder.join("tuned");
+        there.then_some(folder)
     }
 
     /// The directories and files that the steps read from outside, by role.
     pub(super) fn inputs(&self) -> Vec<(&'static str, &Path)> {
         let models = [("base", &self.base), ("tuned", &self.tuned)];
         let quantized = self.quantized.as_ref().map(|dir| ("quantized", dir));
-        let methods = self.methods.as_ref().and_then(|m| m.tuned.as_ref());
-        let methods = methods.map(|dir| ("tuned (methods)", dir));
+        let methods = self.methods.iter().flat_map(|methods| {
+            let base = methods.base.as_ref().map(|dir| ("base (methods)", dir));
+            let tuned = methods.tuned.as_ref().map(|dir| ("tuned (methods)", dir));
+            base.into_iter().chain(tuned)
+        });
         let data = &self.data;
         let trajectories = data
             .trajectories
@@ -197,15 +256,19 @@ impl Recipe {
         all.map(|(role, path)| (role, path.as_path())).collect()
     }
 
-    /// What is wrong with the inputs, one line each.
+    /// What is wrong with the inputs, one line each; a synthetic pair is no input.
     pub(super) fn missing_inputs(&self) -> Vec<String> {
+        let made = |role: &str| self.synth.is_some() && matches!(role, "base" | "tuned");
         let missing = |(role, path): (&str, &Path)| {
             let full = workspace::root().join(path);
             let path = path.display();
             if !full.exists() {
+                if made(role) {
+                    return None;
+                }
                 return Some(format!("{role}: {path} does not exist"));
             }
-            let is_model = ["base", "tuned", "quantized", "tuned (methods)"].contains(&role);
+            let is_model = !["trajectories", "questions"].contains(&role);
             let has_config = full.join("config.json").is_file();
             (is_model && !has_config).then(|| format!("{role}: {path} has no config.json"))
         };
@@ -245,6 +308,21 @@ mod tests {
         let zero = LEAST.replace("[32]", "[8, 0]");
         assert!(Recipe::parse(&zero, "x").is_err());
         assert!(Recipe::parse(&LEAST.replace("32", ""), "x").is_err());
+        let methods = "[[methods]]\nschemes = ['int8']\nranks = [8]\n";
+        assert!(!refused(methods));
+        assert!(refused(&methods.repeat(2)), "two pairs of one name");
+    }
+
+    #[test]
+    fn a_synthetic_pair_lies_in_one_folder_and_is_never_missing() {
+        let synth = "[synth]\nlike = 'small'\nlayers = 64\n";
+        assert!(Recipe::parse(&format!("{LEAST}{synth}"), "x").is_err());
+        let paired = LEAST
+            .replace("'b'", "'out/x/base'")
+            .replace("tuned = 't'", "tuned = 'out/x/tuned'");
+        let recipe = Recipe::parse(&format!("{paired}{synth}"), "x").expect("parses");
+        assert_eq!(recipe.synth_folder(), Some(Path::new("out/x")));
+        assert_eq!(recipe.missing_inputs(), Vec::<String>::new());
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(super) enum Kind {
     },
     Orthogonality {
         rank: u32,
+        noises: usize,
     },
     /// A step of the comparison of methods, as what it costs.
     Methods(Priced),
@@ -74,13 +75,17 @@ pub(super) fn all(recipe: &Recipe, out: &Path) -> Vec<Step> {
         Some(given) => given.clone(),
         None => add(&mut steps, quantize(recipe, out)),
     };
+    let mut noises = vec![quantized.clone()];
+    for scheme in &recipe.orthogonality.schemes {
+        noises.push(add(&mut steps, noise(recipe, scheme, out)));
+    }
     for rank in &recipe.ranks {
         let extracted = add(&mut steps, extract(recipe, *rank, out));
         let adapter = add(&mut steps, sanitize(recipe, *rank, &extracted, out));
         add(&mut steps, verify(recipe, *rank, &quantized, &adapter, out));
         add(
             &mut steps,
-            orthogonality(recipe, *rank, &quantized, &adapter, out),
+            orthogonality(recipe, *rank, &noises, &adapter, out),
         );
     }
     let compared = methods::all(recipe, out);
@@ -102,7 +107,9 @@ fn quantize(recipe: &Recipe, out: &Path) -> Step {
         .path(&recipe.base)
         .option("--scheme", &recipe.quantize.scheme)
         .option("--layout", &recipe.quantize.layout);
-    step("quantize", Kind::Quantize, arguments, out)
+    // The report calls a noise by this name.
+    let name = format!("served-{}", recipe.quantize.scheme);
+    step(&name, Kind::Quantize, arguments, out)
 }
 
 fn extract(recipe: &Recipe, rank: u32, out: &Path) -> Step {
@@ -110,7 +117,8 @@ fn extract(recipe: &Recipe, rank: u32, out: &Path) -> Step {
         .input("--base", &recipe.base)
         .input("--tuned", &recipe.tuned)
         .option("--rank", &rank.to_string())
-        .option("--policy", &recipe.sanitize.policy);
+        .option("--policy", &recipe.sanitize.policy)
+        .limit("--max-dropped", recipe.extract.max_dropped);
     step(
         &format!("extract-r{rank}"),
         Kind::Extract { rank },
@@ -137,7 +145,8 @@ fn verify(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Pa
     let mut arguments = Arguments::new("verify")
         .input("--base", quantized)
         .input("--tuned", &recipe.tuned)
-        .input("--adapter", adapter);
+        .input("--adapter", adapter)
+        .limit("--max-uncovered", recipe.extract.max_dropped);
     if exact {
         arguments.texts.push("--exact".to_owned());
     }
@@ -149,17 +158,32 @@ fn verify(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Pa
     )
 }
 
-fn orthogonality(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Path) -> Step {
-    let mut arguments = Arguments::new("orthogonality").option(
-        "--noise",
-        &format!("{}={}", recipe.base.display(), quantized.display()),
-    );
-    arguments
-        .inputs
-        .extend([recipe.base.clone(), quantized.to_owned()]);
+/// The base in another format, for its noise only.
+fn noise(recipe: &Recipe, scheme: &str, out: &Path) -> Step {
+    let arguments = Arguments::new("quantize").path(&recipe.base).scheme(scheme);
+    step(&format!("noise-{scheme}"), Kind::Quantize, arguments, out)
+}
+
+fn orthogonality(
+    recipe: &Recipe,
+    rank: u32,
+    noises: &[PathBuf],
+    adapter: &Path,
+    out: &Path,
+) -> Step {
+    let mut arguments = Arguments::new("orthogonality");
+    arguments.inputs.push(recipe.base.clone());
+    for quantized in noises {
+        let pair = format!("{}={}", recipe.base.display(), quantized.display());
+        arguments = arguments.option("--noise", &pair);
+        arguments.inputs.push(quantized.clone());
+    }
     step(
         &format!("orthogonality-r{rank}"),
-        Kind::Orthogonality { rank },
+        Kind::Orthogonality {
+            rank,
+            noises: noises.len(),
+        },
         arguments.input("--adapter", adapter),
         out,
     )
@@ -215,6 +239,24 @@ impl Arguments {
         self.path(path)
     }
 
+    /// A number format: `int2`, or `int2-g256` for `int2` in groups of 256.
+    pub(super) fn scheme(self, scheme: &str) -> Self {
+        let grouped = scheme.rsplit_once("-g");
+        let grouped = grouped.filter(|(_, size)| size.bytes().all(|c| c.is_ascii_digit()));
+        match grouped {
+            Some((scheme, size)) => self.option("--scheme", scheme).option("--group-size", size),
+            None => self.option("--scheme", scheme),
+        }
+    }
+
+    /// A limit, where the recipe sets one.
+    fn limit(self, flag: &str, value: Option<f64>) -> Self {
+        match value {
+            Some(value) => self.option(flag, &value.to_string()),
+            None => self,
+        }
+    }
+
     pub(super) fn option(mut self, flag: &str, value: &str) -> Self {
         self.texts.extend([flag.to_owned(), value.to_owned()]);
         self
@@ -236,7 +278,8 @@ mod tests {
     fn fixture() -> Recipe {
         let file = workspace::root().join("recipes/fixture.toml");
         let mut recipe = Recipe::read(&file).expect("parses");
-        recipe.methods = None;
+        recipe.methods = Vec::new();
+        recipe.orthogonality.schemes = Vec::new();
         recipe
     }
 
@@ -248,7 +291,11 @@ mod tests {
         for arm in steps.iter().filter(|step| methods::is_arm(step)) {
             assert!(report.inputs.contains(&arm.out), "{}", arm.name);
         }
-        assert!(report.arguments.contains(&"C-int2=out/C-int2".to_owned()));
+        assert!(
+            report
+                .arguments
+                .contains(&"small-delta.C-int2=out/small-delta.C-int2".to_owned())
+        );
     }
 
     #[test]
@@ -266,11 +313,25 @@ mod tests {
             "orthogonality-r32",
         ];
         let expected = |first: &[&'static str]| [first, &ranks, &["report"]].concat();
-        assert_eq!(names(&recipe), expected(&["quantize"]));
+        assert_eq!(names(&recipe), expected(&["served-fp8-block"]));
         recipe.quantized = Some("q".into());
         assert_eq!(names(&recipe), expected(&[]));
         let verify = &all(&recipe, Path::new("out"))[2];
         assert_eq!(verify.inputs[0], Path::new("q"));
+    }
+
+    #[test]
+    fn more_noises_are_held_beside_the_adapter() {
+        let mut recipe = fixture();
+        recipe.orthogonality.schemes = vec!["int4".to_owned()];
+        let steps = all(&recipe, Path::new("out"));
+        let made = steps.iter().find(|step| step.name == "noise-int4");
+        let made = made.expect("is there").out.clone();
+        let beside = steps.iter().find(|step| step.name == "orthogonality-r32");
+        let beside = beside.expect("is there");
+        assert!(beside.inputs.contains(&made));
+        let noises = beside.arguments.iter().filter(|text| *text == "--noise");
+        assert_eq!(noises.count(), 2);
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn scales(module: &Module<'_>) -> Option<Finding> {
             "qzeros",
             "scales",
             "weight_zero_point",
+            "weight.absmax",
         ]
         .into_iter()
         .find(|leaf| module.layout == Layout::Plain && module.get(leaf).is_some())?;
@@ -235,7 +236,8 @@ fn layers(inventory: &Inventory, modules: &[Module<'_>]) -> Vec<Finding> {
         for (name, holders) in &holders {
             let usual = 2 * holders > by_layer.len() && by_layer.len() > 2;
             let weight = name
-                .rsplit_once('.')
+                .split_once(".weight.")
+                .or(name.rsplit_once('.'))
                 .is_some_and(|(module, _)| has(&format!("{module}.weight")));
             if usual && !has(name) && !weight {
                 findings.push(missing(layer, name));

@@ -45,12 +45,18 @@ impl Declared {
             Some("compressed-tensors") => compressed_tensors(quantization),
             Some("awq") => (vec![Layout::Awq], vec![group(quantization, "q_group_size")]),
             Some("gptq") => (vec![Layout::Gptq], vec![group(quantization, "group_size")]),
+            Some("rtn") => (rtn(quantization), vec![group(quantization, "group_size")]),
             Some("bitsandbytes") => (vec![Layout::BitsAndBytes], Vec::new()),
             _ => (Vec::new(), Vec::new()),
         };
         let geometry: Vec<Scales> = geometry.into_iter().flatten().collect();
         let texts: Vec<String> = geometry.iter().map(ToString::to_string).collect();
-        let names = ["modules_to_not_convert", "ignored_layers", "ignore"];
+        let names = [
+            "modules_to_not_convert",
+            "ignored_layers",
+            "ignore",
+            "llm_int8_skip_modules",
+        ];
         Declared {
             method: Some(method.unwrap_or("unnamed").to_owned()),
             layouts,
@@ -96,6 +102,15 @@ fn compressed_tensors(quantization: &Value) -> (Vec<Layout>, Vec<Option<Scales>>
         });
     }
     (layouts, geometry)
+}
+
+/// Files of xgraft's own rounding, which name the word order that they have.
+fn rtn(quantization: &Value) -> Vec<Layout> {
+    match quantization["packing"].as_str() {
+        Some("out-interleaved") => vec![Layout::Awq],
+        Some("in-natural") => vec![Layout::Gptq],
+        _ => Vec::new(),
+    }
 }
 
 fn group(fields: &Value, older: &str) -> Option<Scales> {

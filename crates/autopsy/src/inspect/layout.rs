@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use xgraft_checkpoint::{Dtype, Inventory, Role, TensorInfo};
+use xgraft_checkpoint::{Checkpoint, Dtype, Inventory, Role, TensorInfo};
 
 /// How the weights of a module are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -87,12 +87,19 @@ pub(crate) struct Module<'a> {
     pub(crate) tensors: BTreeMap<&'a str, &'a TensorInfo>,
     pub(crate) layout: Layout,
     pub(crate) scales: Option<Scales>,
+    /// `[out, in]`, where the checkpoint could be opened.
+    shape: Option<(usize, usize)>,
     pub(crate) role: Role,
     model_type: Option<&'a str>,
 }
 
 /// Every module that owns tensors, in natural order.
-pub(crate) fn modules(inventory: &Inventory) -> Vec<Module<'_>> {
+///
+/// `opened` knows the shapes that the headers do not show: bitsandbytes stores its codes without them.
+pub(crate) fn modules<'a>(
+    inventory: &'a Inventory,
+    opened: Option<&Checkpoint>,
+) -> Vec<Module<'a>> {
     let model_type = inventory
         .config
         .as_ref()
@@ -106,6 +113,7 @@ pub(crate) fn modules(inventory: &Inventory) -> Vec<Module<'_>> {
             tensors: BTreeMap::new(),
             layout: Layout::Plain,
             scales: None,
+            shape: opened.and_then(|c| shape_of(c, name)),
             role: Role::Other,
             model_type,
         });
@@ -118,6 +126,14 @@ pub(crate) fn modules(inventory: &Inventory) -> Vec<Module<'_>> {
         module.role = module.role_of("weight");
     }
     modules
+}
+
+/// `[out, in]` of the module's weight in a checkpoint.
+fn shape_of(checkpoint: &Checkpoint, module: &str) -> Option<(usize, usize)> {
+    match *checkpoint.weight(module)?.shape {
+        [rows, cols] => Some((rows, cols)),
+        _ => None,
+    }
 }
 
 /// Module and leaf; of bitsandbytes' `x.weight.absmax` these are `x` and `weight.absmax`.
@@ -160,7 +176,7 @@ impl Module<'_> {
             Layout::PackQuantized => of("weight_packed").map(|(rows, cols)| (rows, cols * 8)),
             Layout::Awq => of("qweight").map(|(rows, cols)| (cols * 8, rows)),
             Layout::Gptq => of("qweight").map(|(rows, cols)| (cols, rows * 8)),
-            Layout::BitsAndBytes => None,
+            Layout::BitsAndBytes => self.shape,
             _ => of("weight"),
         }
     }
@@ -204,6 +220,12 @@ impl Module<'_> {
     }
 
     fn scales(&self) -> Option<Scales> {
+        if self.layout == Layout::BitsAndBytes {
+            let count = |leaf| Some(self.get(leaf)?.shape.iter().product::<usize>());
+            // Two codes a byte, and groups that do not end with a row.
+            let (codes, scales) = (count("weight")?.checked_mul(2)?, count("weight.absmax")?);
+            return Some(group(codes, scales.max(1)));
+        }
         let (rows, cols) = self.weight_shape()?;
         let scales = ["weight_scale_inv", "weight_scale", "scales"]
             .iter()

@@ -90,13 +90,14 @@ impl Inspection {
 /// When it is no directory that can be listed. Everything else that is wrong is a finding.
 pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
     let inventory = Inventory::read(dir.as_ref())?;
-    let modules = modules(&inventory);
+    let opened = Checkpoint::open(dir.as_ref());
+    let modules = modules(&inventory, opened.as_ref().ok());
     let declared = inventory.config.as_ref().map(Declared::of);
     let mut findings: Vec<Finding> = inventory.problems.iter().map(of_error).collect();
     findings.extend(checks::layouts(&modules, declared.as_ref()));
     findings.extend(checks::model(&inventory, &modules));
     findings.extend(checks::files(&inventory));
-    if let Err(error) = Checkpoint::open(dir.as_ref()) {
+    if let Err(error) = opened {
         findings.extend(of_refusal(&error, &findings));
     }
     let name = |path: &Path| path.display().to_string();

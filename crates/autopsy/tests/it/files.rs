@@ -64,7 +64,7 @@ const INT8: &str = r#"{"quant_method": "compressed-tensors", "format": "int-quan
     {"group_0": {"targets": ["Linear"], "weights": {"type": "int", "num_bits": 8, "strategy": "channel"}}}}"#;
 const AWQ: &str = r#"{"quant_method": "awq", "bits": 4, "group_size": 128}"#;
 const GPTQ: &str = r#"{"quant_method": "gptq", "bits": 4, "group_size": 128}"#;
-const BNB: &str = r#"{"quant_method": "bitsandbytes", "load_in_4bit": true}"#;
+const BNB: &str = r#"{"quant_method": "bitsandbytes", "load_in_8bit": true}"#;
 
 #[test]
 fn layouts_are_told_by_their_tensors() {
@@ -105,11 +105,11 @@ fn layouts_are_told_by_their_tensors() {
         (INT8, int8, Layout::IntQuantized, "row"),
         (AWQ, awq, Layout::Awq, "group 128"),
         (GPTQ, gptq, Layout::Gptq, "group 128"),
-        (BNB, bnb, Layout::BitsAndBytes, ""),
+        (BNB, bnb, Layout::BitsAndBytes, "group 64"),
     ] {
         let (found, geometry, errors) = layout(quantization, tensors);
         assert_eq!((found, geometry.as_str()), (expected, scales));
-        // bitsandbytes and INT8 may be refused by the other verbs; a contradiction they are not.
+        // 8 bits of bitsandbytes are refused by the other verbs; a contradiction they are not.
         assert_eq!(errors, Vec::<String>::new(), "{expected}");
     }
 }
@@ -175,6 +175,20 @@ fn fixtures_contradict_nothing() {
         (declared.layouts, declared.scales),
         (vec![Layout::FloatQuantized], Some("128x128".to_owned()))
     );
+}
+
+#[test]
+fn what_bitsandbytes_wrote_contradicts_nothing() {
+    for name in ["packed-bnb-nf4", "packed-bnb-nf4-double"] {
+        let inspection = inspect(fixture("golden").join(name)).unwrap();
+        assert!(inspection.passed(), "{name}: {:?}", inspection.findings);
+        let count = inspection
+            .found
+            .iter()
+            .find(|c| c.layout == Layout::BitsAndBytes);
+        assert_eq!(count.unwrap().scales, ["group 64"], "{name}");
+        assert_eq!(inspection.declared.unwrap().layouts, [Layout::BitsAndBytes]);
+    }
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {

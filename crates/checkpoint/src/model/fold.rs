@@ -1,12 +1,13 @@
 //! Tensors to logical weights: codes and scales are paired, and every contradiction with the configuration is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use xgraft_block_scale::{BlockShape, Extent};
+use xgraft_block_scale::BlockShape;
 
+use super::bitsandbytes::{QuantState, STATE};
 use super::config::ModelConfig;
-use super::packing::{Grouped, GroupedParts, Packing, StoredGroups, is_part};
+use super::packing::{Grouped, Packing, is_part};
 use super::quantization::{Fp8Layout, Quantization, block_text};
 use super::role::Role;
 use super::weight::{Stored, TensorInfo, Weight};
@@ -21,6 +22,8 @@ pub(crate) struct Fold<'a> {
     pub(crate) config: &'a ModelConfig,
     pub(crate) quantization: &'a Quantization,
     pub(crate) tensors: &'a BTreeMap<String, TensorInfo>,
+    /// What bitsandbytes' JSON says, by the name of its tensor.
+    pub(crate) states: &'a HashMap<String, QuantState>,
     /// The path of each shard, for messages.
     pub(crate) shards: &'a [PathBuf],
 }
@@ -44,13 +47,18 @@ impl Fold<'_> {
     fn refuse_contradicting_layouts(&self) -> Result<()> {
         for tensor in self.tensors.values() {
             let leaf = tensor.name.rsplit('.').next();
-            let known = match self.grouped() {
-                Some(grouped) => leaf == Some(grouped.packing.codes_leaf()),
-                None => false,
-            };
-            if !known && matches!(leaf, Some("qweight" | "weight_packed")) {
+            let packing = self.grouped().map(|grouped| grouped.packing);
+            let integers = matches!(leaf, Some("qweight" | "weight_packed"))
+                && leaf != packing.map(Packing::codes_leaf);
+            let nf4 = tensor.name.ends_with(STATE) && packing != Some(Packing::BitsAndBytes);
+            if integers || nf4 {
                 let expected = format!("a layout that fits {}", self.layout_name());
-                return Err(self.error(tensor, expected, "packed integers"));
+                let found = if nf4 {
+                    "bitsandbytes' NF4"
+                } else {
+                    "packed integers"
+                };
+                return Err(self.error(tensor, expected, found));
             }
         }
         Ok(())
@@ -71,7 +79,7 @@ impl Fold<'_> {
         }
     }
 
-    fn grouped(&self) -> Option<&Grouped> {
+    pub(super) fn grouped(&self) -> Option<&Grouped> {
         match self.quantization {
             Quantization::Grouped(grouped) => Some(grouped),
             _ => None,
@@ -130,146 +138,6 @@ impl Fold<'_> {
         })
     }
 
-    /// How integer codes are packed, and `[out, in]`; nothing for a tensor that holds none.
-    fn packed(
-        &self,
-        codes: &TensorInfo,
-        module: &str,
-    ) -> Result<Option<(StoredGroups, [usize; 2])>> {
-        let leaf = codes.name.rsplit('.').next().unwrap_or_default();
-        let Some(grouped) = self.grouped() else {
-            return Ok(None);
-        };
-        let packing = grouped.packing;
-        let dtype = packing.shapes(grouped.bits, (1, 1), 1).dtype;
-        if leaf != packing.codes_leaf() || codes.dtype != dtype {
-            return Ok(None);
-        }
-        let &[lines, words] = codes.shape.as_slice() else {
-            let found = format!("shape {}", shape_text(&codes.shape));
-            return Err(self.error(codes, "packed codes of two dimensions", found));
-        };
-        if grouped.ignored.iter().any(|name| name == module) {
-            let found = format!("{} codes", codes.dtype);
-            let expected = "an unquantized weight, as the configuration lists its module";
-            return Err(self.error(codes, expected, found));
-        }
-        let named = |leaf: Option<&'static str>| {
-            let name = format!("{module}.{}", leaf?);
-            self.tensors.get(&name)
-        };
-        let [scales, zeros, groups_of, shape] = packing.part_leaves();
-        let Some(scales) = named(scales) else {
-            let expected = format!(
-                "its scales in `{module}.{}`",
-                packing.part_leaves()[0].unwrap_or_default()
-            );
-            return Err(self.error(codes, expected, "none"));
-        };
-        let Some(scale) = scales.dtype.as_scale() else {
-            let found = scales.dtype.to_string();
-            return Err(self.error(scales, "scales in F32, BF16 or F16", found));
-        };
-        let (zeros, groups_of, shape_tensor) = (named(zeros), named(groups_of), named(shape));
-        let [out, inner] = match packing.weight_shape(grouped.bits, [lines, words]) {
-            Some(shape) => shape,
-            // The codes say how many columns there are but for the last word; the groups settle it.
-            None => [lines, self.columns(grouped, words, scales)?],
-        };
-        let groups = grouped.group.blocks(inner);
-        if !inner.is_multiple_of(grouped.group.size(inner)) {
-            let found = format!("{inner} columns");
-            let expected = format!(
-                "columns that groups of {} divide",
-                grouped.group.size(inner)
-            );
-            return Err(self.error(codes, expected, found));
-        }
-        let shapes = packing.shapes(grouped.bits, (out, inner), groups);
-        let per_tensor = packing == Packing::Bytes && matches!(scales.shape.as_slice(), [] | [1]);
-        let flat = |tensor: &TensorInfo| {
-            tensor
-                .shape
-                .iter()
-                .filter(|n| **n != 1)
-                .copied()
-                .collect::<Vec<_>>()
-        };
-        let squeezed =
-            |shape: [usize; 2]| shape.into_iter().filter(|n| *n != 1).collect::<Vec<_>>();
-        let check = |tensor: &TensorInfo, what: &str, expected: [usize; 2]| {
-            if flat(tensor) == squeezed(expected) {
-                return Ok(());
-            }
-            let expected = format!(
-                "{what} of shape {} for a weight {}",
-                shape_text(&expected),
-                shape_text(&[out, inner])
-            );
-            Err(self.error(
-                tensor,
-                expected,
-                format!("shape {}", shape_text(&tensor.shape)),
-            ))
-        };
-        check(codes, "codes", shapes.codes)?;
-        if !per_tensor {
-            check(scales, "scales", shapes.scales)?;
-        }
-        match zeros {
-            Some(zeros) => {
-                check(zeros, "zero points", shapes.zeros)?;
-                if zeros.dtype != shapes.dtype {
-                    let found = zeros.dtype.to_string();
-                    return Err(self.error(
-                        zeros,
-                        format!("zero points in {}", shapes.dtype),
-                        found,
-                    ));
-                }
-            }
-            None if !grouped.symmetric => {
-                let leaf = packing.part_leaves()[1].unwrap_or_default();
-                let expected = format!(
-                    "its zero points in `{module}.{leaf}`, because the configuration says that they differ"
-                );
-                return Err(self.error(codes, expected, "none"));
-            }
-            None => {}
-        }
-        if let Some(groups_of) = groups_of {
-            check(groups_of, "group indices", [inner, 1])?;
-        }
-        let name = |tensor: Option<&TensorInfo>| tensor.map(|tensor| tensor.name.clone());
-        let stored = StoredGroups {
-            packing,
-            bits: grouped.bits,
-            group: grouped.group,
-            scale,
-            parts: GroupedParts {
-                scales: scales.name.clone(),
-                zeros: name(zeros),
-                groups_of: name(groups_of),
-                shape: name(shape_tensor),
-            },
-        };
-        Ok(Some((stored, [out, inner])))
-    }
-
-    /// Columns of a weight whose rows are packed into so many words.
-    fn columns(&self, grouped: &Grouped, words: usize, scales: &TensorInfo) -> Result<usize> {
-        let most = words.checked_mul(grouped.packing.per_word(grouped.bits));
-        let groups = scales.shape.last().copied().unwrap_or(1);
-        match (grouped.group, most) {
-            (Extent::Of(size), Some(_)) => match groups.checked_mul(size.get()) {
-                Some(columns) => Ok(columns),
-                None => Err(self.error(scales, "a possible number of groups", groups.to_string())),
-            },
-            (Extent::All, Some(most)) => Ok(most),
-            (_, None) => Err(self.error(scales, "a possible shape", words.to_string())),
-        }
-    }
-
     /// Pairs FP8 codes with their scales.
     fn fp8(&self, codes: &TensorInfo, module: &str) -> Result<Stored> {
         let Quantization::Fp8 {
@@ -280,11 +148,8 @@ impl Fold<'_> {
             ..
         } = self.quantization
         else {
-            let found = format!(
-                "{} codes, and no quantization_config in config.json",
-                codes.dtype
-            );
-            return Err(self.error(codes, "weights that are not quantized", found));
+            let expected = format!("a layout that fits {}", self.layout_name());
+            return Err(self.error(codes, expected, format!("{} codes", codes.dtype)));
         };
         let &[rows, cols] = codes.shape.as_slice() else {
             let found = format!("shape {}", shape_text(&codes.shape));
@@ -415,7 +280,7 @@ impl Fold<'_> {
         groups.is_some_and(|groups| groups.values().any(linear))
     }
 
-    fn error(
+    pub(super) fn error(
         &self,
         tensor: &TensorInfo,
         expected: impl Into<String>,

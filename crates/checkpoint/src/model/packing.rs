@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use xgraft_block_scale::{Extent, ScaleDtype};
+use xgraft_block_scale::{Extent, Levels, ScaleDtype, WeightDtype};
 
+use super::bitsandbytes::{QuantState, STATE};
 use super::weight::TensorInfo;
 use crate::format::dtype::Dtype;
+use crate::write::plan::PlannedTensor;
 
 /// How a file packs integer codes with scales for groups of a row.
 ///
@@ -27,7 +29,16 @@ pub enum Packing {
         /// The first version of the format stores zero points less one.
         zeros_less_one: bool,
     },
+    /// bitsandbytes NF4: `weight` U8 `[out × in / 2, 1]`, the first of two codes in the high bits; `weight.absmax` F32
+    /// `[out × G]`, or with double quantization U8 codes whose levels and scales are `weight.nested_quant_map` F32 `[256]`
+    /// and `weight.nested_absmax` F32; `weight.quant_map` F32 `[16]`, NF4's levels;
+    /// `weight.quant_state.bitsandbytes__nf4` U8, a JSON text with the shape.
+    BitsAndBytes,
 }
+
+/// The last components of bitsandbytes' levels, and of the scales and levels of scales that are codes.
+pub(crate) const LEVELS: &str = "weight.quant_map";
+pub(crate) const NESTED: [&str; 2] = ["weight.nested_absmax", "weight.nested_quant_map"];
 
 /// What the configuration says of grouped integers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +58,7 @@ pub struct Grouped {
 }
 
 /// The tensors that belong to the codes of one weight.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GroupedParts {
     /// The scales.
     pub scales: String,
@@ -55,8 +66,12 @@ pub struct GroupedParts {
     pub zeros: Option<String>,
     /// For each column the group that it belongs to, where that is stored.
     pub groups_of: Option<String>,
-    /// The shape before packing, where that is stored.
+    /// The shape before packing, where that is stored; bitsandbytes' JSON has more than the shape.
     pub shape: Option<String>,
+    /// The levels of the codes, where they are stored.
+    pub levels: Option<String>,
+    /// The scales and the levels of the scales, where those are codes in turn.
+    pub nested: Option<[String; 2]>,
 }
 
 impl GroupedParts {
@@ -67,9 +82,11 @@ impl GroupedParts {
             self.zeros.as_ref(),
             self.groups_of.as_ref(),
             self.shape.as_ref(),
+            self.levels.as_ref(),
         ]
         .into_iter()
         .flatten()
+        .chain(self.nested.iter().flatten())
         .map(String::as_str)
     }
 }
@@ -79,6 +96,7 @@ impl Packing {
     pub fn per_word(self, bits: u8) -> usize {
         match self {
             Packing::Bytes => 1,
+            Packing::BitsAndBytes => 2,
             _ => 32 / usize::from(bits.max(1)),
         }
     }
@@ -86,7 +104,7 @@ impl Packing {
     /// The last component of the name of the tensor of codes.
     pub fn codes_leaf(self) -> &'static str {
         match self {
-            Packing::Bytes => "weight",
+            Packing::Bytes | Packing::BitsAndBytes => "weight",
             Packing::Rows => "weight_packed",
             Packing::Awq | Packing::Gptq { .. } => "qweight",
         }
@@ -104,6 +122,29 @@ impl Packing {
             ],
             Packing::Awq => [Some("scales"), Some("qzeros"), None, None],
             Packing::Gptq { .. } => [Some("scales"), Some("qzeros"), Some("g_idx"), None],
+            Packing::BitsAndBytes => [Some("weight.absmax"), None, None, Some(STATE)],
+        }
+    }
+
+    /// What a code of so many bits means.
+    pub fn levels(self, bits: u8) -> Levels {
+        match self {
+            Packing::BitsAndBytes => Levels::Nf4,
+            _ => Levels::Int(bits),
+        }
+    }
+
+    /// The tensors of a weight of this module: those that the packing cannot do without, and zero points.
+    pub fn parts(self, module: &str) -> GroupedParts {
+        let named = |leaf: &str| format!("{module}.{leaf}");
+        let [scales, zeros, groups_of, shape] = self.part_leaves().map(|leaf| leaf.map(named));
+        GroupedParts {
+            scales: scales.unwrap_or_default(),
+            zeros,
+            groups_of: groups_of.filter(|_| matches!(self, Packing::Gptq { .. })),
+            shape,
+            levels: (self == Packing::BitsAndBytes).then(|| named(LEVELS)),
+            nested: None,
         }
     }
 
@@ -116,9 +157,11 @@ impl Packing {
             Packing::Rows => ([out, packed(inner)], [out, groups], [packed(out), groups]),
             Packing::Awq => ([inner, packed(out)], [groups, out], [groups, packed(out)]),
             Packing::Gptq { .. } => ([packed(inner), out], [groups, out], [groups, packed(out)]),
+            Packing::BitsAndBytes => ([packed(out * inner), 1], [out * groups, 1], [0, 0]),
         };
         let dtype = match self {
             Packing::Bytes => Dtype::I8,
+            Packing::BitsAndBytes => Dtype::U8,
             _ => Dtype::I32,
         };
         PackedShapes {
@@ -134,8 +177,8 @@ impl Packing {
         let per = self.per_word(bits);
         match self {
             Packing::Bytes => Some(codes),
-            // The last word of a row may be partly filled: the shape is stored.
-            Packing::Rows => None,
+            // The last word of a row may be partly filled, or there are no rows: the shape is stored.
+            Packing::Rows | Packing::BitsAndBytes => None,
             Packing::Awq => Some([codes[1].checked_mul(per)?, codes[0]]),
             Packing::Gptq { .. } => Some([codes[1], codes[0].checked_mul(per)?]),
         }
@@ -168,6 +211,76 @@ pub struct StoredGroups {
     pub scale: ScaleDtype,
     /// Its other tensors.
     pub parts: GroupedParts,
+    /// The type that a reader is told to decode to, where the file says so.
+    pub decoded: Option<WeightDtype>,
+}
+
+impl StoredGroups {
+    /// What a code means.
+    pub fn levels(&self) -> Levels {
+        self.packing.levels(self.bits)
+    }
+
+    /// The tensors that store a weight `[rows, cols]` of this module, in the order of
+    /// [`pack_grouped`](crate::pack_grouped).
+    pub fn planned(&self, module: &str, (rows, cols): (usize, usize)) -> Vec<PlannedTensor> {
+        let groups = self.group.blocks(cols);
+        let shapes = self.packing.shapes(self.bits, (rows, cols), groups);
+        let parts = &self.parts;
+        let bytes = self.packing == Packing::BitsAndBytes;
+        let scales = match shapes.scales {
+            [n, 1] if bytes => vec![n],
+            both => both.to_vec(),
+        };
+        let (shape, length) = match bytes {
+            true => (Dtype::U8, self.state((rows, cols)).len()),
+            false => (Dtype::I64, 2),
+        };
+        let codes = format!("{module}.{}", self.packing.codes_leaf());
+        let rest = [
+            (&parts.zeros, shapes.dtype, shapes.zeros.to_vec()),
+            (&parts.groups_of, Dtype::I32, vec![cols]),
+            (&parts.shape, shape, vec![length]),
+            (
+                &parts.levels,
+                Dtype::F32,
+                vec![self.levels().count() as usize],
+            ),
+        ];
+        let mut planned = vec![
+            PlannedTensor::new(codes, shapes.dtype, shapes.codes),
+            PlannedTensor::new(parts.scales.clone(), Dtype::from(self.scale), scales),
+        ];
+        for (name, dtype, shape) in rest {
+            let name = name.clone();
+            planned.extend(name.map(|name| PlannedTensor::new(name, dtype, shape)));
+        }
+        planned
+    }
+
+    /// The same with scales that are no codes: how a changed weight is stored.
+    #[must_use]
+    pub fn without_nested_scales(&self) -> Self {
+        let mut plain = self.clone();
+        plain.parts.nested = None;
+        plain
+    }
+
+    /// bitsandbytes' JSON.
+    pub(crate) fn state(&self, (rows, cols): (usize, usize)) -> String {
+        let dtype = self.decoded.unwrap_or(WeightDtype::Bf16);
+        QuantState::text([rows, cols], self.group.size(cols), dtype)
+    }
+}
+
+impl StoredGroups {
+    /// Bytes of the codes of a row, where the layout keeps rows apart.
+    pub(crate) fn row_bytes(&self, cols: usize) -> usize {
+        match self.packing {
+            Packing::Bytes => cols,
+            _ => 4 * cols.div_ceil(self.packing.per_word(self.bits)),
+        }
+    }
 }
 
 /// Whether a name belongs to the codes of a weight that another tensor stands for.
@@ -176,10 +289,14 @@ pub(crate) fn is_part(
     name: &str,
     tensors: &BTreeMap<String, TensorInfo>,
 ) -> bool {
-    let Some((module, leaf)) = name.rsplit_once('.') else {
-        return false;
-    };
-    let codes = tensors.get(&format!("{module}.{}", packing.codes_leaf()));
-    packing.part_leaves().contains(&Some(leaf))
-        && codes.is_some_and(|codes| matches!(codes.dtype, Dtype::I8 | Dtype::I32))
+    let leaves = packing.part_leaves().into_iter().flatten();
+    let more = [LEVELS, NESTED[0], NESTED[1]];
+    let more = more
+        .into_iter()
+        .filter(|_| packing == Packing::BitsAndBytes);
+    leaves.chain(more).any(|leaf| {
+        let module = name.strip_suffix(leaf).and_then(|m| m.strip_suffix('.'));
+        let codes = module.and_then(|m| tensors.get(&format!("{m}.{}", packing.codes_leaf())));
+        codes.is_some_and(|codes| matches!(codes.dtype, Dtype::I8 | Dtype::I32 | Dtype::U8))
+    })
 }

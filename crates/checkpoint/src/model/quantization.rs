@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use xgraft_block_scale::{BlockShape, Extent, Format};
 
+use super::bitsandbytes;
 use super::config::ModelConfig;
 use super::packing::{Grouped, Packing};
 use crate::error::{Error, Result};
@@ -82,6 +83,7 @@ impl Quantization {
             Some("awq") => awq(fields),
             Some("gptq") => gptq(fields),
             Some("rtn") => rtn(fields),
+            Some("bitsandbytes") => bitsandbytes::config(fields),
             Some(other) => Err(unsupported(config.file(), other)),
             None => Err(fields.error("quant_method", "the name of a method", "none")),
         }

@@ -5,11 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::load;
+use super::mapped::{self, MappedWeight};
 use super::matrix::WeightMatrix;
 use super::store::{ShardIdentity, Store};
 use super::stream::Hash;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::format::dtype::Dtype;
+use crate::model::bitsandbytes::{MAX_STATE_BYTES, QuantState, STATE};
 use crate::model::config::ModelConfig;
 use crate::model::fold::Fold;
 use crate::model::quantization::Quantization;
@@ -20,7 +23,7 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// A model directory as it comes from the hub, opened by its headers.
 ///
-/// Nothing but headers and JSON is read by [`Checkpoint::open`]; a matrix is read when it is asked for, in chunks of
+/// Nothing but headers and JSON is read by [`Checkpoint::open`] (bitsandbytes keeps JSON in tensors); a matrix is read when it is asked for, in chunks of
 /// [`CHUNK_BYTES`](crate::CHUNK_BYTES), so memory follows the largest matrix and never the shard.
 /// Several threads may read from one checkpoint.
 #[derive(Debug)]
@@ -44,10 +47,12 @@ impl Checkpoint {
         let config = ModelConfig::read(&dir.join("config.json"))?;
         let store = open_store(dir)?;
         let quantization = Quantization::from_config(&config)?;
+        let states = states(&store)?;
         let fold = Fold {
             config: &config,
             quantization: &quantization,
             tensors: &store.tensors,
+            states: &states,
             shards: &store.paths,
         };
         let weights = fold.weights()?;
@@ -184,6 +189,17 @@ impl Checkpoint {
         load::decoded_rows(&self.store, weight, rows, out)
     }
 
+    /// A weight that stays in its file, mapped; `None` for packed integers, which are to be loaded.
+    ///
+    /// Every element is looked at once, so the pages are in memory afterwards as far as they fit.
+    /// The file must not be written or cut while anything of it is in use.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], [`Error::Tensor`] for other types, [`Error::Io`].
+    pub fn map(&self, weight: &Weight) -> Result<Option<MappedWeight>> {
+        mapped::weight(&self.store, weight)
+    }
+
     /// Gives a tensor's bytes to `chunk` in order, at most [`CHUNK_BYTES`](crate::CHUNK_BYTES) at a time and never
     /// splitting an element; returns BLAKE3 of all of them. Nothing is decoded or checked.
     ///
@@ -259,6 +275,31 @@ fn check_directory(dir: &Path) -> Result<()> {
         "no config.json",
         "a model directory holds config.json and safetensors files; download config.json too",
     )
+}
+
+/// What bitsandbytes' JSON says, by the name of the tensor that holds it.
+fn states(store: &Store) -> Result<HashMap<String, QuantState>> {
+    let mut states = HashMap::new();
+    for tensor in store.tensors.values() {
+        if !tensor.name.ends_with(STATE) || tensor.dtype != Dtype::U8 {
+            continue;
+        }
+        let refuse = |(expected, found)| Error::Quantized {
+            file: store.paths[tensor.shard].clone(),
+            tensor: tensor.name.clone(),
+            expected,
+            found,
+        };
+        if tensor.bytes > MAX_STATE_BYTES {
+            let expected = format!("at most {MAX_STATE_BYTES} bytes of JSON");
+            return Err(refuse((expected, tensor.bytes.to_string())));
+        }
+        let mut bytes = Vec::new();
+        store.span(tensor)?.read(&mut bytes)?;
+        let state = QuantState::parse(&bytes).map_err(refuse)?;
+        states.insert(tensor.name.clone(), state);
+    }
+    Ok(states)
 }
 
 fn open_store(dir: &Path) -> Result<Store> {

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use xgraft_block_scale::{GroupedMatrix, Levels};
-use xgraft_int_codec::{Order, unpack};
+use xgraft_int_codec::{Order, unpack, unpack_pairs};
 
+use super::bitsandbytes;
 use super::store::Store;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -42,7 +43,10 @@ pub(crate) fn rows(
         expected: expected.to_owned(),
         found,
     };
-    if let Some(at) = infos
+    if stored.packing == Packing::BitsAndBytes {
+        bitsandbytes::plain_scales(&mut tensors)
+            .map_err(|bad| refuse(infos[bad.at], &bad.expected, bad.found))?;
+    } else if let Some(at) = infos
         .iter()
         .position(|t| Some(&t.name) == stored.parts.shape.as_ref())
     {
@@ -57,16 +61,21 @@ pub(crate) fn rows(
     let matrix = unpack_grouped(stored, (out, inner), &tensors);
     let matrix = matrix.map_err(|source| refuse(codes, fit, source.to_string()))?;
     let groups = stored.group.blocks(inner).max(1);
-    if let Some(at) = matrix.scales.iter().position(|scale| *scale <= 0.0) {
-        return Err(Error::NotFinite {
-            file: store.paths[infos[1].shard].clone(),
-            tensor: infos[1].name.clone(),
-            row: at / groups,
-            column: at % groups,
-            found: format!("the scale {}", matrix.scales[at]),
-        });
+    if let Some(at) = matrix
+        .scales
+        .iter()
+        .position(|scale| !usable(*scale, matrix.levels))
+    {
+        let (row, group) = (at / groups, at % groups);
+        let found = format!("{} at row {row}, group {group}", matrix.scales[at]);
+        return Err(refuse(infos[1], "a scale above 0", found));
     }
     Ok((part(matrix, rows, groups), digests))
+}
+
+/// Whether a finite scale can be meant. That of a group of zeros in NF4 is 0, and a rounded one of it lies near 0.
+fn usable(scale: f32, levels: Levels) -> bool {
+    scale > 0.0 || levels == Levels::Nf4
 }
 
 /// Some rows of a matrix with `groups` groups a row.
@@ -85,7 +94,7 @@ fn part(matrix: GroupedMatrix, rows: Range<usize>, groups: usize) -> GroupedMatr
 }
 
 /// The matrix `[out, in]` whose tensors these bytes are: the inverse of [`pack_grouped`](crate::pack_grouped), with its
-/// order of tensors.
+/// order of tensors. Scales that are codes in turn are not decoded here.
 ///
 /// # Errors
 /// [`Error::Count`](xgraft_block_scale::Error::Count) where a tensor has not the length that the shape gives;
@@ -93,7 +102,7 @@ fn part(matrix: GroupedMatrix, rows: Range<usize>, groups: usize) -> GroupedMatr
 pub fn unpack_grouped(
     stored: &StoredGroups,
     (out, inner): (usize, usize),
-    tensors: &[Vec<u8>],
+    tensors: &[impl AsRef<[u8]>],
 ) -> xgraft_block_scale::Result<GroupedMatrix> {
     let packed = Packed {
         stored,
@@ -102,7 +111,7 @@ pub fn unpack_grouped(
         groups: stored.group.blocks(inner),
     };
     let parts = &stored.parts;
-    let mut rest = tensors.iter().map(Vec::as_slice);
+    let mut rest = tensors.iter().map(AsRef::as_ref);
     let mut next = |there: bool| if there { rest.next() } else { None };
     let (codes, scales) = (next(true), next(true));
     let zeros = next(parts.zeros.is_some());
@@ -110,7 +119,7 @@ pub fn unpack_grouped(
     GroupedMatrix {
         rows: out,
         cols: inner,
-        levels: Levels::Int(stored.bits),
+        levels: stored.levels(),
         group: stored.group,
         codes: packed.codes(codes.unwrap_or_default()),
         scales: packed.scales(scales.unwrap_or_default()),
@@ -133,6 +142,7 @@ impl Packed<'_> {
         let (out, inner) = (self.out, self.inner);
         match self.stored.packing {
             Packing::Bytes => self.offset(bytes),
+            Packing::BitsAndBytes => self.pairs(bytes),
             Packing::Rows => self.unpacked(bytes, (out, inner), Order::Natural),
             Packing::Awq => self.turned(bytes, inner, out, Order::Awq),
             Packing::Gptq { .. } => {
@@ -147,6 +157,17 @@ impl Packed<'_> {
         self.stored.packing.per_word(self.stored.bits)
     }
 
+    /// Two codes of each byte.
+    fn pairs(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut codes = vec![0; self.out * self.inner];
+        if bytes.len() != codes.len().div_ceil(2) {
+            // The count is wrong, and is found to be.
+            return Vec::new();
+        }
+        unpack_pairs(bytes, &mut codes);
+        codes
+    }
+
     /// Two's complement to offset binary.
     fn offset(&self, bytes: &[u8]) -> Vec<u8> {
         let middle = Levels::Int(self.stored.bits).middle();
@@ -155,25 +176,20 @@ impl Packed<'_> {
 
     /// `[lines, length]` codes, each line packed into words of its own.
     fn unpacked(&self, bytes: &[u8], (lines, length): (usize, usize), order: Order) -> Vec<u8> {
-        let words = length.div_ceil(self.per_word());
-        if length == 0 || bytes.len() != 4 * words * lines {
+        let width = 4 * length.div_ceil(self.per_word());
+        if length == 0 || bytes.len() != width * lines {
             // The count is wrong, and is found to be.
             return Vec::new();
         }
         let mut codes = vec![0; lines * length];
-        let mut buffer = vec![0_u32; words];
         let lines = codes
             .chunks_exact_mut(length)
-            .zip(bytes.chunks_exact(4 * words));
-        for (codes, bytes) in lines {
-            if self.stored.bits == 8 {
-                codes.copy_from_slice(&bytes[..length]);
-                continue;
+            .zip(bytes.chunks_exact(width));
+        for (codes, words) in lines {
+            match self.stored.bits {
+                8 => codes.copy_from_slice(&words[..length]),
+                _ => unpack(words, order, codes),
             }
-            for (word, bytes) in buffer.iter_mut().zip(bytes.as_chunks().0) {
-                *word = u32::from_le_bytes(*bytes);
-            }
-            unpack(&buffer, order, codes);
         }
         codes
     }
@@ -205,7 +221,7 @@ impl Packed<'_> {
         let (out, groups) = (self.out, self.groups);
         let line = |order| self.turned(bytes, groups, out, order);
         match self.stored.packing {
-            Packing::Bytes => self.offset(bytes),
+            Packing::Bytes | Packing::BitsAndBytes => self.offset(bytes),
             Packing::Rows => {
                 let words = transposed_words(bytes, out.div_ceil(self.per_word()), groups);
                 self.turned(&words, groups, out, Order::Natural)
@@ -243,5 +259,5 @@ fn transposed_words(bytes: &[u8], rows: usize, cols: usize) -> Vec<u8> {
     if words.len() != rows * cols {
         return Vec::new();
     }
-    transposed(words, rows, cols).as_flattened().to_vec()
+    transposed(words, rows, cols).into_flattened()
 }

@@ -88,6 +88,29 @@ pub(crate) fn decoded_rows(
     Ok(())
 }
 
+/// All scales of a weight of FP8 codes.
+pub(crate) fn scales(store: &Store, weight: &Weight) -> Result<Vec<f32>> {
+    let Stored::Fp8 {
+        format,
+        block,
+        scale,
+        scale_tensor,
+    } = &weight.stored
+    else {
+        return Ok(Vec::new());
+    };
+    let layout = Fp8 {
+        format: *format,
+        block: *block,
+        scale: *scale,
+    };
+    let (rows, cols) = weight.matrix_shape();
+    let tensor = store.tensor(scale_tensor)?;
+    layout
+        .scales(store, tensor, &(0..rows), cols)
+        .map(|(scales, _)| scales)
+}
+
 /// Consecutive rows of one tensor, about to be read.
 struct Run<'a> {
     span: Span<'a>,
@@ -244,12 +267,12 @@ impl Fp8 {
         &self,
         store: &Store,
         run: &Run<'_>,
-        scales: &TensorInfo,
+        tensor: &TensorInfo,
         rows: &Range<usize>,
         hash: Hash,
     ) -> Result<(WeightMatrix, Vec<Digest>)> {
         let (codes, of_codes) = run.new_elements(codes(self.format), |code| code, hash)?;
-        let (scales, of_scales) = self.scales(store, scales, rows, run.cols)?;
+        let (scales, of_scales) = self.scales(store, tensor, rows, run.cols)?;
         let matrix = QuantizedMatrix {
             rows: run.rows,
             cols: run.cols,
@@ -258,6 +281,17 @@ impl Fp8 {
             codes,
             scales,
         };
+        if let Some((row, column)) = hiding_scale(&matrix) {
+            let grid_cols = matrix.block.grid(matrix.rows, matrix.cols).1;
+            let scale = matrix.scales[row * grid_cols + column];
+            let row = row + rows.start / self.block.rows.size(usize::MAX);
+            return Err(Error::Quantized {
+                file: store.paths[tensor.shard].clone(),
+                tensor: tensor.name.clone(),
+                expected: "a scale above 0".to_owned(),
+                found: format!("{scale} at row {row}, column {column}"),
+            });
+        }
         Ok((
             WeightMatrix::Fp8(matrix),
             of_codes.into_iter().chain([of_scales]).collect(),
@@ -306,6 +340,29 @@ impl Fp8 {
             None => Ok((scales, digest)),
         }
     }
+}
+
+/// Row and column in the grid of the first scale that no tool writes: below 0, or 0 over codes that are not all 0.
+fn hiding_scale(matrix: &QuantizedMatrix) -> Option<(usize, usize)> {
+    let (rows, cols) = (matrix.rows, matrix.cols);
+    let (height, width) = (matrix.block.rows.size(rows), matrix.block.cols.size(cols));
+    let grid_cols = matrix.block.grid(rows, cols).1;
+    let suspect = matrix
+        .scales
+        .iter()
+        .enumerate()
+        .filter(|(_, scale)| **scale <= 0.0);
+    let hides = |(at, scale): (usize, &f32)| {
+        let (row, column) = (at / grid_cols, at % grid_cols);
+        let columns = column * width..cols.min((column + 1) * width);
+        let mut lines = row * height..rows.min((row + 1) * height);
+        let codes = lines.any(|line| {
+            let codes = &matrix.codes[line * cols..][columns.clone()];
+            codes.iter().any(|code| code & 0x7f != 0)
+        });
+        (*scale < 0.0 || codes).then_some((row, column))
+    };
+    suspect.filter_map(hides).next()
 }
 
 fn check_range(range: &Range<usize>, rows: usize) {

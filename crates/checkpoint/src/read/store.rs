@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use memmap2::Mmap;
+
+use super::mapped::map_file;
 use super::stream::Span;
 use crate::digest::Digest;
 use crate::error::{Error, Result, shape_text};
@@ -35,6 +39,7 @@ pub(crate) struct Store {
     pub(crate) identities: Vec<ShardIdentity>,
     pub(crate) tensors: BTreeMap<String, TensorInfo>,
     files: Vec<File>,
+    maps: Vec<OnceLock<Arc<Mmap>>>,
 }
 
 impl Store {
@@ -73,6 +78,7 @@ impl Store {
             identities: Vec::new(),
             tensors: BTreeMap::new(),
             files: Vec::new(),
+            maps: Vec::new(),
         }
     }
 
@@ -113,7 +119,17 @@ impl Store {
         self.names.push(name.into());
         self.paths.push(path);
         self.files.push(file);
+        self.maps.push(OnceLock::new());
         Ok(())
+    }
+
+    /// A map of one shard, made when it is first asked for.
+    pub(crate) fn map(&self, shard: usize) -> Result<Arc<Mmap>> {
+        if let Some(map) = self.maps[shard].get() {
+            return Ok(Arc::clone(map));
+        }
+        let map = map_file(&self.files[shard], &self.paths[shard])?;
+        Ok(Arc::clone(self.maps[shard].get_or_init(|| map)))
     }
 
     fn check_against(&self, index: &ShardIndex, file: &Path) -> Result<()> {

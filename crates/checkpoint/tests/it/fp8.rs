@@ -334,7 +334,10 @@ fn layouts_that_are_not_readable_yet_are_named() {
             json!({"quant_method": "gptq", "bits": 3, "group_size": 128}),
             "GPTQ of 3 bits",
         ),
-        (json!({"quant_method": "bitsandbytes"}), "bitsandbytes"),
+        (
+            json!({"quant_method": "bitsandbytes", "load_in_8bit": true}),
+            "bitsandbytes LLM.int8",
+        ),
         (mixed, "integers and FP8 in one checkpoint"),
         (
             group(json!({"num_bits": 4, "type": "float", "strategy": "tensor_group"})),
@@ -383,7 +386,10 @@ fn packed_integers_that_do_not_fit_are_refused() {
     );
     let checkpoint = model(&awq, &[qweight(), qzeros(), scales(0.0)]).open();
     let error = checkpoint.load(&checkpoint.weights()[0]).unwrap_err();
-    assert_says(&error, &["scales", "the scale 0"]);
+    assert_says(
+        &error,
+        &["scales", "a scale above 0", "0 at row 0, group 0"],
+    );
 }
 
 #[test]
@@ -437,6 +443,33 @@ fn nan_codes_are_named_with_row_and_column() {
             .unwrap_err();
         assert_says(&error, &["row 150, column 7"]);
     }
+}
+
+#[test]
+fn a_zero_scale_is_refused_where_it_hides_codes() {
+    let named = |of: [f32; 6]| support::f32(&format!("{MODULE}.weight_scale_inv"), &[2, 3], &of);
+    let checkpoint = |codes: Tensor, scales: Tensor| model(&hf(), &[codes, scales]).open();
+    let scales = || named([1.0, 1.0, 1.0, 1.0, 0.0, 1.0]);
+    let hidden = checkpoint(weight(), scales());
+    let error = hidden.load(&hidden.weights()[0]).unwrap_err();
+    assert_says(
+        &error,
+        &[
+            "weight_scale_inv",
+            "a scale above 0",
+            "0 at row 1, column 1",
+        ],
+    );
+    // A block of zeros may have it: a tool that divides by it writes it so.
+    let mut zeros = weight();
+    for row in 128..ROWS {
+        zeros.bytes[row * COLS + 128..row * COLS + 256].fill(0x80);
+    }
+    let harmless = checkpoint(zeros, scales());
+    assert!(harmless.load(&harmless.weights()[0]).is_ok());
+    let negative = checkpoint(weight(), named([1.0, -1.0, 1.0, 1.0, 1.0, 1.0]));
+    let error = negative.load(&negative.weights()[0]).unwrap_err();
+    assert_says(&error, &["a scale above 0", "-1 at row 0, column 1"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use xgraft_results::Input;
 
 use crate::args::{Autopsy, Global};
 use crate::interrupt;
-use crate::output::{Account, commit, print_grouped, say, say_json};
+use crate::output::{Account, begin, commit, judged, print_grouped, say, say_json};
 use crate::progress::Progress;
 use crate::table::{Table, bytes, percent};
 
@@ -24,17 +24,8 @@ pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let work = json!({ "thresholds": thresholds.to_json(), "reference": reference.is_some() });
-    let out = match &args.out {
-        Some(out) => {
-            let out = OutputDir::create(out, global.force, &work)?;
-            out.refuse_input(&args.dir)?;
-            if let Some(reference) = &args.reference {
-                out.refuse_input(reference)?;
-            }
-            Some(out)
-        }
-        None => None,
-    };
+    let inputs = [&args.dir].into_iter().chain(&args.reference);
+    let out = begin(args.out.as_ref(), global.force, &work, inputs)?;
     let progress = Progress::new("autopsy", "weight");
     let result = autopsy(&checkpoint, reference.as_ref(), &thresholds, &|event| {
         match event {
@@ -79,11 +70,7 @@ pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
         print(&report, args.all, reference.is_some())?;
         print_grouped(&report.findings, usize::MAX);
     }
-    Ok(if report.healthy {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(judged(report.healthy))
 }
 
 /// The manifest's account of what was read.

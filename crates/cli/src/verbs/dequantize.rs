@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_quantize::{Config, dequantize, fingerprint};
 
-use super::quantize::finish;
+use super::quantize::{finish, finished};
 use crate::args::{Dequantize, Global};
 use crate::progress::{Progress, rewriting};
 
@@ -15,13 +15,19 @@ pub(crate) fn run(args: &Dequantize, global: &Global) -> anyhow::Result<ExitCode
         ..Config::default()
     };
     let source = Checkpoint::open(&args.dir)?;
-    let work = fingerprint("dequantize", &source, None, &config);
+    let reference = args.reference.as_ref().map(Checkpoint::open).transpose()?;
+    let reference = reference.as_ref();
+    let work = fingerprint("dequantize", &source, reference, &config);
     let out = OutputDir::create(&args.out, global.force, &work)?;
     out.refuse_input(&args.dir)?;
+    if let Some(reference) = &args.reference {
+        out.refuse_input(reference)?;
+    }
     let progress = Progress::new("dequantize", "byte");
-    let result = dequantize(&source, &config, &out, &|event| {
+    let result = dequantize(&source, reference, &config, &out, &|event| {
         rewriting(&progress, &event).map_err(|()| xgraft_quantize::Error::Interrupted)
     });
     progress.finish();
-    finish(&result?, "dequantize", work, out, &args.out, global)
+    let (done, out) = finished(result, out)?;
+    finish(&done, "dequantize", work, out, &args.out, global)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use xgraft_autopsy::{Inspection, TensorEntry, inspect};
 
 use crate::args::{Global, Inspect};
-use crate::output::{print_grouped, say, say_json};
+use crate::output::{judged, print_grouped, say, say_json};
 use crate::table::{Table, bytes};
 
 /// The most findings of one kind that are printed.
@@ -19,11 +19,7 @@ pub(crate) fn run(args: &Inspect, global: &Global) -> anyhow::Result<ExitCode> {
         print(&inspection, args.all)?;
         print_grouped(&inspection.findings, LIST_FINDINGS);
     }
-    Ok(if inspection.passed() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(judged(inspection.passed()))
 }
 
 fn print(inspection: &Inspection, all: bool) -> anyhow::Result<()> {

@@ -25,7 +25,15 @@ pub(crate) fn run(args: &Merge, global: &Global) -> anyhow::Result<ExitCode> {
         rewriting(&progress, &event).map_err(|()| xgraft_lora_merge::Error::Interrupted)
     });
     progress.finish();
-    let merged = result?;
+    let merged = match result {
+        Ok(merged) => merged,
+        Err(error) => {
+            if !error.can_be_resumed() {
+                out.discard()?;
+            }
+            return Err(error.into());
+        }
+    };
     let report = &merged.report;
     let account = Account {
         verb: "merge",

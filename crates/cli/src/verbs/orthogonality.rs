@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use serde_json::json;
 use xgraft_adapter_sanitize::plain_lora;
-use xgraft_checkpoint::{Adapter, Checkpoint, OutputDir};
+use xgraft_checkpoint::{Adapter, Checkpoint};
 use xgraft_orthogonality::{Cosines, Event, Noise, NoiseSummary, Report, Summary, compare};
 
 use crate::args::{Global, NoiseArg, Orthogonality};
 use crate::interrupt;
-use crate::output::{Account, commit, print_findings, say, say_json};
+use crate::output::{Account, begin, commit, judged, print_findings, say, say_json};
 use crate::progress::Progress;
 use crate::table::{Table, percent};
 
@@ -33,17 +33,9 @@ pub(crate) fn run(args: &Orthogonality, global: &Global) -> anyhow::Result<ExitC
         })).collect::<Vec<_>>(),
         "adapters": args.adapters,
     });
-    let out = match &args.out {
-        Some(out) => {
-            let out = OutputDir::create(out, global.force, &work)?;
-            let sides = args.noises.iter().flat_map(|n| [&n.original, &n.quantized]);
-            for input in sides.chain(&args.adapters) {
-                out.refuse_input(input)?;
-            }
-            Some(out)
-        }
-        None => None,
-    };
+    let sides = args.noises.iter().flat_map(|n| [&n.original, &n.quantized]);
+    let inputs = sides.chain(&args.adapters);
+    let out = begin(args.out.as_ref(), global.force, &work, inputs)?;
     let progress = Progress::new("orthogonality", "weight");
     let result = compare(
         &noises,
@@ -80,11 +72,7 @@ pub(crate) fn run(args: &Orthogonality, global: &Global) -> anyhow::Result<ExitC
         print(&report)?;
     }
     print_findings(&report.findings);
-    Ok(if report.passed() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(judged(report.passed()))
 }
 
 /// A noise is called as its quantized directory, by the whole path where two have one name.

@@ -8,9 +8,12 @@ use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_quantize::{Config, Conversion, Layout, Scheme, Search, fingerprint, quantize};
 
 use crate::args::{Global, LayoutArg, Quantize, ScaleArg, SchemeArg, SearchArg};
-use crate::output::{Account, commit, say, say_json};
+use crate::output::{Account, commit, print_grouped, say, say_json};
 use crate::progress::{Progress, rewriting};
 use crate::table::{bytes, percent};
+
+/// The most findings of one kind that are printed.
+const LIST_FINDINGS: usize = 4;
 
 pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> {
     let scheme = scheme(args.scheme)?;
@@ -20,6 +23,7 @@ pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> 
         Some(LayoutArg::CompressedTensors) => Layout::CompressedTensors,
         Some(LayoutArg::AwqOrder) => Layout::AwqOrder,
         Some(LayoutArg::GptqOrder) => Layout::GptqOrder,
+        Some(LayoutArg::BitsAndBytes) => Layout::BitsAndBytes,
         Some(LayoutArg::Simulated) => Layout::Simulated,
     };
     if args.scale_dtype.is_some() && layout != Layout::Hf {
@@ -59,7 +63,7 @@ pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> 
         rewriting(&progress, &event).map_err(|()| xgraft_quantize::Error::Interrupted)
     });
     progress.finish();
-    let done = result?;
+    let (done, out) = finished(result, out)?;
     finish(&done, "quantize", work, out, &args.out, global)
 }
 
@@ -82,6 +86,22 @@ fn scheme(arg: SchemeArg) -> anyhow::Result<Scheme> {
     })
 }
 
+/// What a conversion made; one that failed for good leaves nothing in the way of another.
+pub(super) fn finished(
+    result: Result<Conversion, xgraft_quantize::Error>,
+    out: OutputDir,
+) -> anyhow::Result<(Conversion, OutputDir)> {
+    match result {
+        Ok(done) => Ok((done, out)),
+        Err(error) => {
+            if !error.can_be_resumed() {
+                out.discard()?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
 /// Writes the account of a conversion and prints its summary.
 pub(super) fn finish(
     done: &Conversion,
@@ -99,9 +119,10 @@ pub(super) fn finish(
         inputs: done.inputs.clone(),
         report,
         rows: report.rows(verb),
-        findings: &[],
+        findings: &report.findings,
     };
     commit(out, account)?;
+    print_grouped(&report.findings, LIST_FINDINGS);
     if global.json {
         say_json(report)?;
         return Ok(ExitCode::SUCCESS);

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use xgraft_checkpoint::{Adapter, Checkpoint, OutputDir};
+use xgraft_checkpoint::{Adapter, Checkpoint};
 use xgraft_lora_extract::{Optimum, Verdict, Verification, VerifyConfig, VerifyEvent, verify};
 
 use crate::args::{Global, Verify};
 use crate::interrupt;
-use crate::output::{Account, commit, print_findings, say, say_json};
+use crate::output::{Account, begin, commit, judged, print_findings, say, say_json};
 use crate::progress::Progress;
 use crate::table::{Table, percent};
 
@@ -34,17 +34,9 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
         "max_error": args.max_error,
         "max_uncovered": args.max_uncovered,
     });
-    let out = match &args.out {
-        Some(out) => {
-            let out = OutputDir::create(out, global.force, &work)?;
-            let inputs = [&args.base, &args.tuned, &args.adapter];
-            for input in inputs.into_iter().chain(&args.original) {
-                out.refuse_input(input)?;
-            }
-            Some(out)
-        }
-        None => None,
-    };
+    let inputs = [&args.base, &args.tuned, &args.adapter];
+    let inputs = inputs.into_iter().chain(&args.original);
+    let out = begin(args.out.as_ref(), global.force, &work, inputs)?;
     let progress = Progress::new("verify", "weight");
     let result = verify(
         &base,
@@ -82,11 +74,7 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
         print(&report)?;
     }
     print_findings(&report.findings);
-    Ok(if report.passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(judged(report.passed))
 }
 
 fn print(report: &Verification) -> anyhow::Result<()> {

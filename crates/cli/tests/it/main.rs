@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod autopsy;
+mod bad_formats;
 mod bad_input;
 mod card;
 mod original;

@@ -121,6 +121,67 @@ fn a_merge_into_fp8_stays_fp8_and_never_adds_to_codes() {
     }
 }
 
+#[test]
+fn a_merge_into_nf4_is_rounded_again_in_its_own_groups() {
+    for name in ["packed-bnb-nf4", "packed-bnb-nf4-double"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (adapter_dir, to) = (folder.path().join("a"), folder.path().join("m"));
+        let base_dir = fixture("golden").join(name);
+        let module = "model.layers.0.self_attn.q_proj";
+        write_pair(&adapter_dir, module, (40, 256));
+        merged(&base_dir, &adapter_dir, &to).unwrap();
+        let base = Checkpoint::open(&base_dir).unwrap();
+        let result = Checkpoint::open(&to).unwrap();
+        assert_eq!(result.quantization(), base.quantization());
+        // Scales are stored as they are, whatever the base does.
+        let scales = result.tensor(&format!("{module}.weight.absmax")).unwrap();
+        assert_eq!(scales.dtype, Dtype::F32);
+        assert!(result.tensors().all(|t| !t.name.contains("nested")));
+        let adapter = Adapter::open(&adapter_dir).unwrap();
+        let expected = by_definition(&base, &adapter, module);
+        let found = result
+            .load(result.weight(module).unwrap())
+            .unwrap()
+            .0
+            .to_f32();
+        let (mut error2, mut norm2) = (0.0, 0.0);
+        for (x, y) in expected.iter().zip(&found) {
+            error2 += (x - f64::from(*y)).powi(2);
+            norm2 += x * x;
+        }
+        let relative = (error2 / norm2).sqrt();
+        assert!((0.02..0.11).contains(&relative), "{name}: {relative}");
+    }
+}
+
+/// An adapter of rank 1 whose update is 0.02 times a wave.
+fn write_pair(dir: &Path, module: &str, (rows, cols): (usize, usize)) {
+    std::fs::create_dir(dir).unwrap();
+    let mut config = AdapterConfig::new("base", 1, vec!["q_proj".to_owned()]);
+    config.lora_alpha = 1.0;
+    let wave = |n: usize, step: f32| (0..n).map(move |i| (i as f32 * step).sin());
+    let (a, b): (Vec<f32>, Vec<f32>) = (wave(cols, 0.3).collect(), wave(rows, 0.7).collect());
+    let tensors = [
+        (AdapterPart::LoraA, vec![1, cols], a),
+        (
+            AdapterPart::LoraB,
+            vec![rows, 1],
+            b.iter().map(|x| x * 0.02).collect(),
+        ),
+    ];
+    let planned = tensors.iter().map(|(part, shape, _)| {
+        PlannedTensor::new(peft_name(module, *part), Dtype::F32, shape.clone())
+    });
+    let writer = AdapterWriter::create(dir, config, planned.collect()).unwrap();
+    for (part, _, values) in &tensors {
+        let mut tensor = writer.tensor(&peft_name(module, *part)).unwrap();
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        tensor.write(&bytes).unwrap();
+        tensor.finish().unwrap();
+    }
+    writer.finish().unwrap();
+}
+
 /// An adapter of the fixtures' own, merged, with every whole tensor found in the result as it was in the adapter.
 fn whole_tensors_replace(name: &str) -> (Merged, usize) {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use xgraft_results::Severity;
 
 use crate::dense::{Mat, near};
-use crate::made::{Made, compared, noise, q_proj};
+use crate::made::{Made, compared, q_proj};
 
 const LAYERS: usize = 12;
 
@@ -37,16 +37,8 @@ fn rounding_noise_and_all_controls_lie_within_four_standard_deviations() {
     let made = Made::new();
     let (weights, adapter) = model(&made, 90, 70);
     let noises = [
-        noise(
-            "coarse",
-            made.checkpoint("w", &weights),
-            made.checkpoint("q", &rounded(&weights, 0.2)),
-        ),
-        noise(
-            "fine",
-            made.checkpoint("w2", &weights),
-            made.checkpoint("p", &rounded(&weights, 0.07)),
-        ),
+        made.noise("coarse", &weights, &rounded(&weights, 0.2)),
+        made.noise("fine", &weights, &rounded(&weights, 0.07)),
     ];
     let report = compared(&noises, &adapter, None).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
@@ -89,11 +81,7 @@ fn another_layers_update_is_held_against_this_layers_noise() {
         w[1].plus(&Mat::normal(40, 30, 7).scale(0.1)),
     ];
     let adapter = made.adapter("a", -6.0, &[(&q_proj(0), &b, &a), (&q_proj(1), &b2, &a2)]);
-    let noises = [noise(
-        "n",
-        made.checkpoint("w", &w),
-        made.checkpoint("q", &q),
-    )];
+    let noises = [made.noise("n", &w, &q)];
     let report = compared(&noises, &adapter, None).unwrap();
     let other = report.modules[0].noises[0].other_layer.clone().unwrap();
     assert_eq!(other.module, q_proj(1));
@@ -112,16 +100,8 @@ fn opposite_noises_have_cosine_minus_one_and_are_said_to_cancel() {
     let plus: Vec<Mat> = weights.iter().zip(&step).map(|(w, s)| w.plus(s)).collect();
     let minus: Vec<Mat> = weights.iter().zip(&step).map(|(w, s)| w.minus(s)).collect();
     let noises = [
-        noise(
-            "up",
-            made.checkpoint("w", &weights),
-            made.checkpoint("q", &plus),
-        ),
-        noise(
-            "down",
-            made.checkpoint("w2", &weights),
-            made.checkpoint("p", &minus),
-        ),
+        made.noise("up", &weights, &plus),
+        made.noise("down", &weights, &minus),
     ];
     let report = compared(&noises, &adapter, None).unwrap();
     let pair = &report.whole.pairs[0];
@@ -141,11 +121,7 @@ fn a_layer_that_is_not_quantized_is_told_and_left_out() {
     let (weights, adapter) = model(&made, 50, 40);
     let mut q = rounded(&weights, 0.1);
     q[3] = weights[3].clone();
-    let noises = [noise(
-        "n",
-        made.checkpoint("w", &weights),
-        made.checkpoint("q", &q),
-    )];
+    let noises = [made.noise("n", &weights, &q)];
     let report = compared(&noises, &adapter, None).unwrap();
     assert!(report.passed());
     assert_eq!(report.modules[3].not_quantized, ["n"]);
@@ -163,16 +139,8 @@ fn equal_checkpoints_and_unrelated_ones_do_not_pass() {
         .map(|i| Mat::normal(50, 40, 500 + i as u64))
         .collect();
     let noises = [
-        noise(
-            "same",
-            made.checkpoint("w", &weights),
-            made.checkpoint("q", &weights),
-        ),
-        noise(
-            "other",
-            made.checkpoint("w2", &weights),
-            made.checkpoint("p", &others),
-        ),
+        made.noise("same", &weights, &weights),
+        made.noise("other", &weights, &others),
     ];
     let report = compared(&noises, &adapter, None).unwrap();
     assert!(!report.passed());
@@ -198,11 +166,7 @@ fn an_adapter_of_zeros_alone_does_not_pass() {
     let (b, a) = (Mat::normal(40, 3, 3), Mat::normal(3, 30, 4));
     let zero = made.adapter("z", 3.0, &[(&q_proj(0), &b.scale(0.0), &a)]);
     let full = made.adapter("a", 3.0, &[(&q_proj(0), &b, &a)]);
-    let noises = [noise(
-        "n",
-        made.checkpoint("w", &w),
-        made.checkpoint("q", &rounded(&w, 0.1)),
-    )];
+    let noises = [made.noise("n", &w, &rounded(&w, 0.1))];
     let report = compared(&noises, &zero, None).unwrap();
     assert!(!report.passed());
     assert_eq!(report.findings.last().unwrap().code, "zero-adapter");
@@ -226,11 +190,7 @@ fn a_pair_of_zeros_is_told_and_left_out() {
         3.0,
         &[(&q_proj(0), &b.scale(0.0), &a), (&q_proj(1), &b, &a)],
     );
-    let noises = [noise(
-        "n",
-        made.checkpoint("w", &w),
-        made.checkpoint("q", &rounded(&w, 0.1)),
-    )];
+    let noises = [made.noise("n", &w, &rounded(&w, 0.1))];
     let report = compared(&noises, &adapter, None).unwrap();
     assert_eq!(report.modules.len(), 1);
     assert_eq!(

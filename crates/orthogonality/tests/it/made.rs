@@ -59,6 +59,15 @@ impl Made {
         Checkpoint::open(self.path(name)).unwrap()
     }
 
+    /// Two checkpoints and the noise between them; its label is unique in the folder.
+    pub(crate) fn noise(&self, label: &str, original: &[Mat], quantized: &[Mat]) -> Noise {
+        noise(
+            label,
+            self.checkpoint(&format!("{label}-original"), original),
+            self.checkpoint(&format!("{label}-quantized"), quantized),
+        )
+    }
+
     /// An adapter of pairs (B, A) for the modules of the layers, with `alpha`.
     pub(crate) fn adapter(&self, name: &str, alpha: f64, pairs: &[(&str, &Mat, &Mat)]) -> Adapter {
         let dir = self.path(name);

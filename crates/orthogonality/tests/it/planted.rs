@@ -1,7 +1,7 @@
 //! Noise whose place is known because it was put there.
 
 use crate::dense::{Mat, near};
-use crate::made::{Made, compared, noise, q_proj};
+use crate::made::{Made, compared, q_proj};
 
 const ROWS: usize = 120;
 const COLS: usize = 168;
@@ -21,11 +21,7 @@ fn measured(n: &Mat) -> xgraft_orthogonality::NoiseReport {
     let w = Mat::normal(ROWS, COLS, 3);
     let q = w.plus(n);
     let adapter = made.adapter("a", RANK as f64, &[(&q_proj(0), &b, &a)]);
-    let noises = [noise(
-        "n",
-        made.checkpoint("w", &[w]),
-        made.checkpoint("q", &[q]),
-    )];
+    let noises = [made.noise("n", &[w], &[q])];
     let report = compared(&noises, &adapter, None).unwrap();
     report.modules[0].noises[0].clone()
 }

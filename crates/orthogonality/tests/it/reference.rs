@@ -24,11 +24,7 @@ fn every_quantity_is_that_of_the_dense_matrices() {
     let n = q.minus(&w);
     let module = q_proj(0);
     let adapter = made.adapter("adapter", ALPHA, &[(&module, &b, &a)]);
-    let noises = [noise(
-        "n",
-        made.checkpoint("w", std::slice::from_ref(&w)),
-        made.checkpoint("q", &[q]),
-    )];
+    let noises = [made.noise("n", std::slice::from_ref(&w), &[q])];
 
     let report = compared(&noises, &adapter, None).unwrap();
     assert!(report.passed(), "{:?}", report.findings);
@@ -102,11 +98,7 @@ fn a_cosine_at_chance_level_is_right_to_a_small_part_of_its_spread() {
     let q = w.map(|x| (x * 7.0).round() / 7.0).stored();
     let n = q.minus(&w);
     let adapter = made.adapter("a", 16.0, &[(&q_proj(0), &b, &a)]);
-    let noises = [noise(
-        "n",
-        made.checkpoint("w", &[w]),
-        made.checkpoint("q", &[q]),
-    )];
+    let noises = [made.noise("n", &[w], &[q])];
     let report = compared(&noises, &adapter, None).unwrap();
     let z = n.inner(&l) / (n.norm() * l.norm()) * ((rows * cols) as f64).sqrt();
     let found = report.modules[0].noises[0].cosine.z;
@@ -131,11 +123,7 @@ fn a_negative_scale_and_a_pair_of_less_rank_are_what_they_multiply_to() {
         .stored();
     let n = q.minus(&w);
     let adapter = made.adapter("adapter", -3.0, &[(&q_proj(0), &b, &a)]);
-    let noises = [noise(
-        "n",
-        made.checkpoint("w", &[w]),
-        made.checkpoint("q", &[q]),
-    )];
+    let noises = [made.noise("n", &[w], &[q])];
     let report = compared(&noises, &adapter, None).unwrap();
     let found = &report.modules[0];
     assert_eq!(found.update.rank, 4);

@@ -1,6 +1,6 @@
 //! How near base + adapter comes to the tuned weights, measured from the files.
 
-use super::grid::{Grid, PanelOf, cell, largest, mean};
+use super::grid::{CellsOf, Grid, PanelOf, cell, largest, mean};
 use crate::{
     Figure, Result, Section, Table,
     figures::{Strips, Unit},
@@ -22,6 +22,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
              rounding error, which no adapter of a full-precision difference can remove.",
         )
         .figure(figure(&grid)?)
+        .figure(by_layer(&grid)?)
         .table(by_role(&grid));
     Ok(Some(section))
 }
@@ -64,6 +65,44 @@ fn figure(grid: &Grid) -> Result<Figure> {
         caption: "Every dot is one module; a strip is a role, from the first layer to the last.".to_owned(),
         alt: "Relative error of every module, of the base alone and with the adapter, by role and layer.".to_owned(),
         svg,
+    })
+}
+
+/// Where in the model the served weights are farthest from the tuned ones.
+fn by_layer(grid: &Grid) -> Result<Figure> {
+    let quantities = [
+        ("Error with adapter", "‖Ŵ − W‖ / ‖W‖", "relative_error"),
+        (
+            "Left of the update",
+            "‖W − Ŵ‖ / ‖W − base‖",
+            "update_residual",
+        ),
+    ];
+    let mut panels = Vec::new();
+    for (title, note, metric) in quantities {
+        let arms = grid.arms_with(metric);
+        for arm in &arms {
+            let arm = *arm;
+            panels.push(CellsOf {
+                title: match arms.len() {
+                    1 => title.to_owned(),
+                    _ => format!("{title}, {}", grid.arms[arm]),
+                },
+                note,
+                unit: Unit::Percent,
+                ratios: true,
+                value: Box::new(move |module| grid.get(metric, arm, module)),
+            });
+        }
+    }
+    let name = "error-by-layer";
+    Ok(Figure {
+        name: name.to_owned(),
+        caption: "One cell a module, darker is farther from the tuned weights: relative to the weights, and relative to the distance that \
+                  the base alone has. The served model is worst where the first is darkest."
+            .to_owned(),
+        alt: "Error with the adapter, relative to the weights and to the update, by layer and projection.".to_owned(),
+        svg: grid.heatmap(&panels).render(name)?,
     })
 }
 

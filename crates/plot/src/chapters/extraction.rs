@@ -1,6 +1,9 @@
 //! What the low rank keeps of each module's update.
 
-use super::grid::{Grid, PanelOf, cell, largest, mean};
+use super::{
+    energy,
+    grid::{CellsOf, Grid, PanelOf, cell, largest, mean},
+};
 use crate::{
     Figure, Result, Section, Table,
     figures::Unit,
@@ -26,16 +29,51 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     if grid.arms_with("energy_kept").is_empty() {
         return Ok(None);
     }
-    let section = Section::new("What the adapter keeps, per module")
+    let mut section = Section::new("What the adapter keeps, per module")
         .say(
             "ΔW is the difference of the tuned and the base weights of one module. Energy kept is the share of ‖ΔW‖² in the adapter's \
              rank; the residual is ‖ΔW − BA‖/‖ΔW‖, so that residual² = 1 − energy kept. Excess is how much larger the residual is \
              than the best possible one of that rank.",
         )
-        .figure(figure(&grid)?)
-        .table(by_role(&grid))
-        .table(by_module(&grid).folded_above(40));
-    Ok(Some(section))
+        .figure(figure(&grid)?);
+    if let Some(figure) = energy::figure(inputs)? {
+        section = section.figure(figure);
+    }
+    Ok(Some(
+        section
+            .figure(by_layer(&grid)?)
+            .table(by_role(&grid))
+            .table(by_module(&grid).folded_above(40)),
+    ))
+}
+
+/// Where in the model the update is large, and where its rank is short of it.
+fn by_layer(grid: &Grid) -> Result<Figure> {
+    let quantities = [
+        ("Size of the update", "‖ΔW‖ / ‖W‖", "delta_ratio"),
+        ("Residual", "‖ΔW − BA‖ / ‖ΔW‖, less is better", "residual"),
+    ];
+    let mut panels = Vec::new();
+    for (title, note, metric) in quantities {
+        for arm in grid.arms_with(metric) {
+            panels.push(CellsOf {
+                title: format!("{title}, {}", grid.arms[arm]),
+                note,
+                unit: Unit::Percent,
+                ratios: true,
+                value: Box::new(move |module| grid.get(metric, arm, module)),
+            });
+        }
+    }
+    let name = "update-by-layer";
+    Ok(Figure {
+        name: name.to_owned(),
+        caption: "One cell a module, darker is more: on the left how large the update is, on the right what the rank leaves of it. Where \
+                  both are dark, a higher rank would help most."
+            .to_owned(),
+        alt: "Size of the update and residual of every module, by layer and projection.".to_owned(),
+        svg: grid.heatmap(&panels).render(name)?,
+    })
 }
 
 fn figure(grid: &Grid) -> Result<Figure> {

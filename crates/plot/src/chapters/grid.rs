@@ -2,7 +2,7 @@
 
 use crate::{
     ModulePath,
-    figures::{Group, Panel, Series, Strips, Unit},
+    figures::{Group, Heatmap, HeatmapPanel, Panel, Series, Strips, Unit},
     inputs::Inputs,
 };
 use std::collections::{BTreeSet, HashMap};
@@ -98,7 +98,7 @@ impl Grid {
 
     /// The strips of some panels: title, note, values that the scale must hold, and the metric and arm of each series.
     pub(super) fn strips(&self, panels: &[PanelOf<'_>], series: Vec<String>) -> Strips {
-        let layer = |module: usize| ModulePath::parse(&self.modules[module]).layer;
+        let layer = |module: usize| self.layer(module);
         let mut roles = self.roles();
         roles.retain(|(_, modules)| modules.iter().any(|module| layer(*module).is_some()));
         let layers = (0..self.modules.len()).filter_map(layer).max();
@@ -112,6 +112,40 @@ impl Grid {
             reference: false,
             layers: layers.map_or(0, |last| last + 1),
         }
+    }
+
+    /// One cell for every layer and role, a panel for each quantity. Two modules of one cell show their mean.
+    pub(super) fn heatmap(&self, panels: &[CellsOf<'_>]) -> Heatmap {
+        // The strips have the same roles and layers.
+        let Strips { groups, layers, .. } = self.strips(&[], Vec::new());
+        let roles = self.roles();
+        let row = |panel: &CellsOf<'_>, group: &String| {
+            let of_group = roles.iter().filter(|(role, _)| role == group);
+            let modules: Vec<usize> = of_group.flat_map(|(_, modules)| modules.clone()).collect();
+            let cell = |layer| {
+                let here = modules
+                    .iter()
+                    .filter(|module| self.layer(**module) == Some(layer));
+                mean(here.filter_map(|module| (panel.value)(*module)))
+            };
+            (0..layers).map(cell).collect()
+        };
+        let panels = panels.iter().map(|panel| HeatmapPanel {
+            title: panel.title.clone(),
+            note: panel.note.to_owned(),
+            unit: panel.unit,
+            ratios: panel.ratios,
+            values: groups.iter().map(|group| row(panel, group)).collect(),
+        });
+        Heatmap {
+            panels: panels.collect(),
+            groups,
+            layers,
+        }
+    }
+
+    fn layer(&self, module: usize) -> Option<usize> {
+        ModulePath::parse(&self.modules[module]).layer
     }
 
     fn panel(&self, panel: &PanelOf<'_>, roles: &[(&str, Vec<usize>)]) -> Panel {
@@ -136,7 +170,7 @@ impl Grid {
         let mut points: Vec<(usize, f64)> = modules
             .iter()
             .filter_map(|module| {
-                let layer = ModulePath::parse(&self.modules[*module]).layer?;
+                let layer = self.layer(*module)?;
                 Some((layer, self.get(metric, arm, *module)?))
             })
             .collect();
@@ -155,6 +189,18 @@ pub(super) struct PanelOf<'a> {
     pub(super) include: f64,
     /// Metric and arm of each series.
     pub(super) series: Vec<(&'static str, usize)>,
+}
+
+/// What a panel of a heatmap shows.
+pub(super) struct CellsOf<'a> {
+    pub(super) title: String,
+    pub(super) note: &'a str,
+    /// How its numbers are written.
+    pub(super) unit: Unit,
+    /// Whether the ratios of its values matter more than their differences.
+    pub(super) ratios: bool,
+    /// The value of a module.
+    pub(super) value: Box<dyn Fn(usize) -> Option<f64> + 'a>,
 }
 
 fn index_of(names: &mut Vec<String>, name: &str) -> usize {

@@ -1,6 +1,7 @@
 //! What a report can talk about. Each chapter is one file: it looks at the rows and gives a section, or nothing when they are not its.
 
 mod check;
+mod energy;
 mod extraction;
 mod findings;
 mod grid;

@@ -1,6 +1,6 @@
 //! How the noise of a quantized base lies to an adapter, each quantity beside what chance gives for it.
 
-use super::grid::{Grid, PanelOf, cell, mean};
+use super::grid::{CellsOf, Grid, PanelOf, cell, mean};
 use crate::{
     Figure, Result, Section, Table,
     figures::{Level, Levels, LevelsPanel, Unit},
@@ -90,6 +90,9 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     }
     section = section.figure(cosines(&grid)?);
     if !noises.is_empty() {
+        section = section.figure(by_layer(&grid, &noises)?);
+    }
+    if !noises.is_empty() {
         section = section
             .figure(leakage(&grid, &noises)?)
             .table(by_role(&grid, &noises));
@@ -120,6 +123,43 @@ fn sizes(grid: &Grid, noises: &[usize]) -> Result<Figure> {
             .to_owned(),
         alt: "Norm of the quantization noise over the norm of the adapter's update, by projection and layer.".to_owned(),
         svg: grid.strips(&[panel], names.collect()).render(name)?,
+    })
+}
+
+/// Where in the model the noise is large beside the update, and where it is not without direction.
+fn by_layer(grid: &Grid, noises: &[usize]) -> Result<Figure> {
+    // The mean absolute value of a normal variable is √(2/π) of its standard deviation.
+    let z_of_chance = std::f64::consts::FRAC_2_PI.sqrt();
+    let mut panels = Vec::new();
+    for arm in noises.iter().copied() {
+        let name = &grid.arms[arm];
+        panels.push(CellsOf {
+            title: format!("Size of the noise, {name}"),
+            note: "‖N‖ / ‖L‖",
+            unit: Unit::Plain,
+            ratios: true,
+            value: Box::new(move |module| grid.get("noise_over_adapter", arm, module)),
+        });
+        panels.push(CellsOf {
+            title: format!("Cosine with the adapter, {name}"),
+            note: "|z|, in units of 1/√(mn)",
+            unit: Unit::Plain,
+            ratios: false,
+            value: Box::new(move |module| {
+                let (metric, chance, ..) = COSINES[0];
+                let value = grid.get(metric, arm, module)?.abs();
+                Some(value / grid.get(chance, arm, module)? * z_of_chance)
+            }),
+        });
+    }
+    let name = "noise-by-layer";
+    Ok(Figure {
+        name: name.to_owned(),
+        caption: "One cell a layer's weight, darker is more: how large the noise is beside the update, and how far its cosine with the \
+                  update lies from 0 in standard deviations of chance. By chance one cell in twenty is above 2; a dark row or column is structure."
+            .to_owned(),
+        alt: "Noise over update and absolute z of their cosine, by layer and projection.".to_owned(),
+        svg: grid.heatmap(&panels).render(name)?,
     })
 }
 

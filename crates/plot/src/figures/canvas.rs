@@ -6,7 +6,7 @@ use plotters::{
     coord::Shift,
     prelude::{
         Circle, DrawingArea, FontFamily, FontStyle, IntoDrawingArea, IntoTextStyle, PathElement,
-        RGBColor, Rectangle, SVGBackend, Text,
+        Polygon, RGBColor, Rectangle, SVGBackend, Text,
     },
     style::{
         Color,
@@ -95,6 +95,22 @@ impl Canvas<'_> {
         let outcome = self
             .area
             .draw(&Circle::new(units(at), radius, color.filled()));
+        self.note(outcome.map_err(|e| e.to_string()));
+    }
+
+    /// The mark of a series: each has a shape of its own, so that it is told apart without colours too.
+    pub(super) fn mark(&mut self, series: usize, at: Point, radius: f64, color: RGBColor) {
+        let corners: &[Point] = match series % 6 {
+            0 => return self.dot(at, radius, color),
+            1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+            2 => &[(0.0, -1.25), (1.15, 0.8), (-1.15, 0.8)],
+            3 => &[(0.0, -1.3), (1.1, 0.0), (0.0, 1.3), (-1.1, 0.0)],
+            4 => &[(0.0, 1.25), (1.15, -0.8), (-1.15, -0.8)],
+            _ => &[(-0.5, -1.2), (0.5, -1.2), (0.5, 1.2), (-0.5, 1.2)],
+        };
+        let place = |(x, y): &Point| units((at.0 + radius * x, at.1 + radius * y));
+        let corners: Vec<_> = corners.iter().map(place).collect();
+        let outcome = self.area.draw(&Polygon::new(corners, color.filled()));
         self.note(outcome.map_err(|e| e.to_string()));
     }
 

@@ -4,9 +4,9 @@
 //! the chance level to the value is what the figure is about, so that is drawn.
 
 use super::{
+    axis::Axis,
     canvas::{Canvas, Lettering, Point, draw},
-    palette::{GRID, Ink, MUTED, TEXT, of_series},
-    scale::{Decades, Scale},
+    palette::{GRID, MUTED, TEXT, of_series},
     unit::Unit,
 };
 use crate::{Result, quantity::number};
@@ -58,12 +58,6 @@ const VALUES: f64 = 150.0;
 const GAP: f64 = 26.0;
 /// Width of a letter of the row names.
 const LETTER: f64 = 7.7;
-
-/// Where a value stands on a panel.
-enum Axis {
-    Linear(Scale),
-    Log(Decades),
-}
 
 impl Levels {
     /// Draws it.
@@ -120,7 +114,7 @@ impl Levels {
         };
         for (index, series) in self.series.iter().enumerate() {
             let at = name(canvas, series);
-            canvas.dot((at + 4.0, 20.0), 4.2, ink(index).into());
+            canvas.mark(index, (at + 4.0, 20.0), 4.2, of_series(index).into());
         }
         let at = name(canvas, "chance level");
         canvas.line((at + 4.0, 13.0), (at + 4.0, 27.0), TEXT.into(), 2.0);
@@ -153,11 +147,11 @@ impl Levels {
             for (line, level) in levels.iter().enumerate() {
                 let y = self.row_top(row) + LINE * (line as f64 + 0.5);
                 let (value, chance): (Point, Point) = ((x(level.value), y), (x(level.chance), y));
-                let color = ink(level.series);
+                let color = of_series(level.series);
                 canvas.line(chance, value, color.into(), 2.4);
                 let (up, down) = ((chance.0, y - 7.0), (chance.0, y + 7.0));
                 canvas.line(up, down, TEXT.into(), 2.0);
-                canvas.dot(value, 4.2, color.into());
+                canvas.mark(level.series, value, 4.2, color.into());
                 let label = Lettering::new(12.0, color).bold().right();
                 canvas.text(&panel.unit.value(level.value), (right + 78.0, y), label);
                 let times = number(level.value / level.chance);
@@ -173,36 +167,11 @@ impl LevelsPanel {
         let levels = self.levels.iter().flatten();
         let values = levels.flat_map(|level| [level.value, level.chance]);
         if self.log {
-            Axis::Log(Decades::around(values))
+            Axis::log(values)
         } else {
-            Axis::Linear(Scale::around(values, &[0.0]))
+            Axis::linear(values, &[0.0])
         }
     }
-}
-
-impl Axis {
-    fn position(&self, value: f64) -> f64 {
-        match self {
-            Self::Linear(scale) => scale.position(value),
-            Self::Log(decades) => decades.position(value),
-        }
-    }
-
-    /// Where its ticks are, and how they are called.
-    fn ticks(&self, unit: Unit) -> Vec<(f64, String)> {
-        match self {
-            Self::Linear(scale) => scale
-                .ticks
-                .iter()
-                .map(|tick| (*tick, unit.tick(scale, *tick)))
-                .collect(),
-            Self::Log(decades) => decades.ticks().collect(),
-        }
-    }
-}
-
-fn ink(series: usize) -> Ink {
-    of_series(series)
 }
 
 #[cfg(test)]

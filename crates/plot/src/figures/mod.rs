@@ -1,13 +1,18 @@
 //! Drawings. Each kind of figure is one file and takes plain numbers; which rows go into it is a chapter's business.
 
+mod axis;
 mod canvas;
-pub(crate) mod curves;
+mod curves;
+mod heatmap;
 mod levels;
 pub(crate) mod palette;
-pub(crate) mod scale;
+mod scale;
 mod strips;
 mod unit;
 
+pub(crate) use curves::{Curve, Curves, CurvesPanel};
+pub(crate) use heatmap::{Heatmap, HeatmapPanel};
 pub(crate) use levels::{Level, Levels, LevelsPanel};
+pub(crate) use scale::log_ticks;
 pub(crate) use strips::{Group, Panel, Series, Strips};
 pub(crate) use unit::Unit;

@@ -115,6 +115,28 @@ impl Decades {
     }
 }
 
+/// The numbers 1, 2, 5, 10, … times powers of ten from `low` to `high`, both positive, and their names; only the powers of ten
+/// over three decades and more.
+pub(crate) fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
+    let factors: &[f64] = if high < 1e3 * low {
+        &[1.0, 2.0, 5.0]
+    } else {
+        &[1.0]
+    };
+    let exponents = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let all = exponents.flat_map(|exponent| {
+        let named = move |factor: &f64| {
+            let tick = factor * 10f64.powi(exponent);
+            let decimals = (-exponent).max(0) as usize;
+            (tick, format!("{tick:.decimals$}"))
+        };
+        factors.iter().map(named)
+    });
+    let slack = 1.0 + 1e-9;
+    all.filter(|(tick, _)| (low / slack..=high * slack).contains(tick))
+        .collect()
+}
+
 /// Whole numbers from 0 that name about `count` of the indices below `len`, evenly.
 pub(crate) fn index_ticks(len: usize, count: usize) -> Vec<usize> {
     let steps = [1, 2, 4, 5, 8, 10, 16, 20, 25, 40, 50, 100];
@@ -177,6 +199,16 @@ mod tests {
         assert_eq!(names, ["1e-4", "0.001", "0.01", "0.1"]);
         assert_eq!(Decades::around([1.0]), Decades { first: 0, last: 1 });
         assert!(Decades::around([0.0]).position(0.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn logarithmic_ticks_are_round_and_inside() {
+        let names = |low, high| -> Vec<String> {
+            let ticks = log_ticks(low, high).into_iter();
+            ticks.map(|(_, name)| name).collect()
+        };
+        assert_eq!(names(0.096, 7.4), ["0.1", "0.2", "0.5", "1", "2", "5"]);
+        assert_eq!(names(1.0, 1e4), ["1", "10", "100", "1000", "10000"]);
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Strips {
         for (index, name) in self.series.iter().enumerate() {
             let color = self.ink(index).into();
             canvas.line((x, 20.0), (x + 18.0, 20.0), color, 2.0);
-            canvas.dot((x + 9.0, 20.0), 3.6, color);
+            canvas.mark(index, (x + 9.0, 20.0), 3.6, color);
             canvas.text(name, (x + 25.0, 20.0), Lettering::new(13.0, TEXT));
             x += 25.0 + 7.2 * name.chars().count() as f64 + 26.0;
         }
@@ -255,7 +255,7 @@ impl Strip<'_> {
                 canvas.path(&line, color, width);
             }
             for point in &series.0 {
-                canvas.dot(self.point(*point), radius, color);
+                canvas.mark(index, self.point(*point), radius, color);
             }
         }
     }

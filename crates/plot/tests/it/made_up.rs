@@ -43,6 +43,10 @@ pub(crate) fn steps(dir: &Path, layers: usize, arm: &str, lost: f64) -> Vec<Sour
             row("adapter_bytes", 65536.0),
             row("seconds", 0.031),
         ]);
+        extract.extend([1, 2, 4, 8, 16, 32].map(|rank| {
+            let share = (f64::from(rank) / 32.0).powf(0.2);
+            row("energy_at_rank", kept * share).n(rank as u64)
+        }));
         verify.extend([
             row("base_error", 0.034 + 0.002 * kept),
             row("relative_error", 0.026 + 0.01 * residual * residual),

@@ -57,7 +57,7 @@ fn figures_are_in_the_page_and_files_of_their_own() {
     assert_eq!(svg.matches("<circle").count(), 2 * 448);
     assert!(svg.contains("#1F2328"), "a file of its own has fixed inks");
     let html = text(&rendered, Rendered::HTML);
-    assert_eq!(html.matches("<svg ").count(), 2);
+    assert_eq!(html.matches("<svg ").count(), 5);
     assert!(
         html.contains("var(--text)"),
         "in the page they follow the scheme"

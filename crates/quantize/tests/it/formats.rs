@@ -15,12 +15,17 @@ const MODULE: &str = "model.layers.0.self_attn.q_proj";
 
 /// The values that a tool reads from the file that it wrote, and how it rounds them.
 fn expected(dir: &Path) -> (Vec<f32>, fn(f32) -> f32) {
-    let bytes = std::fs::read(dir.join("expected.safetensors")).unwrap();
+    values_of(&dir.join("expected.safetensors"), "expected")
+}
+
+/// The only tensor of a file, and how its type rounds.
+fn values_of(file: &Path, tensor: &str) -> (Vec<f32>, fn(f32) -> f32) {
+    let bytes = std::fs::read(file).unwrap();
     let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
     let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
     let data = &bytes[8 + length..];
     let halves = data.as_chunks().0.iter();
-    match header["expected"]["dtype"].as_str().unwrap() {
+    match header[tensor]["dtype"].as_str().unwrap() {
         "BF16" => (
             halves.map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
             |x| bf16::from_f32(x).to_f32(),
@@ -39,6 +44,8 @@ fn what_the_tools_packed_is_read_as_they_read_it() {
         "packed-ct-int8",
         "packed-ct-int4",
         "packed-ct-int4-asym",
+        "packed-bnb-nf4",
+        "packed-bnb-nf4-double",
         "packed-awq",
         "packed-gptq-v1",
         "packed-gptq-v2",
@@ -61,8 +68,62 @@ fn what_the_tools_packed_is_read_as_they_read_it() {
 }
 
 #[test]
+fn nf4_is_byte_equal_to_bitsandbytes() {
+    let golden = fixture("golden").join("packed-bnb-nf4");
+    // The same directory before it was quantized.
+    let folder = tempfile::tempdir().unwrap();
+    let (source, path) = (folder.path().join("source"), folder.path().join("q"));
+    std::fs::create_dir(&source).unwrap();
+    let mut config = json(&golden.join("config.json"));
+    config
+        .as_object_mut()
+        .unwrap()
+        .remove("quantization_config");
+    std::fs::write(source.join("config.json"), config.to_string()).unwrap();
+    let bytes = std::fs::read(golden.join("source.safetensors")).unwrap();
+    let named = String::from_utf8_lossy(&bytes[8..]).find("source").unwrap() + 8;
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    let more = format!("{MODULE}.weight");
+    let mut renamed = (length + (more.len() - "source".len()) as u64)
+        .to_le_bytes()
+        .to_vec();
+    renamed.extend(&bytes[8..named]);
+    renamed.extend(more.as_bytes());
+    renamed.extend(&bytes[named + "source".len()..]);
+    std::fs::write(source.join("model.safetensors"), renamed).unwrap();
+
+    convert(&source, &path, &Config::of(Scheme::Nf4));
+    let (ours, theirs) = (
+        Checkpoint::open(&path).unwrap(),
+        Checkpoint::open(&golden).unwrap(),
+    );
+    let of_layer = theirs.tensors().filter(|t| t.name.starts_with(MODULE));
+    let mut compared = 0;
+    for tensor in of_layer {
+        let name = tensor.name.as_str();
+        let mine = ours.tensor(name).unwrap();
+        assert_eq!(
+            (mine.dtype, &mine.shape),
+            (tensor.dtype, &tensor.shape),
+            "{name}"
+        );
+        assert!(bytes_of(&ours, name) == bytes_of(&theirs, name), "{name}");
+        compared += 1;
+    }
+    assert_eq!(compared, 4);
+    let stated = &json(&path.join("config.json"))["quantization_config"];
+    assert_eq!(stated["quant_method"], "bitsandbytes");
+    assert_eq!(stated["bnb_4bit_quant_type"], "nf4");
+}
+
+#[test]
 fn rows_of_a_packed_weight_are_rows_of_the_whole() {
-    for name in ["packed-ct-int4-asym", "packed-awq", "packed-gptq-sorted-v1"] {
+    for name in [
+        "packed-ct-int4-asym",
+        "packed-awq",
+        "packed-gptq-sorted-v1",
+        "packed-bnb-nf4-double",
+    ] {
         let checkpoint = Checkpoint::open(fixture("golden").join(name)).unwrap();
         let weight = checkpoint.weight(MODULE).unwrap();
         let whole = checkpoint.load(weight).unwrap().0;
@@ -122,6 +183,7 @@ fn packed() -> Vec<Config> {
         Scheme::Fp8Channel,
         Scheme::Fp8Tensor,
         Scheme::Int8,
+        Scheme::Nf4,
     ]
     .map(Config::of)
     .to_vec();
@@ -148,7 +210,7 @@ fn what_is_written_is_read_back_and_dequantized() {
             &fingerprint("dequantize", &packed, None, &config),
         )
         .unwrap();
-        dequantize(&packed, &config, &out, &|_| Ok(())).unwrap();
+        dequantize(&packed, None, &config, &out, &|_| Ok(())).unwrap();
         out.commit().unwrap();
         let (bridge, source) = (
             Checkpoint::open(&d).unwrap(),
@@ -178,11 +240,11 @@ fn what_is_written_is_read_back_and_dequantized() {
                 report.module
             );
         }
-        assert!(
-            bridge
-                .tensors()
-                .all(|t| !t.name.contains("scale") && !t.name.contains("qzeros"))
-        );
+        assert!(bridge.tensors().all(|t| {
+            !["scale", "qzeros", ".weight."]
+                .iter()
+                .any(|part| t.name.contains(part))
+        }));
     }
 }
 
@@ -218,7 +280,11 @@ fn simulated_formats_are_on_their_grid_and_say_so() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("q");
-        let done = convert(&fixture("tiny-qwen3/base"), &path, &Config::of(scheme));
+        let config = Config {
+            layout: Layout::Simulated,
+            ..Config::of(scheme)
+        };
+        let done = convert(&fixture("tiny-qwen3/base"), &path, &config);
         let config = json(&path.join("config.json"));
         assert_eq!(
             config["xgraft_simulated_quantization"]["scheme"],

@@ -3,6 +3,7 @@
 
 mod formats;
 mod size;
+mod unfold;
 
 use std::path::{Path, PathBuf};
 
@@ -149,7 +150,7 @@ fn dequantizing_gives_code_times_scale_and_a_clean_config() {
         &fingerprint("dequantize", &source, None, &Config::default()),
     )
     .unwrap();
-    dequantize(&source, &Config::default(), &out, &|_| Ok(())).unwrap();
+    dequantize(&source, None, &Config::default(), &out, &|_| Ok(())).unwrap();
     out.commit().unwrap();
     let back = Checkpoint::open(&d).unwrap();
     assert_eq!(*back.quantization(), Quantization::None);
@@ -185,7 +186,7 @@ fn an_unquantized_checkpoint_is_not_dequantized() {
     let source = Checkpoint::open(fixture("tiny-qwen3/base")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let out = OutputDir::create(&folder.path().join("d"), false, &Value::Null).unwrap();
-    let error = dequantize(&source, &Config::default(), &out, &|_| Ok(())).unwrap_err();
+    let error = dequantize(&source, None, &Config::default(), &out, &|_| Ok(())).unwrap_err();
     assert!(matches!(error, Error::NotQuantized { .. }), "{error}");
 }
 

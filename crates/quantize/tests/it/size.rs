@@ -91,6 +91,7 @@ fn qwen3_32b_has_the_sizes_that_the_registry_lists() {
         (Scheme::Fp8Channel, 34.33),
         (Scheme::Int8, 34.33),
         (Scheme::Int4, 19.2),
+        (Scheme::Nf4, 20.67),
     ] {
         let bytes = stored_bytes(&source, &Config::of(scheme)).unwrap();
         assert_eq!(hundredths(bytes), gigabytes, "{scheme:?}");

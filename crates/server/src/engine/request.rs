@@ -22,7 +22,7 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Refused`], before anything was queued.
     fn submit(&self, request: Request) -> Result<Generation, Refused>;
 
-    /// The adapters that can be asked for, in the order in which they were loaded.
+    /// The adapters that can be asked for, in the order in which their names were first loaded.
     fn adapters(&self) -> Vec<AdapterCard>;
 
     /// Reads an adapter and gives it a name. Requests that run on an older version of that name go on with it.
@@ -82,20 +82,22 @@ pub struct Request {
     pub stop_tokens: Vec<TokenId>,
     /// Logprobs wanted with each token.
     pub logprobs: TopLogprobs,
-    /// Logprobs wanted of the prompt's own tokens.
+    /// Logprobs wanted of the prompt's own tokens; such a prompt takes nothing from the prefix cache.
     pub prompt_logprobs: TopLogprobs,
-    /// What the output must be, if it is bound to a grammar. It has taken the tokens of `generated` already.
+    /// What the output must be, if it is bound to a grammar; it takes `generated` first.
     pub constraint: Option<Box<dyn Constraint>>,
 }
 
-/// How the next token is chosen from the logits: penalties, bias, temperature, then top-k, top-p and min-p.
+/// How the next token is chosen from the logits: bias, penalties, temperature, then min-p, top-k and top-p.
+///
+/// [`sampling`](crate::sampling) says it exactly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits; 0 takes the largest.
+    /// Divides the logits; below 10⁻⁵ the largest is taken.
     pub temperature: f32,
     /// The smallest set of likeliest tokens whose probabilities reach this; 1 keeps all.
     pub top_p: f32,
-    /// That many likeliest tokens; 0 keeps all.
+    /// That many likeliest tokens, of equal ones those of lower number; 0 keeps all.
     pub top_k: u32,
     /// Tokens at least so likely as the likeliest one times this; 0 keeps all.
     pub min_p: f32,

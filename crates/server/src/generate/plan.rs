@@ -71,21 +71,21 @@ impl Plan {
             prompt_tokens,
         };
         match parameters.continuation {
-            Some(continuation) => plan.resume(continuation),
+            Some(continuation) => plan.resume(continuation, grammar.as_ref()),
             None => Ok(plan),
         }
     }
 
-    /// Gives the only request what was generated before.
-    fn resume(mut self, continuation: Continuation) -> Result<Self> {
+    /// Gives the only request what was generated before, which must fit the grammar.
+    fn resume(mut self, continuation: Continuation, grammar: Option<&Compiled>) -> Result<Self> {
         let [request] = &mut self.requests[..] else {
             return Err(ApiError::invalid(
                 "continue_from",
                 "`continue_from`: one prompt at a time",
             ));
         };
-        if let Some(constraint) = &mut request.constraint {
-            feed(&mut **constraint, &continuation.token_ids)?;
+        if let Some(grammar) = grammar {
+            feed(&mut *grammar.constraint(), &continuation.token_ids)?;
         }
         request.generated = continuation.token_ids;
         request.choice = continuation.choice;

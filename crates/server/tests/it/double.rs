@@ -293,6 +293,11 @@ impl Player {
         let Some(mut constraint) = self.request.constraint.take() else {
             return self.say(tokens, Duration::ZERO).await;
         };
+        for id in self.request.generated.clone() {
+            if let Err(message) = constraint.accept(id) {
+                return self.finish(FinishReason::Error(message)).await;
+            }
+        }
         let mut wish = tokens.into_iter().peekable();
         while !self.is_full() {
             let mut mask = vec![0; 32];

@@ -91,19 +91,27 @@ fn strip<'t>(text: &'t str, side: &str, chars: Option<&str>) -> &'t str {
 }
 
 /// `tojson` as transformers has it: `json.dumps` without escapes for HTML or beyond ASCII.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the engine passes arguments by value"
+)]
 fn to_json(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
-    let mut json = python::Json::default();
-    json.ensure_ascii = kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
-    json.sort_keys = kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    let flag = |name| Ok::<_, Error>(kwargs.get::<Option<bool>>(name)?.unwrap_or(false));
+    let mut json = python::Json {
+        ensure_ascii: flag("ensure_ascii")?,
+        sort_keys: flag("sort_keys")?,
+        ..python::Json::default()
+    };
     if let Some(indent) = kwargs.get::<Option<Value>>("indent")? {
         json.indent = indentation(&indent)?;
         json.item_separator
             .truncate(if json.indent.is_some() { 1 } else { 2 });
     }
     if let Some(separators) = kwargs.get::<Option<Vec<String>>>("separators")? {
-        let [item, key] = separators
-            .try_into()
-            .map_err(|_| invalid("tojson: expected two separators"))?;
+        let separators: Result<[String; 2], _> = separators.try_into();
+        let Ok([item, key]) = separators else {
+            return Err(invalid("tojson: expected two separators"));
+        };
         (json.item_separator, json.key_separator) = (item, key);
     }
     kwargs.assert_all_used()?;

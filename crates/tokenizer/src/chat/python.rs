@@ -115,7 +115,7 @@ fn write_quoted(out: &mut String, text: &str) {
             _ if c == quote => out.extend(['\\', c]),
             // The characters that are not printable in Latin-1, and the separators of lines.
             _ if c.is_control() || code == 0xa0 || code == 0xad => {
-                out.push_str(&format!("\\x{code:02x}"))
+                out.push_str(&format!("\\x{code:02x}"));
             }
             '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{code:04x}")),
             _ => out.push(c),

@@ -8,7 +8,7 @@ pub(super) fn without_generation(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        let Some(end) = tag[2..].find("%}").map(|end| end + 2) else {
             rest = tag;
             break;
         };
@@ -27,6 +27,13 @@ pub(super) fn without_generation(source: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_without_an_end_of_its_own_stays() {
+        for source in ["{%}", "{%", "a{%}b%}c", "%}{%-"] {
+            assert_eq!(without_generation(source), source);
+        }
+    }
 
     #[test]
     fn only_whole_tags_are_changed() {

@@ -25,13 +25,12 @@ const MARK: &str = "\u{f0002}continue\u{f0003}";
 
 /// What a rendering may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Steps of the template engine, about one for each operation of the template.
     pub fuel: u64,
     /// Bytes of the text.
     pub output_bytes: usize,
-    /// Depth of macros that call each other.
+    /// Depth of scopes, loops and macros inside each other; a macro that calls itself takes about five a call.
     pub recursion: usize,
 }
 
@@ -40,7 +39,7 @@ impl Default for Limits {
         Self {
             fuel: 5_000_000,
             output_bytes: 16 << 20,
-            recursion: 100,
+            recursion: 400,
         }
     }
 }
@@ -161,21 +160,27 @@ impl ChatTemplate {
                 expected: "a content with text, to be continued",
             })?;
         let text = content.clone();
+        // A template that trims a message takes the space after the mark, and what it would have trimmed before.
         content.push_str(MARK);
+        content.push(' ');
         let marked = self.render(&Conversation {
             messages: &messages,
             add_generation_prompt: false,
             continue_final_message: false,
             ..conversation.clone()
         })?;
-        let (before, _) = marked
+        let (before, after) = marked
             .rsplit_once(MARK)
             .ok_or(TemplateError::NotContinued)?;
-        if before.ends_with(text.trim_start()) {
-            Ok(before.to_owned())
+        let (before, text) = if after.starts_with(' ') {
+            (before, text.trim_start())
         } else {
-            Err(TemplateError::NotContinued)
-        }
+            (before.trim_end(), text.trim())
+        };
+        let is_whole = before.ends_with(text);
+        is_whole
+            .then(|| before.to_owned())
+            .ok_or(TemplateError::NotContinued)
     }
 
     fn error(&self, error: minijinja::Error) -> TemplateError {

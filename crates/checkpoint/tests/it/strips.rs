@@ -1,0 +1,118 @@
+//! Strips give what the whole gives, bytes, values and errors.
+
+use std::num::NonZeroUsize;
+
+use half::bf16;
+use proptest::prelude::*;
+use xgraft_block_scale::{Error, Extent, GroupRecipe, Rows, ScaleDtype, WeightDtype};
+use xgraft_checkpoint::{
+    GroupedParts, Packing, StoredGroups, dequantize_grouped, pack_grouped, quantize_grouped,
+    unpack_grouped,
+};
+
+fn stored(packing: Packing, bits: u8, group: Extent, symmetric: bool) -> StoredGroups {
+    let rows = packing == Packing::Rows;
+    let always = matches!(packing, Packing::Awq | Packing::Gptq { .. });
+    StoredGroups {
+        packing,
+        bits,
+        group,
+        scale: ScaleDtype::Bf16,
+        parts: GroupedParts {
+            scales: "scale".to_owned(),
+            zeros: (always || !symmetric).then(|| "zeros".to_owned()),
+            groups_of: matches!(packing, Packing::Gptq { .. }).then(|| "groups".to_owned()),
+            shape: rows.then(|| "shape".to_owned()),
+        },
+    }
+}
+
+/// Numbers that look random, about as large as weights.
+fn weights(count: usize) -> Vec<bf16> {
+    let number = |i: usize| ((i * i % 8191) as f32 * 0.37).sin() * 0.05;
+    (0..count).map(|i| bf16::from_f32(number(i))).collect()
+}
+
+fn of(size: usize) -> Extent {
+    Extent::Of(NonZeroUsize::new(size).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn strips_give_what_the_whole_gives(
+        packing in prop::sample::select(vec![
+            (Packing::Bytes, 8),
+            (Packing::Rows, 4),
+            (Packing::Rows, 8),
+            (Packing::Awq, 4),
+            (Packing::Gptq { zeros_less_one: true }, 4),
+        ]),
+        symmetric: bool,
+        by_rows: bool,
+        // More rows than a strip has, not all of them whole strips.
+        eighths in 1_usize..130,
+        columns in prop::sample::select(vec![32_usize, 2048, 4096]),
+    ) {
+        let (packing, bits) = packing;
+        let (rows, group) = (8 * eighths, if by_rows { Extent::All } else { of(32) });
+        let stored = stored(packing, bits, group, symmetric);
+        let recipe = GroupRecipe::compressed_tensors(bits, group, symmetric, WeightDtype::Bf16);
+        let (weights, shape) = (weights(rows * columns), (rows, columns));
+
+        let whole = recipe.quantize(&weights[..], shape, 0.9).unwrap();
+        let tensors = quantize_grouped(&recipe, &stored, &weights[..], shape, 0.9).unwrap();
+        prop_assert!(tensors == pack_grouped(&stored, &whole), "bytes");
+
+        let mut values = vec![bf16::NAN; rows * columns];
+        dequantize_grouped(&stored, shape, &tensors, &mut values).unwrap();
+        let rounded = whole.to_f32().into_iter().map(bf16::from_f32);
+        prop_assert!(rounded.eq(values.iter().copied()), "values");
+        let mut again = vec![bf16::NAN; rows * columns];
+        unpack_grouped(&stored, shape, &tensors).unwrap().decode_bf16(&mut again);
+        prop_assert!(again == values, "values of the whole");
+    }
+}
+
+#[test]
+fn an_error_names_the_row_of_the_whole() {
+    let (rows, columns) = (700, 512);
+    let stored = stored(Packing::Bytes, 8, Extent::All, true);
+    let recipe = GroupRecipe::compressed_tensors(8, Extent::All, true, WeightDtype::Bf16);
+    let mut weights = weights(rows * columns);
+    let good = quantize_grouped(&recipe, &stored, &weights[..], (rows, columns), 1.0).unwrap();
+    weights[650 * columns + 3] = bf16::INFINITY;
+    let found = quantize_grouped(&recipe, &stored, Rows::Bf16(&weights), (rows, columns), 1.0);
+    assert!(
+        matches!(
+            found,
+            Err(Error::NonFinite {
+                row: 650,
+                col: 3,
+                ..
+            })
+        ),
+        "{found:?}"
+    );
+
+    let mut values = vec![bf16::ZERO; rows * columns];
+    let mut decode = |tensors: &[Vec<u8>]| {
+        dequantize_grouped(&stored, (rows, columns), tensors, &mut values).unwrap_err()
+    };
+    let mut bad = good.clone();
+    bad[1][2 * 650..][..2].copy_from_slice(&bf16::NAN.to_le_bytes());
+    let error = decode(&bad);
+    assert!(
+        matches!(error, Error::Scale { block_row: 650, .. }),
+        "{error}"
+    );
+    for (tensor, what) in [(0, "codes"), (1, "scales")] {
+        let mut long = good.clone();
+        long[tensor].extend([0; 4]);
+        let error = decode(&long);
+        assert!(
+            matches!(error, Error::Count { what: found, .. } if found == what),
+            "{error}"
+        );
+    }
+}
