@@ -17,3 +17,4 @@ mod openapi;
 mod server;
 mod status;
 mod stream;
+mod whole;

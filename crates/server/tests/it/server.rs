@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use xgraft_server::engine::Request;
+use xgraft_server::engine::{Engine, Request};
 use xgraft_server::{GenerationDefaults, ServerConfig, serve};
 use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 
@@ -41,27 +41,35 @@ pub(crate) fn ids(text: &str) -> Vec<u32> {
         .unwrap()
 }
 
+/// Serves the fixture's tokenizer over an engine, until the sender is dropped.
+pub(crate) async fn start(
+    config: ServerConfig,
+    engine: Arc<dyn Engine>,
+) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+    let dir = xgraft_fixtures::TEXT.base();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tokenizer = Arc::new(Tokenizer::open(&dir).unwrap());
+    let template = ChatTemplate::open(&dir).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        serve(listener, engine, tokenizer, Some(template), config, stopped)
+            .await
+            .unwrap();
+    });
+    (address, stop, task)
+}
+
 impl Server {
     pub(crate) async fn start(
         config: ServerConfig,
         script: impl Fn(&Request) -> Act + Send + Sync + 'static,
     ) -> Self {
-        let dir = xgraft_fixtures::TEXT.base();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let engine = Double::new(script);
-        let tokenizer = Arc::new(Tokenizer::open(&dir).unwrap());
-        let template = ChatTemplate::open(&dir).unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let double = engine.clone();
-        let task = tokio::spawn(async move {
-            let stopped = async {
-                let _ = stopped.await;
-            };
-            serve(listener, double, tokenizer, Some(template), config, stopped)
-                .await
-                .unwrap();
-        });
+        let (address, stop, task) = start(config, engine.clone()).await;
         Self {
             address,
             engine,
