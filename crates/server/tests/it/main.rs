@@ -7,6 +7,7 @@ mod chat;
 mod client;
 mod completion;
 mod continuation;
+mod crowd;
 mod double;
 mod errors;
 mod formats;
