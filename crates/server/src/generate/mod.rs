@@ -11,5 +11,5 @@ use choice::{Choice, TextOptions};
 pub(crate) use choice::{End, Piece};
 pub(crate) use finder::Splitter;
 pub(crate) use job::Job;
-pub(crate) use plan::{Plan, Text};
+pub(crate) use plan::{Plan, Running, Text};
 pub(crate) use run::{Run, Update};

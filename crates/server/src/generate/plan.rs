@@ -3,7 +3,8 @@
 use llguidance::api::TopLevelGrammar;
 use xgraft_tokenizer::Tokenizer;
 
-use super::{Job, Run, TextOptions};
+use super::run::{Queued, resume};
+use super::{Choice, Job, Run, TextOptions};
 use crate::api::error::{ApiError, Result};
 use crate::api::parameters::{Continuation, Parameters};
 use crate::app::App;
@@ -92,21 +93,55 @@ impl Plan {
         Ok(self)
     }
 
-    /// Queues everything.
-    pub(crate) fn start<'t>(
-        self,
-        app: &App,
-        tokenizer: &'t Tokenizer,
-        watch: &Watch,
-    ) -> Result<Run<'t>> {
-        Run::start(
-            &*app.engine,
-            tokenizer,
-            self.requests,
-            &self.text,
-            self.prompt_tokens,
-            watch,
-        )
+    /// Gives all to the engine, or nothing if it refuses one. A continuation that is long takes a while.
+    pub(crate) fn queue(self, app: &App, watch: &Watch) -> Result<Running> {
+        let Self {
+            requests,
+            text,
+            prompt_tokens,
+        } = self;
+        let queue = |request: Request| {
+            let mut watch = watch.another();
+            let generated = request.generated.clone();
+            let mut choice = Choice::new(&app.tokenizer, text.clone());
+            let (_, end) = resume(&mut choice, &generated);
+            let is_over =
+                end.is_some() || !generated.is_empty() && generated.len() >= request.max_tokens;
+            let generation = if is_over {
+                None
+            } else {
+                Some(app.engine.submit(request)?)
+            };
+            if generation.is_some() {
+                watch.queued();
+            }
+            Ok(Queued {
+                generated,
+                generation,
+                watch,
+            })
+        };
+        let choices = requests.into_iter().map(queue).collect::<Result<_>>()?;
+        Ok(Running {
+            choices,
+            text,
+            prompt_tokens,
+        })
+    }
+}
+
+/// What the engine works on. Dropping it cancels everything.
+#[derive(Debug)]
+pub(crate) struct Running {
+    choices: Vec<Queued>,
+    text: TextOptions,
+    prompt_tokens: usize,
+}
+
+impl Running {
+    /// Makes text of the tokens.
+    pub(crate) fn follow(self, tokenizer: &Tokenizer) -> Run<'_> {
+        Run::new(tokenizer, &self.text, self.choices, self.prompt_tokens)
     }
 }
 

@@ -8,9 +8,7 @@ use xgraft_tokenizer::Tokenizer;
 
 use super::{Choice, End, Piece, TextOptions};
 use crate::api::error::{ApiError, Result};
-use crate::engine::{
-    Engine, Event, Finish, FinishReason, Generation, Logprobs, Request, TokenEvent, TokenId,
-};
+use crate::engine::{Event, Finish, FinishReason, Generation, Logprobs, TokenEvent, TokenId};
 use crate::metrics::Watch;
 
 /// What happened to one choice.
@@ -52,62 +50,56 @@ struct Lane<'t> {
     cached: usize,
 }
 
+/// A choice that the engine has, or that had ended already.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    /// What was generated before.
+    pub(super) generated: Vec<TokenId>,
+    /// Nothing if what was generated before is all.
+    pub(super) generation: Option<Generation>,
+    pub(super) watch: Watch,
+}
+
 impl<'t> Run<'t> {
-    /// Queues all, or none if the engine refuses one.
-    ///
-    /// `prompt_tokens`: of all prompts, each counted once. `watch`: what is measured of each choice.
-    pub(crate) fn start(
-        engine: &dyn Engine,
+    /// Follows these choices. `prompt_tokens`: of all prompts, each counted once.
+    pub(super) fn new(
         tokenizer: &'t Tokenizer,
-        requests: Vec<Request>,
         text: &TextOptions,
+        choices: Vec<Queued>,
         prompt_tokens: usize,
-        watch: &Watch,
-    ) -> Result<Self> {
+    ) -> Self {
         let mut run = Self {
-            lanes: Vec::with_capacity(requests.len()),
+            lanes: Vec::with_capacity(choices.len()),
             ready: VecDeque::new(),
             turn: 0,
             prompt_tokens,
         };
-        for request in requests {
-            run.add(
-                engine,
-                Choice::new(tokenizer, text.clone()),
-                request,
-                watch.another(),
-            )?;
+        for choice in choices {
+            run.add(Choice::new(tokenizer, text.clone()), choice);
         }
-        Ok(run)
+        run
     }
 
-    fn add(
-        &mut self,
-        engine: &dyn Engine,
-        mut choice: Choice<'t>,
-        request: Request,
-        mut watch: Watch,
-    ) -> Result<()> {
+    fn add(&mut self, mut choice: Choice<'t>, queued: Queued) {
         let index = self.lanes.len();
-        let (text, end) = resume(&mut choice, &request.generated);
+        let Queued {
+            generated,
+            generation,
+            watch,
+        } = queued;
+        let (text, end) = resume(&mut choice, &generated);
         if !text.is_empty() {
             self.ready.push_back((index, Update::Resumed(text)));
         }
-        let mut generation = None;
-        if end.is_some() {
-            self.ready.push_back((
-                index,
-                Update::Piece(Piece {
+        if generation.is_none() {
+            let piece = match end {
+                Some(_) => Piece {
                     end,
                     ..Piece::default()
-                }),
-            ));
-        } else if choice.tokens() > 0 && choice.tokens() >= request.max_tokens {
-            let piece = choice.finish(&FinishReason::Length);
+                },
+                None => choice.finish(&FinishReason::Length),
+            };
             self.ready.push_back((index, Update::Piece(piece)));
-        } else {
-            generation = Some(engine.submit(request)?);
-            watch.queued();
         }
         self.lanes.push(Lane {
             choice,
@@ -115,7 +107,6 @@ impl<'t> Run<'t> {
             watch,
             cached: 0,
         });
-        Ok(())
     }
 
     /// The next update and the choice that it is of; nothing once all have ended.
@@ -216,7 +207,7 @@ impl Lane<'_> {
 }
 
 /// Feeds a choice with what was generated before; its text, and its end if that was in it.
-fn resume(choice: &mut Choice<'_>, generated: &[TokenId]) -> (String, Option<End>) {
+pub(super) fn resume(choice: &mut Choice<'_>, generated: &[TokenId]) -> (String, Option<End>) {
     let mut text = String::new();
     for id in generated {
         let piece = choice.push(TokenEvent {

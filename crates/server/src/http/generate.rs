@@ -7,17 +7,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::oneshot;
 
 use super::body;
 use super::request_id::RequestId;
 use crate::api::answer::Answer;
 use crate::api::chat::Chat;
 use crate::api::completion::Completion;
-use crate::api::error::{ApiError, Result};
+use crate::api::error::Result;
 use crate::api::stream;
 use crate::app::App;
-use crate::generate::Plan;
+use crate::generate::{Plan, Running};
 use crate::metrics::Watch;
 
 /// `POST /v1/chat/completions`.
@@ -27,12 +26,8 @@ pub(super) async fn chat(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let watch = Watch::new(app.metrics.clone());
-    let body = body::read(&headers, body, &app.config.limits).await?;
-    let (chat, plan) = app
-        .blocking(move |app| Chat::prepare(app, &format!("chatcmpl-{id}"), &body))
-        .await?;
-    respond(app, chat, plan, watch).await
+    let prepare = move |app: &App, body: &[u8]| Chat::prepare(app, &format!("chatcmpl-{id}"), body);
+    respond(app, &headers, body, prepare).await
 }
 
 /// `POST /v1/completions`.
@@ -42,41 +37,37 @@ pub(super) async fn completion(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let watch = Watch::new(app.metrics.clone());
-    let body = body::read(&headers, body, &app.config.limits).await?;
-    let (completion, plan) = app
-        .blocking(move |app| Completion::prepare(app, &format!("cmpl-{id}"), &body))
-        .await?;
-    respond(app, completion, plan, watch).await
+    let prepare =
+        move |app: &App, body: &[u8]| Completion::prepare(app, &format!("cmpl-{id}"), body);
+    respond(app, &headers, body, prepare).await
 }
 
-async fn respond(app: Arc<App>, answer: impl Answer, plan: Plan, watch: Watch) -> Result<Response> {
+/// The engine's refusal is a status, in a stream too; only what goes wrong later is an event.
+async fn respond<A: Answer>(
+    app: Arc<App>,
+    headers: &HeaderMap,
+    body: Body,
+    prepare: impl FnOnce(&App, &[u8]) -> Result<(A, Plan)> + Send + 'static,
+) -> Result<Response> {
+    let watch = Watch::new(app.metrics.clone());
+    let body = body::read(headers, body, &app.config.limits).await?;
+    let queue = move |app: &App| {
+        let (answer, plan) = prepare(app, &body)?;
+        Ok((answer, plan.queue(app, &watch)?))
+    };
+    let (answer, running) = app.blocking(queue).await?;
     if answer.job().is_streamed() {
-        return streamed(app, answer, plan, watch).await;
+        return Ok(streamed(app, answer, running));
     }
-    let mut run = plan.start(&app, &app.tokenizer, &watch)?;
+    let mut run = running.follow(&app.tokenizer);
     Ok(axum::Json(answer.whole(&mut run).await?).into_response())
 }
 
-/// The engine's refusal is still a status; only what goes wrong later is an event.
-async fn streamed(
-    app: Arc<App>,
-    answer: impl Answer,
-    plan: Plan,
-    watch: Watch,
-) -> Result<Response> {
-    let (started, refusal) = oneshot::channel();
+fn streamed(app: Arc<App>, answer: impl Answer, running: Running) -> Response {
     let (events, response) = stream::channel();
     tokio::spawn(async move {
-        match plan.start(&app, &app.tokenizer, &watch) {
-            Ok(mut run) => {
-                let _ = started.send(Ok(()));
-                let _gone = answer.events(&mut run, &events).await;
-            }
-            Err(error) => drop(started.send(Err(error))),
-        }
+        let mut run = running.follow(&app.tokenizer);
+        let _gone = answer.events(&mut run, &events).await;
     });
-    let started = refusal.await;
-    started.unwrap_or_else(|_| Err(ApiError::internal("the request could not be started")))?;
-    Ok(response)
+    response
 }
