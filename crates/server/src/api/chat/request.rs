@@ -1,0 +1,224 @@
+//! What a request for a chat says.
+
+use serde_json::Value;
+use xgraft_tokenizer::Conversation;
+
+use super::Chat;
+use crate::api::error::{ApiError, Result};
+use crate::api::fields::Fields;
+use crate::api::neutral;
+use crate::api::parameters::{Parameters, top_logprobs};
+use crate::app::App;
+use crate::chance::unix_time;
+use crate::chat::{Opening, messages};
+use crate::engine::{TokenId, TopLogprobs};
+use crate::generate::{Job, Plan, Text};
+use crate::grammar::{Thinking, Tool, ToolCalls};
+
+impl Chat {
+    /// Everything up to the engine's door; takes a while and must not run on an async worker.
+    pub(crate) fn prepare(app: &App, id: &str, body: &[u8]) -> Result<(Self, Plan)> {
+        let mut fields = Fields::parse(body)?;
+        let card = app.engine.model();
+        let mut parameters = Parameters::take(&mut fields, &app.config, card)?;
+        let limit = fields.count("max_completion_tokens", 0..=card.max_model_len)?;
+        parameters.max_tokens = fields
+            .count("max_tokens", 0..=card.max_model_len)?
+            .or(limit);
+        if limit.is_some() && parameters.max_tokens != limit {
+            return Err(fields.invalid("max_tokens", "differs from `max_completion_tokens`"));
+        }
+        let logprobs = logprobs(&mut fields, app)?;
+        let (tools, list, called) = tools(&mut fields)?;
+        let include_reasoning = fields.flag("include_reasoning", true)?;
+        let prompt = prompt(app, &mut fields, list.as_deref())?;
+        fields.finish(neutral::CHAT)?;
+        if called.is_some() && parameters.format.is_some() {
+            return Err(ApiError::invalid(
+                "tool_choice",
+                "`tool_choice`: a call that must come leaves no room for a format",
+            ));
+        }
+        let opening = opening(&prompt.text, app.config.split_reasoning);
+        let thinking = match opening {
+            Opening::Open => Thinking::Possible,
+            Opening::Reasoning => Thinking::Begun,
+            Opening::Content => Thinking::Over,
+        };
+        let grammar = called.map(|calls| calls.grammar());
+        let continued = parameters.continuation.is_some();
+        let ids = app.encode("messages", &prompt.text, prompt.add_special_tokens)?;
+        let text = Text {
+            grammar,
+            thinking,
+            default_max_tokens: None,
+            prompt_only: false,
+        };
+        let job = Job::new(app, id, &parameters, vec![ids.into()], logprobs)?;
+        let plan = Plan::new(app, &job, parameters, &text)?;
+        Ok((
+            Self {
+                job,
+                opening,
+                tools,
+                include_reasoning,
+                continued,
+            },
+            plan,
+        ))
+    }
+}
+
+/// What may be called, by the model's own decision or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tools {
+    /// Calls are text.
+    Off,
+    /// The model may call.
+    Free { several: bool },
+    /// It must, one of them.
+    Required { several: bool },
+    /// It must call this one, which clients do not take for its own decision.
+    Named,
+}
+
+impl Tools {
+    /// Whether calls are looked for, and whether more than one is reported.
+    pub(super) fn several(self) -> Option<bool> {
+        match self {
+            Self::Off => None,
+            Self::Free { several } | Self::Required { several } => Some(several),
+            Self::Named => Some(false),
+        }
+    }
+}
+
+/// `logprobs` is a switch and `top_logprobs` the number, `-1` for all.
+fn logprobs(fields: &mut Fields, app: &App) -> Result<TopLogprobs> {
+    let top = top_logprobs(fields, "top_logprobs", &app.config)?;
+    match (fields.flag("logprobs", false)?, top) {
+        (true, TopLogprobs::None) => Ok(TopLogprobs::Best(0)),
+        (true, top) => Ok(top),
+        (false, TopLogprobs::None | TopLogprobs::Best(0)) => Ok(TopLogprobs::None),
+        (false, _) => Err(fields.invalid("top_logprobs", "only with `logprobs`")),
+    }
+}
+
+/// What may be called, the list for the template, and the calls that must come.
+fn tools(fields: &mut Fields) -> Result<(Tools, Option<Vec<Value>>, Option<ToolCalls>)> {
+    let list = fields.list("tools")?.filter(|list| !list.is_empty());
+    let known = Tool::read_all(list.as_deref().unwrap_or_default())?;
+    let several = fields.flag("parallel_tool_calls", true)?;
+    let choice = fields.take("tool_choice");
+    if list.is_none()
+        && !matches!(
+            choice.as_ref().and_then(Value::as_str),
+            None | Some("none" | "auto")
+        )
+    {
+        return Err(fields.invalid("tool_choice", "needs `tools`"));
+    }
+    match choice {
+        _ if list.is_none() && !matches!(choice, Some(Value::Object(_))) => {
+            Ok((Tools::Off, None, None))
+        }
+        None => Ok((Tools::Free { several }, list, None)),
+        Some(Value::String(choice)) => match choice.as_str() {
+            "none" => Ok((Tools::Off, list, None)),
+            "auto" => Ok((Tools::Free { several }, list, None)),
+            "required" => Ok((
+                Tools::Required { several },
+                list,
+                Some(ToolCalls {
+                    tools: known,
+                    several,
+                }),
+            )),
+            _ => Err(fields.invalid("tool_choice", "expected none, auto, required or a function")),
+        },
+        Some(choice) => {
+            let name = choice["function"]["name"].as_str().unwrap_or_default();
+            let tools: Vec<Tool> = known
+                .into_iter()
+                .filter(|tool| tool.name() == name)
+                .collect();
+            if tools.is_empty() || choice["type"] != "function" {
+                return Err(fields.invalid("tool_choice", "expected the name of one of `tools`"));
+            }
+            Ok((
+                Tools::Named,
+                list,
+                Some(ToolCalls {
+                    tools,
+                    several: false,
+                }),
+            ))
+        }
+    }
+}
+
+struct Prompt {
+    text: String,
+    add_special_tokens: bool,
+}
+
+fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Prompt> {
+    let template = app.template.as_ref();
+    let template =
+        template.ok_or_else(|| ApiError::invalid("messages", "this model has no chat template"))?;
+    let list = fields.list("messages")?.unwrap_or_default();
+    let messages = messages::normal(list)?;
+    let documents = fields.list("documents")?;
+    let kwargs = match fields.take("chat_template_kwargs") {
+        None => None,
+        Some(Value::Object(kwargs)) => Some(kwargs),
+        Some(_) => return Err(fields.invalid("chat_template_kwargs", "expected an object")),
+    };
+    let continue_final_message = fields.flag("continue_final_message", false)?;
+    let add_generation_prompt = fields.flag("add_generation_prompt", true)?;
+    if continue_final_message && fields_conflict(add_generation_prompt, &messages) {
+        let message = "needs `add_generation_prompt` false and a last message of the assistant";
+        return Err(fields.invalid("continue_final_message", message));
+    }
+    let conversation = Conversation {
+        tools,
+        documents: documents.as_deref(),
+        add_generation_prompt,
+        continue_final_message,
+        kwargs: kwargs.as_ref(),
+        now: unix_time(),
+        ..Conversation::new(&messages)
+    };
+    let rendered = template.render(&conversation);
+    let text = rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
+    Ok(Prompt {
+        text,
+        add_special_tokens: fields.flag("add_special_tokens", false)?,
+    })
+}
+
+fn fields_conflict(add_generation_prompt: bool, messages: &[Value]) -> bool {
+    add_generation_prompt
+        || messages
+            .last()
+            .is_none_or(|message| message["role"] != "assistant")
+}
+
+/// What the prompt's end says about the answer's beginning.
+fn opening(prompt: &str, split_reasoning: bool) -> Opening {
+    let prompt = prompt.trim_end();
+    if !split_reasoning || prompt.ends_with("</think>") {
+        Opening::Content
+    } else if prompt.ends_with("<think>") {
+        Opening::Reasoning
+    } else {
+        Opening::Open
+    }
+}
+
+/// The ids of a chat's prompt, for `/tokenize`.
+pub(crate) fn tokenize(app: &App, fields: &mut Fields) -> Result<Vec<TokenId>> {
+    let (_, list, _) = tools(fields)?;
+    let prompt = prompt(app, fields, list.as_deref())?;
+    app.encode("messages", &prompt.text, prompt.add_special_tokens)
+}

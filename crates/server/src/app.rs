@@ -1,0 +1,89 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use xgraft_tokenizer::{ChatTemplate, Tokenizer};
+
+use crate::api::error::{ApiError, Result};
+use crate::config::{ConfigError, ServerConfig};
+use crate::engine::{Engine, TokenId};
+use crate::grammar::Grammars;
+use crate::metrics::Metrics;
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) grammars: Grammars,
+    pub(crate) config: ServerConfig,
+    pub(crate) metrics: Arc<Metrics>,
+    /// When it started, in seconds since 1970.
+    pub(crate) started: i64,
+    /// Requests that are read and tokenized at once.
+    preparing: Semaphore,
+}
+
+impl std::fmt::Debug for dyn Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("model", self.model())
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        tokenizer: Arc<Tokenizer>,
+        template: Option<ChatTemplate>,
+        config: ServerConfig,
+    ) -> Result<Self, ConfigError> {
+        let config = config.validated()?;
+        let grammars = Grammars::new(
+            &tokenizer,
+            engine.model().vocab_size,
+            &config.defaults.eos_tokens,
+        )?;
+        let metrics = Arc::new(Metrics::new(
+            &config.model_names[0],
+            engine.clone(),
+            config.max_adapters,
+        ));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            engine,
+            tokenizer,
+            template,
+            grammars,
+            config,
+            metrics,
+            started: crate::chance::unix_time(),
+            preparing: Semaphore::new(4 * cores),
+        })
+    }
+
+    /// Does work that takes a while on a thread that may block.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _permit = self.preparing.acquire().await;
+        let app = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&app)).await;
+        done.unwrap_or_else(|_| Err(ApiError::internal("the request could not be prepared")))
+    }
+
+    /// The ids of a text that came as `param`.
+    pub(crate) fn encode(
+        &self,
+        param: &str,
+        text: &str,
+        add_special: bool,
+    ) -> Result<Vec<TokenId>> {
+        let ids = self.tokenizer.encode(text, add_special);
+        ids.map_err(|error| ApiError::invalid(param, format!("`{param}`: {error}")))
+    }
+}

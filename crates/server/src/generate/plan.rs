@@ -1,0 +1,232 @@
+//! A request that is ready for the engine.
+
+use llguidance::api::TopLevelGrammar;
+use xgraft_tokenizer::Tokenizer;
+
+use super::run::{Queued, resume};
+use super::{Choice, Job, Run, TextOptions};
+use crate::api::error::{ApiError, Result};
+use crate::api::parameters::{Continuation, Parameters};
+use crate::app::App;
+use crate::engine::{Constraint, Request, TokenId, TopLogprobs};
+use crate::grammar::{Compiled, Thinking};
+use crate::metrics::Watch;
+
+/// What an endpoint decides besides the parameters.
+#[derive(Debug)]
+pub(crate) struct Text {
+    /// In place of the request's own format.
+    pub(crate) grammar: Option<TopLevelGrammar>,
+    /// How an answer begins.
+    pub(crate) thinking: Thinking,
+    /// Tokens at most if the request does not say; all that fit without.
+    pub(crate) default_max_tokens: Option<usize>,
+    /// Whether an answer without a token makes sense.
+    pub(crate) prompt_only: bool,
+}
+
+/// The engine's requests, one for each choice.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    requests: Vec<Request>,
+    text: TextOptions,
+    prompt_tokens: usize,
+}
+
+impl Plan {
+    /// One request for each choice of the job. Checks all that needs the prompts' lengths, and compiles the grammar.
+    pub(crate) fn new(app: &App, job: &Job, parameters: Parameters, text: &Text) -> Result<Self> {
+        let grammar = match (&text.grammar, &parameters.format) {
+            (Some(grammar), _) => Some(compile(app, "tools", grammar.clone(), text.thinking)?),
+            (None, Some(format)) => Some(compile(
+                app,
+                "response_format",
+                format.grammar(),
+                text.thinking,
+            )?),
+            (None, None) => None,
+        };
+        let mut requests = Vec::with_capacity(job.choices());
+        let options = text_options(app, &parameters);
+        let stop_tokens = [&options.eos_tokens[..], &options.stop_tokens].concat();
+        for prompt in &job.prompts {
+            let max_tokens = max_tokens(app, &parameters, text, prompt.len())?;
+            requests.extend((0..parameters.n).map(|choice| Request {
+                prompt: prompt.clone(),
+                generated: Vec::new(),
+                adapter: job.adapter.clone(),
+                sampling: parameters.sampling.clone(),
+                choice,
+                max_tokens,
+                min_tokens: parameters.min_tokens,
+                stop_tokens: stop_tokens.clone(),
+                logprobs: job.logprobs,
+                prompt_logprobs: parameters.prompt_logprobs,
+                constraint: grammar.as_ref().map(Compiled::constraint),
+            }));
+        }
+        let prompt_tokens = job.prompts.iter().map(|prompt| prompt.len()).sum();
+        let plan = Self {
+            requests,
+            text: options,
+            prompt_tokens,
+        };
+        match parameters.continuation {
+            Some(continuation) => plan.resume(continuation, grammar.as_ref()),
+            None => Ok(plan),
+        }
+    }
+
+    /// Gives the only request what was generated before, which must fit the grammar.
+    fn resume(mut self, continuation: Continuation, grammar: Option<&Compiled>) -> Result<Self> {
+        let [request] = &mut self.requests[..] else {
+            return Err(ApiError::invalid(
+                "continue_from",
+                "`continue_from`: one prompt at a time",
+            ));
+        };
+        if let Some(grammar) = grammar {
+            feed(&mut *grammar.constraint(), &continuation.token_ids)?;
+        }
+        request.generated = continuation.token_ids;
+        request.choice = continuation.choice;
+        Ok(self)
+    }
+
+    /// Gives all to the engine, or nothing if it refuses one. A continuation that is long takes a while.
+    pub(crate) fn queue(self, app: &App, watch: &Watch) -> Result<Running> {
+        let Self {
+            requests,
+            text,
+            prompt_tokens,
+        } = self;
+        let queue = |request: Request| {
+            let mut watch = watch.another();
+            let generated = request.generated.clone();
+            let mut choice = Choice::new(&app.tokenizer, text.clone());
+            let (_, end) = resume(&mut choice, &generated);
+            let is_over =
+                end.is_some() || !generated.is_empty() && generated.len() >= request.max_tokens;
+            let generation = if is_over {
+                None
+            } else {
+                Some(app.engine.submit(request)?)
+            };
+            if generation.is_some() {
+                watch.queued();
+            }
+            Ok(Queued {
+                generated,
+                generation,
+                watch,
+            })
+        };
+        let choices = requests.into_iter().map(queue).collect::<Result<_>>()?;
+        Ok(Running {
+            choices,
+            text,
+            prompt_tokens,
+        })
+    }
+}
+
+/// What the engine works on. Dropping it cancels everything.
+#[derive(Debug)]
+pub(crate) struct Running {
+    choices: Vec<Queued>,
+    text: TextOptions,
+    prompt_tokens: usize,
+}
+
+impl Running {
+    /// Makes text of the tokens.
+    pub(crate) fn follow(self, tokenizer: &Tokenizer) -> Run<'_> {
+        Run::new(tokenizer, &self.text, self.choices, self.prompt_tokens)
+    }
+}
+
+/// How a choice's text is made.
+fn text_options(app: &App, parameters: &Parameters) -> TextOptions {
+    let eos_tokens = if parameters.ignore_eos {
+        &[][..]
+    } else {
+        &app.config.defaults.eos_tokens
+    };
+    TextOptions {
+        stop: parameters.stop.clone(),
+        include_stop: parameters.include_stop,
+        skip_special: parameters.skip_special,
+        min_tokens: parameters.min_tokens,
+        eos_tokens: eos_tokens.to_vec(),
+        stop_tokens: parameters.stop_token_ids.clone(),
+    }
+}
+
+/// Tokens that may be generated after a prompt of `prompt` tokens.
+fn max_tokens(app: &App, parameters: &Parameters, text: &Text, prompt: usize) -> Result<usize> {
+    let limit = app.engine.model().max_model_len;
+    let room = limit.saturating_sub(prompt);
+    let too_long = |asked: usize| {
+        let total = prompt + asked;
+        let message = format!(
+            "This model's maximum context length is {limit} tokens. However, you requested {total} tokens \
+             ({prompt} in the prompt, {asked} in the completion)"
+        );
+        ApiError::invalid("max_tokens", message)
+    };
+    let most = app.config.defaults.max_new_tokens.unwrap_or(usize::MAX);
+    let max_tokens = match parameters.max_tokens {
+        Some(0) if !text.prompt_only && parameters.prompt_logprobs == TopLogprobs::None => {
+            return Err(ApiError::invalid(
+                "max_tokens",
+                "`max_tokens`: expected at least 1",
+            ));
+        }
+        Some(asked) if asked > room => return Err(too_long(asked)),
+        Some(0) => return Ok(0),
+        Some(asked) => asked.min(most),
+        None if room == 0 => return Err(too_long(1)),
+        None => text
+            .default_max_tokens
+            .unwrap_or(usize::MAX)
+            .min(room)
+            .min(most),
+    };
+    if parameters.min_tokens > max_tokens {
+        let message = format!("`min_tokens`: expected at most `max_tokens`, {max_tokens}");
+        return Err(ApiError::invalid("min_tokens", message));
+    }
+    Ok(max_tokens)
+}
+
+fn feed(constraint: &mut dyn Constraint, ids: &[TokenId]) -> Result<()> {
+    let taken = ids
+        .iter()
+        .try_for_each(|id| constraint.accept(*id).map(drop));
+    taken.map_err(|_| {
+        ApiError::invalid(
+            "continue_from",
+            "`continue_from`: its tokens do not fit the format asked for",
+        )
+    })
+}
+
+fn compile(
+    app: &App,
+    param: &str,
+    grammar: TopLevelGrammar,
+    thinking: Thinking,
+) -> Result<Compiled> {
+    let compiled = app.grammars.compile(grammar, thinking);
+    compiled.map_err(|error| ApiError::invalid(param, format!("`{param}`: {}", first_line(&error))))
+}
+
+/// Grammars are repeated in their errors; a line of it will do.
+fn first_line(text: &str) -> String {
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(512)
+        .collect()
+}

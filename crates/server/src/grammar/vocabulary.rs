@@ -1,0 +1,109 @@
+//! Our vocabulary as the grammar engine wants it.
+
+use std::sync::Arc;
+
+use llguidance::Matcher;
+use llguidance::ParserFactory;
+use llguidance::api::TopLevelGrammar;
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+use xgraft_tokenizer::Tokenizer;
+
+use super::constraint::{Grammar, Marks, Reasoned, Thinking};
+use crate::config::ConfigError;
+use crate::engine::{Constraint, TokenId};
+
+/// Makes constraints; one for a server.
+pub(crate) struct Grammars {
+    factory: ParserFactory,
+    marks: Option<Marks>,
+}
+
+impl std::fmt::Debug for Grammars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grammars")
+            .field("marks", &self.marks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Grammars {
+    /// Reads the bytes of every token once.
+    ///
+    /// # Errors
+    /// The engine cannot use the vocabulary.
+    pub(crate) fn new(
+        tokenizer: &Tokenizer,
+        vocab_size: usize,
+        eos: &[TokenId],
+    ) -> Result<Self, ConfigError> {
+        let unusable = |reason: String| ConfigError::Vocabulary { reason };
+        let rows = u32::try_from(vocab_size).map_err(|error| unusable(error.to_string()))?;
+        let mut words: Vec<Vec<u8>> = (0..rows).map(|id| word(tokenizer, id)).collect();
+        // Without an end of its own the vocabulary gets one that no logit has.
+        words.push([&[TokTrie::SPECIAL_TOKEN_MARKER][..], b"<end>"].concat());
+        let info = TokRxInfo::new(rows + 1, eos.first().copied().unwrap_or(rows));
+        let trie = TokTrie::from(&info, &words);
+        let trie = if eos.len() > 1 {
+            trie.with_eos_tokens(eos)
+        } else {
+            trie
+        };
+        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let mut factory =
+            ParserFactory::new_simple(&env).map_err(|error| unusable(error.to_string()))?;
+        factory.quiet();
+        factory.limits_mut().verbose_errors = false;
+        Ok(Self {
+            factory,
+            marks: Marks::of(tokenizer, eos, vocab_size),
+        })
+    }
+
+    /// Compiles a grammar whose answers begin as `thinking` says.
+    ///
+    /// # Errors
+    /// What is wrong with the grammar.
+    pub(crate) fn compile(
+        &self,
+        grammar: TopLevelGrammar,
+        thinking: Thinking,
+    ) -> Result<Compiled, String> {
+        let matcher = Matcher::new(self.factory.create_parser(grammar));
+        if let Some(error) = matcher.get_error() {
+            return Err(error);
+        }
+        let marks = self.marks.clone().filter(|_| thinking != Thinking::Over);
+        Ok(Compiled {
+            matcher,
+            marks,
+            thinking,
+        })
+    }
+}
+
+/// A grammar that is ready for any number of answers.
+pub(crate) struct Compiled {
+    matcher: Matcher,
+    marks: Option<Marks>,
+    thinking: Thinking,
+}
+
+impl Compiled {
+    /// A constraint that begins with an answer's first token.
+    pub(crate) fn constraint(&self) -> Box<dyn Constraint> {
+        let grammar = Grammar::new(self.matcher.deep_clone());
+        match &self.marks {
+            None => Box::new(grammar),
+            Some(marks) => Box::new(Reasoned::new(grammar, marks.clone(), self.thinking)),
+        }
+    }
+}
+
+/// The bytes of a token; special ones are marked, so that no grammar's text is taken for them.
+fn word(tokenizer: &Tokenizer, id: TokenId) -> Vec<u8> {
+    let bytes = tokenizer.token_bytes(id).unwrap_or_default();
+    if tokenizer.is_special(id) {
+        return [&[TokTrie::SPECIAL_TOKEN_MARKER][..], bytes].concat();
+    }
+    bytes.to_vec()
+}

@@ -1,0 +1,48 @@
+//! The body of a request, bounded in size and time.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use crate::api::error::{ApiError, Result};
+use crate::config::Limits;
+
+/// Of a body that is too large so many times its limit is read and dropped, so that the client gets to read the answer.
+const PATIENCE: usize = 8;
+
+/// Reads it whole.
+pub(super) async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limits.body.saturating_mul(PATIENCE)) {
+        return Err(ApiError::body_too_large(limits.body));
+    }
+    let all = tokio::time::timeout(limits.body_timeout, collect(body, limits.body)).await;
+    all.unwrap_or_else(|_| Err(ApiError::body_timeout(limits.body_timeout)))
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes> {
+    let mut all = BytesMut::new();
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::malformed("the body could not be read"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        length = length.saturating_add(data.len());
+        if length <= limit {
+            all.extend_from_slice(&data);
+        } else if length <= limit.saturating_mul(PATIENCE) {
+            all = BytesMut::new();
+        } else {
+            break;
+        }
+    }
+    if length > limit {
+        Err(ApiError::body_too_large(limit))
+    } else {
+        Ok(all.freeze())
+    }
+}

@@ -1,0 +1,274 @@
+//! What is refused, with which status and about which field.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use xgraft_server::engine::Refused;
+
+use crate::client;
+use crate::double::Act;
+use crate::server::{Server, config, with};
+
+#[tokio::test]
+async fn parameters_out_of_range_are_refused_by_name() {
+    let server = Server::saying("x").await;
+    let wrong = [
+        ("temperature", json!([-0.1, 1e308, 101, "1", true])),
+        ("top_p", json!([0, 1.1, -1, 1e308])),
+        ("top_k", json!([-2, 1.5, 4_294_967_296_i64, "all"])),
+        ("min_p", json!([-0.1, 1.1])),
+        ("presence_penalty", json!([2.1, -2.1])),
+        ("frequency_penalty", json!([2.1, -2.1])),
+        ("repetition_penalty", json!([0, -1, 101])),
+        (
+            "logit_bias",
+            json!([{"x": 1}, {"1024": 1}, {"5": 101}, {"5": "1"}, [1], {"-1": 1}]),
+        ),
+        ("seed", json!([1.5, "1", 1e300])),
+        ("n", json!([0, -1, 1_000_000_000, 129, 1.5])),
+        (
+            "max_tokens",
+            json!([
+                0,
+                -1,
+                513,
+                9_223_372_036_854_775_807_i64,
+                9_223_372_036_854_775_808_u64,
+                1e300,
+                "1"
+            ]),
+        ),
+        ("min_tokens", json!([-1, 65, 1e300])),
+        ("stop", json!(["", [""], [1], {"a": 1}, ["x".repeat(1025)]])),
+        (
+            "stop_token_ids",
+            json!([[-1], [1024], "x", [1.5], [4_294_967_296_i64]]),
+        ),
+        ("logprobs", json!([-1, -2, 21, "1"])),
+        ("prompt_logprobs", json!([-2, 21])),
+        ("stream", json!(["yes", 1])),
+        ("echo", json!(["yes"])),
+        (
+            "prompt",
+            json!([[], 5, [[]  , 5], [-1], [1.5], [[1.5]], [["a"]], {"a": 1}]),
+        ),
+        ("response_format", json!(["json", 5])),
+        (
+            "structured_outputs",
+            json!(["json", {"json": {}, "regex": "a"}]),
+        ),
+        ("best_of", json!([2])),
+        ("suffix", json!(["tail"])),
+        ("use_beam_search", json!([true])),
+        ("guided_json", json!([{}])),
+        ("truncate_prompt_tokens", json!([5])),
+        ("no_such_parameter", json!([1, "x", {}])),
+    ];
+    for (field, values) in wrong {
+        for value in values.as_array().unwrap() {
+            let answer = server.complete(json!({(field): value})).await;
+            assert_eq!(answer.status, 400, "{field} {value}: {}", answer.text());
+            let param = answer.error("param");
+            assert!(
+                param.as_str().is_some_and(|param| param.starts_with(field)),
+                "{field} {value}: {param}"
+            );
+        }
+    }
+    assert!(server.engine.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn chat_has_its_own_refusals() {
+    let server = Server::saying("x").await;
+    let wrong = [
+        (
+            "messages",
+            json!([null, [], "hi", [5], [{"role": "user"}], [{"role": "user", "content": [{"type": "image_url"}]}]]),
+        ),
+        ("functions", json!([[{"name": "f"}]])),
+        ("audio", json!([{"voice": "x"}])),
+        ("modalities", json!([["text", "audio"]])),
+        ("reasoning_effort", json!(["low"])),
+        ("chat_template", json!(["{{ messages }}"])),
+        ("chat_template_kwargs", json!([5, []])),
+        ("parallel_tool_calls", json!(["no"])),
+        ("store", json!([true])),
+        ("echo", json!([true])),
+    ];
+    for (field, values) in wrong {
+        for value in values.as_array().unwrap() {
+            let answer = server.chat(json!({(field): value})).await;
+            assert_eq!(answer.status, 400, "{field} {value}: {}", answer.text());
+            let param = answer.error("param");
+            assert!(
+                param.as_str().is_some_and(|param| param.starts_with(field)),
+                "{field} {value}: {param}"
+            );
+        }
+    }
+    let reserved = server
+        .chat(json!({"chat_template_kwargs": {"messages": []}}))
+        .await;
+    assert_eq!(reserved.status, 400);
+}
+
+#[tokio::test]
+async fn bodies_that_are_no_request_are_refused() {
+    let server = Server::saying("x").await;
+    for body in [
+        "",
+        "null",
+        "5",
+        "\"x\"",
+        "[]",
+        "{",
+        "{\"prompt\": NaN}",
+        "{\"prompt\": \"\\ud800\"}",
+        "{\"temperature\": 1e999}",
+    ] {
+        for path in [
+            "/v1/completions",
+            "/v1/chat/completions",
+            "/tokenize",
+            "/detokenize",
+        ] {
+            let answer = client::post(server.address, path, body).await;
+            assert_eq!(answer.status, 400, "{path} {body}");
+            answer.error("message");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_model_path_and_method_are_told_apart() {
+    let server = Server::saying("x").await;
+    let answer = server.complete(json!({"model": "other"})).await;
+    assert_eq!(
+        (answer.status, answer.error("param"), answer.error("type")),
+        (404, json!("model"), json!("NotFoundError"))
+    );
+    assert_eq!(server.complete(json!({"model": null})).await.status, 200);
+    assert_eq!(
+        client::get(server.address, "/v2/none").await.error("type"),
+        "NotFoundError"
+    );
+    let answer = client::get(server.address, "/v1/completions").await;
+    assert_eq!(answer.error("code"), 405);
+}
+
+#[tokio::test]
+async fn a_prompt_that_does_not_fit_is_refused_with_the_numbers() {
+    let server = Server::saying("x").await;
+    let prompt: Vec<u32> = vec![5; 512];
+    for body in [
+        json!({"prompt": prompt}),
+        json!({"prompt": prompt, "max_tokens": null}),
+        json!({"prompt": [5, 5], "max_tokens": 511}),
+    ] {
+        let answer = server.complete(body).await;
+        assert_eq!(answer.status, 400);
+        assert!(
+            answer
+                .error("message")
+                .as_str()
+                .unwrap()
+                .contains("maximum context length is 512")
+        );
+    }
+    assert_eq!(
+        server
+            .complete(json!({"prompt": [5, 5], "max_tokens": 510}))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        server.complete(json!({"prompt": [5, 2000]})).await.status,
+        400
+    );
+}
+
+#[tokio::test]
+async fn the_engine_s_refusals_have_their_status_in_a_stream_too() {
+    let full = Refused::QueueFull {
+        waiting: 9,
+        retry_after: Duration::from_millis(2500),
+    };
+    let cases: [(Refused, u16, Option<&str>); 6] = [
+        (full, 429, Some("3")),
+        (Refused::Draining, 503, None),
+        (Refused::Failed("gone".into()), 503, None),
+        (Refused::UnknownAdapter("a".into()), 404, None),
+        (
+            Refused::TooLong {
+                prompt: 9,
+                limit: 8,
+            },
+            400,
+            None,
+        ),
+        (
+            Refused::UnknownToken {
+                id: 9,
+                vocab_size: 8,
+            },
+            400,
+            None,
+        ),
+    ];
+    for (refused, status, after) in cases {
+        let server = Server::start(config(), move |_| Act::Refuse(refused.clone())).await;
+        for stream in [false, true] {
+            let answer = server.complete(json!({"stream": stream})).await;
+            assert_eq!(
+                (answer.status, answer.header("retry-after")),
+                (status, after)
+            );
+            answer.error("message");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_refusal_among_several_choices_cancels_the_others() {
+    let server = Server::start(config(), |request| match request.choice {
+        2 => Act::Refuse(Refused::Draining),
+        _ => Act::Hang,
+    })
+    .await;
+    assert_eq!(server.complete(json!({"n": 3})).await.status, 503);
+    server.until_idle(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_failure_of_the_engine_is_an_error_of_the_server() {
+    for act in [
+        Act::Fail(vec![5], "the device is gone".into()),
+        Act::Die(vec![5]),
+    ] {
+        let server = Server::start(config(), move |_| act.clone()).await;
+        assert_eq!(server.complete(json!({})).await.error("code"), 500);
+    }
+}
+
+#[tokio::test]
+async fn an_error_never_repeats_much_of_the_request() {
+    let server = Server::saying("x").await;
+    let long = "x".repeat(1 << 20);
+    let bodies: [Value; 3] = [
+        json!({(long.clone()): 1}),
+        json!({"model": long.clone()}),
+        json!({"response_format": {"type": long}}),
+    ];
+    for body in bodies {
+        let answer = server
+            .post("/v1/completions", with(json!({"prompt": "a"}), body))
+            .await;
+        assert!(
+            answer.status >= 400 && answer.body.len() < 1024,
+            "{}",
+            answer.body.len()
+        );
+    }
+}
