@@ -23,7 +23,10 @@ fn stored(packing: Packing, bits: u8, group: Extent, symmetric: bool) -> StoredG
             zeros: (always || !symmetric).then(|| "zeros".to_owned()),
             groups_of: matches!(packing, Packing::Gptq { .. }).then(|| "groups".to_owned()),
             shape: rows.then(|| "shape".to_owned()),
+            levels: None,
+            nested: None,
         },
+        decoded: None,
     }
 }
 
