@@ -48,6 +48,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Merge(verb) => verbs::merge::run(verb, &args.global),
         Verb::Inspect(verb) => verbs::inspect::run(verb, &args.global),
         Verb::Autopsy(verb) => verbs::autopsy::run(verb, &args.global),
+        Verb::Serve(verb) => verbs::serve::run(verb, &args.global),
         Verb::Report(verb) => verbs::report::run(verb, &args.global),
     }
 }

@@ -74,6 +74,12 @@ pub(crate) fn commit<R: Serialize>(out: OutputDir, account: Account<'_, R>) -> a
     Ok(())
 }
 
+/// Prints a line for the person at the terminal.
+pub(crate) fn note(text: &str) {
+    #![expect(clippy::print_stderr, reason = "it is for the person at the terminal")]
+    eprintln!("{text}");
+}
+
 /// Prints findings to stderr, worst last, so that it is what stays in view.
 pub(crate) fn print_findings(findings: &[Finding]) {
     #![expect(

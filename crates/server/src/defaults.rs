@@ -49,12 +49,20 @@ pub enum DefaultsError {
 }
 
 impl GenerationDefaults {
-    /// Reads the file of a model directory; a directory without one has no defaults.
+    /// Reads the file of a model directory; a directory without one has no defaults. Tokens that end a text are taken from
+    /// `config.json` where this file has none.
     ///
     /// # Errors
     /// The file is there and cannot be read or parsed.
     pub fn open(dir: &Path) -> Result<Self, DefaultsError> {
-        let file = dir.join("generation_config.json");
+        let mut defaults = Self::read(dir.join("generation_config.json"))?;
+        if defaults.eos_tokens.is_empty() {
+            defaults.eos_tokens = Self::read(dir.join("config.json"))?.eos_tokens;
+        }
+        Ok(defaults)
+    }
+
+    fn read(file: PathBuf) -> Result<Self, DefaultsError> {
         match std::fs::read(&file) {
             Ok(text) => {
                 serde_json::from_slice(&text).map_err(|source| DefaultsError::Json { file, source })

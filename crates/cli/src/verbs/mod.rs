@@ -11,4 +11,5 @@ pub(crate) mod plan;
 pub(crate) mod quantize;
 pub(crate) mod report;
 pub(crate) mod sanitize;
+pub(crate) mod serve;
 pub(crate) mod verify;

@@ -10,6 +10,7 @@
 mod adapters;
 mod blocks;
 mod config;
+mod cpu;
 pub mod double;
 mod forward;
 mod gate;
@@ -21,6 +22,7 @@ mod sequence;
 mod tests;
 
 pub use config::{ConfigError, EngineConfig};
+pub use cpu::{CpuForward, CpuLoader};
 pub use forward::{AdapterLoader, Capacity, Forward, ForwardError, Segment};
 pub use local::LocalEngine;
 pub use request::{
