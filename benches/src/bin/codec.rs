@@ -7,7 +7,7 @@
 //! a disturbance of the machine meets all of them. One JSON line per case.
 #![allow(clippy::print_stdout, reason = "the benchmark's output is its lines")]
 
-use std::{hint::black_box, num::NonZeroUsize};
+use std::{hint::black_box, num::NonZeroUsize, ops::Range};
 
 use anyhow::{Context, ensure};
 use benches::usage::{Times, peak_rss_mib, shortest};
@@ -18,9 +18,7 @@ use xgraft_block_scale::{
     BlockShape, Extent, GroupRecipe, QuantizedRows, Recipe, ScaleDtype, WeightDtype,
     dequantize_rows, quantize_rows,
 };
-use xgraft_checkpoint::{
-    GroupedParts, Packing, StoredGroups, dequantize_grouped, quantize_grouped,
-};
+use xgraft_checkpoint::{GroupedParts, Packing, StoredGroups, pack_strips, unpack_grouped};
 use xgraft_fp8_codec::{Codec, Format, Overflow};
 
 /// Times FP8 block quantize and dequantize against a copy of the same bytes.
@@ -185,12 +183,19 @@ fn integers(
         },
         decoded: None,
     };
-    let quantize = || quantize_grouped(&recipe, &stored, weights, (rows, cols), 1.0);
-    let tensors = quantize()?;
+    let strip = |part: Range<usize>| {
+        let weights = &weights[part.start * cols..part.end * cols];
+        let strip = recipe.quantize(weights, (part.len(), cols), 1.0);
+        strip.map(|strip| (strip, ()))
+    };
+    let quantize = || pack_strips(&stored, (rows, cols), strip);
+    let (tensors, _) = quantize()?;
     let mut times: [Times; 2] = Default::default();
     for _ in 0..reps {
         times[0].measure(quantize)?;
-        times[1].measure(|| dequantize_grouped(&stored, (rows, cols), &tensors, back))?;
+        times[1].measure(|| {
+            unpack_grouped(&stored, (rows, cols), &tensors).map(|matrix| matrix.decode_bf16(back))
+        })?;
     }
     let (mut error2, mut norm2) = (0.0, 0.0);
     for (w, b) in weights.iter().zip(&*back) {

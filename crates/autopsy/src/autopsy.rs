@@ -39,7 +39,8 @@ pub enum Event<'a> {
 
 /// Looks at every number of a checkpoint, beside those of `reference` if there is one.
 ///
-/// One pass in strips of some rows a thread, so that memory follows neither the model nor its largest matrix.
+/// One pass in strips of some rows a thread, so that memory follows neither the model nor its largest matrix; but packed
+/// integers lie across rows, and their codes are in memory whole, those of one weight (and of its reference) at a time.
 /// The report depends neither on the number of threads nor, but for `seconds`, on anything else than the files.
 ///
 /// # Errors
@@ -74,26 +75,25 @@ pub fn autopsy(
                 None
             }
         };
-        match Numbers::open(checkpoint, weight)? {
-            Some(numbers) => {
-                let limits = thresholds.of(Group::of(weight.role));
-                let advance = |rows: usize, cols: usize| {
-                    tell(Event::Done {
-                        elements: (rows * cols) as u64,
-                    })
-                };
+        let limits = thresholds.of(Group::of(weight.role));
+        let done = |elements: u64| tell(Event::Done { elements });
+        match Numbers::open(checkpoint, weight) {
+            Ok(Some(numbers)) => {
                 let found = examine(&numbers, reference.zip(other), |rows| {
-                    advance(rows, numbers.cols)
+                    done((rows * numbers.cols) as u64)
                 })?;
                 let scales = numbers.bad_scales();
-                tensors.push(tensor_report(weight, found, scales, limits));
+                tensors.push(tensor_report(weight, Ok(found), scales, limits));
             }
-            None => {
+            Ok(None) => {
                 skipped.push(weight.tensor.clone());
-                tell(Event::Done {
-                    elements: elements(weight),
-                })?;
+                done(elements(weight))?;
             }
+            Err(Error::Checkpoint(refused @ CheckpointError::Quantized { .. })) => {
+                tensors.push(tensor_report(weight, Err(Box::new(refused)), None, limits));
+                done(elements(weight))?;
+            }
+            Err(error) => return Err(error),
         }
     }
     findings.extend(tensors.iter().filter_map(TensorReport::finding));
@@ -138,26 +138,19 @@ pub fn inputs(
     Ok(inputs)
 }
 
-/// The statistics of a weight, or the first number that a decoder refused.
+/// The statistics of a weight, or why its packed codes and scales are no numbers.
 type Found = Result<Scan, Box<CheckpointError>>;
 
 fn examine(
     numbers: &Numbers<'_>,
     reference: Option<(&Checkpoint, &Weight)>,
     progress: impl FnMut(usize) -> Result<()>,
-) -> Result<Found> {
+) -> Result<Scan> {
     let reference = match reference {
         Some((checkpoint, weight)) => Numbers::open(checkpoint, weight)?,
         None => None,
     };
-    match scan(numbers, reference.as_ref(), progress) {
-        Ok(scan) => Ok(Ok(scan)),
-        // Layouts that are decoded below this crate are checked there.
-        Err(Error::Checkpoint(error @ CheckpointError::NotFinite { .. })) => {
-            Ok(Err(Box::new(error)))
-        }
-        Err(error) => Err(error),
-    }
+    scan(numbers, reference.as_ref(), progress)
 }
 
 fn tensor_report(

@@ -5,7 +5,8 @@ use std::ops::Range;
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use xgraft_block_scale::{BlockShape, Format};
-use xgraft_checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, Weight};
+use xgraft_checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, Weight, WeightMatrix};
+use xgraft_cpu_gemm::Source as _;
 use xgraft_fp8_codec::{Codec, Rows, RowsMut};
 
 use crate::arch::{Bf16Lanes, Isa, LANES};
@@ -30,7 +31,6 @@ const STRIP_BYTES: usize = 512 << 10;
 pub(crate) struct Numbers<'a> {
     pub(crate) isa: Isa,
     checkpoint: &'a Checkpoint,
-    weight: &'a Weight,
     form: Form<'a>,
     pub(crate) rows: usize,
     pub(crate) cols: usize,
@@ -46,8 +46,8 @@ enum Form<'a> {
         block: BlockShape,
         scales: Vec<f32>,
     },
-    /// A layout that only `checkpoint` can decode; it refuses what is not finite.
-    Decoded,
+    /// Codes that lie across rows in their files and that only `checkpoint` can unpack: read once, a byte a number.
+    Unpacked(WeightMatrix),
 }
 
 /// Some rows of a weight in memory.
@@ -55,7 +55,6 @@ enum Form<'a> {
 pub(crate) struct Strip {
     first_row: usize,
     bytes: Vec<u8>,
-    numbers: Vec<f32>,
 }
 
 /// How many of a set of scales cannot be meant.
@@ -77,6 +76,9 @@ impl BadScales {
 
 impl<'a> Numbers<'a> {
     /// The numbers of a weight; `None` if it holds integers.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and packed codes and scales that do not stand for numbers.
     pub(crate) fn open(checkpoint: &'a Checkpoint, weight: &'a Weight) -> Result<Option<Self>> {
         let tensors = checkpoint.stored_tensors(weight)?;
         let (mut rows, mut cols) = folded(&weight.shape);
@@ -102,12 +104,11 @@ impl<'a> Numbers<'a> {
             }
         } else {
             (rows, cols) = weight.matrix_shape();
-            Form::Decoded
+            Form::Unpacked(checkpoint.load_rows(weight, 0..rows)?)
         };
         Ok(Some(Self {
             isa: Isa::best(),
             checkpoint,
-            weight,
             form,
             rows,
             cols,
@@ -124,12 +125,11 @@ impl<'a> Numbers<'a> {
     fn element_bytes(&self) -> usize {
         match &self.form {
             Form::Plain(tensor) => tensor.dtype.bytes(),
-            Form::Fp8 { .. } => 1,
-            Form::Decoded => 4,
+            Form::Fp8 { .. } | Form::Unpacked(_) => 1,
         }
     }
 
-    /// Reads rows into `strip`.
+    /// Reads rows into `strip`, unless they are in memory already.
     pub(crate) fn read(&self, rows: Range<usize>, strip: &mut Strip) -> Result<()> {
         strip.first_row = rows.start;
         let row_bytes = (self.cols * self.element_bytes()) as u64;
@@ -139,9 +139,7 @@ impl<'a> Numbers<'a> {
                 self.checkpoint
                     .read_bytes(tensor, range, &mut strip.bytes)?;
             }
-            Form::Decoded => self
-                .checkpoint
-                .read_rows(self.weight, rows, &mut strip.numbers)?,
+            Form::Unpacked(_) => {}
         }
         Ok(())
     }
@@ -214,11 +212,7 @@ impl<'a> Numbers<'a> {
                     }
                 }
             }
-            Form::Decoded => {
-                for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
-                    out.copy_from_slice(&strip.numbers[start(row)..start(row) + width]);
-                }
-            }
+            Form::Unpacked(matrix) => matrix.pack(rows, cols, out, width),
         }
     }
 

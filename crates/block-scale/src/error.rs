@@ -112,4 +112,13 @@ impl Error {
         }
         self
     }
+
+    /// As [`Self::below_rows`] for groups of a row, whose grid has a row for each of the matrix.
+    #[must_use]
+    pub fn below_rows_of_groups(mut self, rows: usize) -> Self {
+        if let Self::ScaleOverflow { block_row, .. } = &mut self {
+            *block_row += rows;
+        }
+        self.below_rows(rows)
+    }
 }

@@ -80,7 +80,7 @@ pub use read::matrix::WeightMatrix;
 pub use read::store::ShardIdentity;
 pub use read::stream::CHUNK_BYTES;
 pub use rewrite::{Convert, Converted, Fate, Rewrite, RewriteEvent, Rewritten, rewrite};
-pub use strips::{dequantize_grouped, quantize_grouped};
+pub use strips::pack_strips;
 pub use write::atomic::write_atomic;
 pub use write::file::TensorWriter;
 pub use write::grouped::pack_grouped;

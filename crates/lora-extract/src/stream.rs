@@ -25,9 +25,14 @@ pub(crate) fn delta_energy(
     let ((base_rows, cols), (tuned_rows, _)) =
         (pair.base.matrix_shape(), pair.tuned.matrix_shape());
     let rows = base_rows.min(tuned_rows);
-    let step = (STRIP_ELEMENTS / cols.max(1))
-        .next_multiple_of(STRIP_ROWS)
-        .max(STRIP_ROWS);
+    let packed = |weight: &Weight| matches!(weight.stored, Stored::Grouped(_));
+    let step = match packed(pair.base) || packed(pair.tuned) {
+        // They are read whole for any of their rows.
+        true => rows.max(1),
+        false => (STRIP_ELEMENTS / cols.max(1))
+            .next_multiple_of(STRIP_ROWS)
+            .max(STRIP_ROWS),
+    };
     let mut energy = 0.0;
     for start in (0..rows).step_by(step) {
         let range = start..rows.min(start + step);

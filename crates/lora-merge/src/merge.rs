@@ -336,7 +336,7 @@ fn grouped(
         let part = recipe.quantize(exact, (exact.len() / cols.max(1), cols), 1.0);
         let part = part.map_err(|source| Error::Quantize {
             tensor: weight.tensor.clone(),
-            source: source.below_rows(all.codes.len() / cols.max(1)),
+            source: source.below_rows_of_groups(all.codes.len() / cols.max(1)),
         })?;
         sums.add(update, exact, part.to_f32().into_iter());
         all.codes.extend(part.codes);

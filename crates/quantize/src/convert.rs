@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use half::bf16;
+use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 use xgraft_block_scale::{
     GroupRecipe, GroupedMatrix, QuantizedMatrix, Recipe, RoundTrip, Rows, amax_rows, quantize_rows,
@@ -28,7 +29,7 @@ pub(crate) struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn shape(&self) -> (usize, usize) {
+    pub(crate) fn shape(&self) -> (usize, usize) {
         (self.matrix.rows(), self.matrix.cols())
     }
 
@@ -78,7 +79,7 @@ impl Job<'_> {
                 QuantizedMatrix::new((rows, cols), recipe.format, recipe.block, codes, scales);
             let other = other.map_err(|e| self.failed(e))?;
             let block_rows = recipe.block.rows.size(rows);
-            let better = self.better(&best, &other, block_rows, size);
+            let better = self.better(&best, &other, 0, (block_rows, size));
             for (at, _) in better.iter().enumerate().filter(|(_, better)| **better) {
                 let (top, left) = (at / width * block_rows, at % width * size);
                 best.scales[at] = other.scales[at];
@@ -91,18 +92,23 @@ impl Job<'_> {
         Ok(best)
     }
 
-    /// Codes with scales of groups.
-    pub(crate) fn groups(&self, recipe: &GroupRecipe) -> Result<GroupedMatrix> {
-        let ((rows, cols), data) = (self.shape(), self.data()?);
+    /// Codes with scales of groups, of some rows.
+    pub(crate) fn groups(
+        &self,
+        recipe: &GroupRecipe,
+        range: Range<usize>,
+    ) -> Result<GroupedMatrix> {
+        let cols = self.matrix.cols();
+        let data = self.data()?.part(range.start * cols..range.end * cols);
         let with = |factor| {
-            let found = recipe.quantize(data, (rows, cols), factor);
-            found.map_err(|e| self.failed(e))
+            let found = recipe.quantize(data, (range.len(), cols), factor);
+            found.map_err(|e| self.failed(e.below_rows_of_groups(range.start)))
         };
         let mut best = with(1.0)?;
         let size = recipe.group.size(cols);
         for factor in self.search.factors().into_iter().skip(1) {
             let other = with(factor)?;
-            let better = self.better(&best, &other, 1, size);
+            let better = self.better(&best, &other, range.start, (1, size));
             for (at, _) in better.iter().enumerate().filter(|(_, better)| **better) {
                 let range = at * size..(at + 1) * size;
                 best.codes[range.clone()].copy_from_slice(&other.codes[range]);
@@ -115,21 +121,23 @@ impl Job<'_> {
         Ok(best)
     }
 
-    /// For each block, whether a candidate serves it better than the best so far.
+    /// For each block of `height` × `width`, whether a candidate serves it better than the best so far; both are of the rows
+    /// from `first` on.
     fn better<S: Source + Sync>(
         &self,
         best: &S,
         other: &S,
-        height: usize,
-        width: usize,
+        first: usize,
+        (height, width): (usize, usize),
     ) -> Vec<bool> {
-        let (rows, cols) = self.shape();
+        let (rows, cols) = (best.rows(), best.cols());
         let strip = height.max(STRIP / height.max(1) * height);
         let starts: Vec<usize> = (0..rows).step_by(strip).collect();
         let strips = starts.into_par_iter().map(|start| {
             let range = start..rows.min(start + strip);
-            let weights = rows_of(self.matrix, range.clone());
-            let base = self.base.map(|base| rows_of(base, range.clone()));
+            let of_weight = first + range.start..first + range.end;
+            let weights = rows_of(self.matrix, of_weight.clone());
+            let base = self.base.map(|base| rows_of(base, of_weight));
             let (old, new) = (rows_of(best, range.clone()), rows_of(other, range.clone()));
             let mut found = Vec::new();
             for top in (0..range.len()).step_by(height) {
@@ -154,50 +162,61 @@ impl Job<'_> {
         strips.collect::<Vec<_>>().concat()
     }
 
-    /// What a quantized weight has lost.
-    pub(crate) fn cost<S: Source + Sync>(&self, stored: &S) -> (RoundTrip, Option<DeltaSums>) {
-        let rows = self.matrix.rows();
-        let starts: Vec<usize> = (0..rows).step_by(STRIP).collect();
-        let strips = starts.into_par_iter().map(|start| {
-            let range = start..rows.min(start + STRIP);
-            let (weights, values) = (
-                rows_of(self.matrix, range.clone()),
-                rows_of(stored, range.clone()),
-            );
-            let mut trip = RoundTrip::default();
-            for (weight, value) in weights.iter().zip(&values) {
-                add(&mut trip, *weight, *value);
+    /// What some rows of a quantized matrix have lost, which is the rows of the weight from `first` on.
+    pub(crate) fn cost<S: Source>(&self, stored: &S, rows: Range<usize>, first: usize) -> Cost {
+        let of_weight = first + rows.start..first + rows.end;
+        let weights = rows_of(self.matrix, of_weight.clone());
+        let values = rows_of(stored, rows);
+        let delta = self.base.map(|base| {
+            let mut sums = DeltaSums::default();
+            let base = rows_of(base, of_weight);
+            for ((w, v), b) in weights.iter().zip(&values).zip(&base) {
+                sums.add(*w, *v, *b);
             }
-            let delta = self.base.map(|base| {
-                let mut sums = DeltaSums::default();
-                let base = rows_of(base, range);
-                for ((w, v), b) in weights.iter().zip(&values).zip(&base) {
-                    sums.add(*w, *v, *b);
-                }
-                sums
-            });
-            (trip, delta)
+            sums
         });
-        let mut all = (
-            RoundTrip::default(),
-            self.base.map(|_| DeltaSums::default()),
-        );
-        for (trip, delta) in strips.collect::<Vec<_>>() {
-            all.0 = all.0.merge(trip);
-            if let (Some(all), Some(delta)) = (&mut all.1, delta) {
-                all.merge(delta);
-            }
-        }
-        all
+        let trip = difference(&weights, &values);
+        Cost { trip, delta }
+    }
+
+    /// What a quantized weight has lost.
+    pub(crate) fn cost_of_all<S: Source + Sync>(&self, stored: &S) -> Cost {
+        let costs = strips(self.shape()).map(|rows| self.cost(stored, rows, 0));
+        Cost::of_all(costs.collect())
     }
 
     /// The same for FP8, with the count of saturated elements.
-    pub(crate) fn cost_of_blocks(
-        &self,
-        stored: &QuantizedMatrix,
-    ) -> Result<(RoundTrip, Option<DeltaSums>)> {
-        let trip = round_trip(self.data()?, stored);
-        Ok((trip, self.base.and_then(|_| self.cost(stored).1)))
+    pub(crate) fn cost_of_blocks(&self, stored: &QuantizedMatrix) -> Result<Cost> {
+        Ok(Cost {
+            trip: round_trip(self.data()?, stored),
+            delta: self.base.and_then(|_| self.cost_of_all(stored).delta),
+        })
+    }
+}
+
+/// What quantizing rows has cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) trip: RoundTrip,
+    /// Where the weight's base is known.
+    pub(crate) delta: Option<DeltaSums>,
+}
+
+impl Cost {
+    /// Of strips, in their order.
+    pub(crate) fn of_all(strips: Vec<Self>) -> Self {
+        let mut all = Cost {
+            trip: RoundTrip::default(),
+            delta: None,
+        };
+        for Cost { trip, delta } in strips {
+            all.trip = all.trip.merge(trip);
+            match (&mut all.delta, delta) {
+                (Some(all), Some(delta)) => all.merge(delta),
+                (all, delta) => *all = all.or(delta),
+            }
+        }
+        all
     }
 }
 
@@ -207,52 +226,61 @@ fn gathered(all: &[f32], cols: usize, rows: Range<usize>, columns: Range<usize>)
     rows.flatten().copied().collect()
 }
 
-/// The values of a source as BF16 bytes.
-pub(crate) fn bf16_bytes<S: Source + Sync>(source: &S) -> Vec<u8> {
-    let (rows, cols) = (source.rows(), source.cols());
-    let mut bytes = vec![0; rows * cols * 2];
-    bytes
-        .par_chunks_mut((cols * 2).max(1) * STRIP)
-        .enumerate()
-        .for_each(|(i, bytes)| {
-            let start = i * STRIP;
-            let values = rows_of(source, start..rows.min(start + STRIP));
-            for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
-                *to = bf16::from_f32(value).to_le_bytes();
-            }
-        });
-    bytes
+/// The rows of a matrix in strips that stay in the cache, which do not depend on the number of threads.
+fn strips((rows, cols): (usize, usize)) -> impl IndexedParallelIterator<Item = Range<usize>> {
+    let strip = strip_rows(cols);
+    (0..rows.div_ceil(strip))
+        .into_par_iter()
+        .map(move |i| i * strip..rows.min((i + 1) * strip))
 }
 
-/// What rounding the values of a source to BF16 has cost.
-pub(crate) fn rounding<S: Source + Sync>(source: &S, bytes: &[u8]) -> RoundTrip {
-    let (rows, cols) = (source.rows(), source.cols());
-    let strips: Vec<RoundTrip> = bytes
-        .par_chunks((cols * 2).max(1) * STRIP)
-        .enumerate()
-        .map(|(i, bytes)| {
-            let start = i * STRIP;
-            let values = rows_of(source, start..rows.min(start + STRIP));
-            let stored = bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| bf16::from_le_bytes(*b).to_f32());
-            let mut trip = RoundTrip::default();
-            for (value, stored) in values.iter().zip(stored) {
-                add(&mut trip, *value, stored);
-            }
-            trip
-        })
-        .collect();
-    strips
-        .into_iter()
-        .fold(RoundTrip::default(), RoundTrip::merge)
+fn strip_rows(cols: usize) -> usize {
+    (1_usize << 17).div_ceil(cols.max(1))
 }
 
-fn add(trip: &mut RoundTrip, weight: f32, value: f32) {
-    trip.norm2 += f64::from(weight).powi(2);
-    trip.error2 += (f64::from(weight) - f64::from(value)).powi(2);
-    trip.max_abs_error = trip.max_abs_error.max((weight - value).abs());
-    trip.elements += 1;
+/// The values of a source as BF16 bytes, and what rounding them to BF16 has cost.
+pub(crate) fn bf16_bytes<S: Source + Sync>(source: &S) -> (Vec<u8>, RoundTrip) {
+    let shape = (source.rows(), source.cols());
+    let mut bytes = vec![0; shape.0 * shape.1 * 2];
+    let width = strip_rows(shape.1) * shape.1 * 2;
+    let trips = bytes.par_chunks_mut(width.max(1)).zip(strips(shape));
+    let trips = trips.map(|(bytes, rows)| {
+        let values = rows_of(source, rows);
+        let mut rounded = vec![bf16::ZERO; values.len()];
+        rounded.convert_from_f32_slice(&values);
+        for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(&rounded) {
+            *to = value.to_le_bytes();
+        }
+        difference(&values, &rounded.to_f32_vec())
+    });
+    let trips = trips.collect::<Vec<_>>().into_iter();
+    let trip = trips.fold(RoundTrip::default(), RoundTrip::merge);
+    (bytes, trip)
+}
+
+/// Of weights and what they are stored as. Sums have eight lanes, so that they do not wait for each other.
+fn difference(weights: &[f32], values: &[f32]) -> RoundTrip {
+    const LANES: usize = 8;
+    let (mut norm2, mut error2, mut most) = ([0.0; LANES], [0.0; LANES], [0.0_f32; LANES]);
+    let mut add = |weights: &[f32], values: &[f32]| {
+        for (i, (w, v)) in weights.iter().zip(values).enumerate() {
+            norm2[i] += f64::from(*w) * f64::from(*w);
+            let error = f64::from(*w) - f64::from(*v);
+            error2[i] += error * error;
+            most[i] = most[i].max((w - v).abs());
+        }
+    };
+    let (whole, rest) = weights.as_chunks::<LANES>();
+    let (of_whole, of_rest) = values.as_chunks::<LANES>();
+    for (weights, values) in whole.iter().zip(of_whole) {
+        add(weights, values);
+    }
+    add(rest, of_rest);
+    RoundTrip {
+        norm2: norm2.iter().sum(),
+        error2: error2.iter().sum(),
+        max_abs_error: most.into_iter().fold(0.0, f32::max),
+        elements: weights.len(),
+        ..RoundTrip::default()
+    }
 }

@@ -7,7 +7,7 @@ use xgraft_checkpoint::{
 use xgraft_cpu_gemm::Source;
 
 use crate::config::Config;
-use crate::convert::{bf16_bytes, rounding};
+use crate::convert::bf16_bytes;
 use crate::error::{Error, Result};
 use crate::quantize::same_model;
 use crate::report::{Conversion, ModuleReport};
@@ -93,8 +93,7 @@ fn convert(
     };
     let factors = unfolding.factors(&weight.tensor);
     let matrix = Scaled { matrix, factors };
-    let bytes = bf16_bytes(&matrix);
-    let trip = rounding(&matrix, &bytes);
+    let (bytes, trip) = bf16_bytes(&matrix);
     Converted {
         note: Some(ModuleReport {
             module: weight.module.clone(),

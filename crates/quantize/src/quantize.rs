@@ -1,19 +1,19 @@
 //! A float checkpoint into a quantized one.
 
 use serde_json::json;
-use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, RoundTrip, ScaleDtype, WeightDtype};
+use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, ScaleDtype, WeightDtype};
 use xgraft_checkpoint::{
     Checkpoint, Converted, Dtype, Fate, Fp8Layout, OutputDir, Packing, PlannedTensor, Quantization,
-    Rewrite, RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, pack_grouped, rewrite,
+    Rewrite, RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, pack_strips, rewrite,
 };
 use xgraft_cpu_gemm::Source as _;
 
 use crate::config::Config;
-use crate::convert::{Job, bf16_bytes};
+use crate::convert::{Cost, Job, bf16_bytes};
 use crate::error::{Error, Result};
 use crate::report::{Conversion, ModuleReport};
 use crate::scheme::{Method, Simulated};
-use crate::search::{DeltaSums, Search};
+use crate::search::Search;
 
 /// Quantizes the linear layers of `source` into the open directory `out`; the caller commits it.
 ///
@@ -269,9 +269,13 @@ fn convert(job: &Job<'_>, method: &Method) -> Result<Converted<ModuleReport>> {
             (vec![quantized.codes, scales], cost)
         }
         Method::Groups { recipe, packing } => {
-            let quantized = job.groups(recipe)?;
             let stored = stored_groups(job.weight, recipe, *packing);
-            (pack_grouped(&stored, &quantized), job.cost(&quantized))
+            let (tensors, costs) = pack_strips(&stored, job.shape(), |rows| {
+                let strip = job.groups(recipe, rows.clone())?;
+                let cost = job.cost(&strip, 0..strip.rows, rows.start);
+                Ok::<_, Error>((strip, cost))
+            })?;
+            (tensors, Cost::of_all(costs))
         }
         Method::Simulated(simulated) => simulate(job, simulated)?,
     };
@@ -282,25 +286,23 @@ fn convert(job: &Job<'_>, method: &Method) -> Result<Converted<ModuleReport>> {
     })
 }
 
-type Cost = (RoundTrip, Option<DeltaSums>);
-
 fn simulate(job: &Job<'_>, simulated: &Simulated) -> Result<(Vec<Vec<u8>>, Cost)> {
     Ok(match simulated {
         Simulated::Blocks(recipe) => {
             let quantized = job.blocks(recipe)?;
             (
-                vec![bf16_bytes(&quantized)],
+                vec![bf16_bytes(&quantized).0],
                 job.cost_of_blocks(&quantized)?,
             )
         }
         Simulated::Groups(recipe) => {
-            let quantized = job.groups(recipe)?;
-            (vec![bf16_bytes(&quantized)], job.cost(&quantized))
+            let quantized = job.groups(recipe, 0..job.shape().0)?;
+            (vec![bf16_bytes(&quantized).0], job.cost_of_all(&quantized))
         }
     })
 }
 
-fn note(job: &Job<'_>, (trip, delta): Cost, bytes_out: u64) -> Result<ModuleReport> {
+fn note(job: &Job<'_>, Cost { trip, delta }: Cost, bytes_out: u64) -> Result<ModuleReport> {
     let element = match job.matrix {
         WeightMatrix::F32(_) => 4,
         _ => 2,

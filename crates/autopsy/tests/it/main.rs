@@ -5,4 +5,5 @@ mod bridges;
 mod faults;
 mod files;
 mod healthy;
+mod packed;
 mod support;

@@ -165,7 +165,8 @@ impl Checkpoint {
         Ok((matrix, Digest::of_all(&digests)))
     }
 
-    /// Reads some rows of a weight in its stored form.
+    /// Reads some rows of a weight in its stored form. Packed integers lie across rows: they are read whole for any of
+    /// them, so a caller that wants all rows loads them once.
     ///
     /// # Panics
     /// If the range leaves the weight, or starts inside a block of scales.
@@ -176,7 +177,8 @@ impl Checkpoint {
         load::rows(&self.store, weight, rows, Hash::No).map(|(matrix, _)| matrix)
     }
 
-    /// Reads some rows of a weight as f32 into `out`, which is cleared first; any range, whatever the blocks.
+    /// Reads some rows of a weight as f32 into `out`, which is cleared first; any range, whatever the blocks. Packed
+    /// integers are read whole, as by [`Checkpoint::load_rows`].
     ///
     /// **Shapes** `out` becomes `[rows.len(), cols]`, row-major.
     ///

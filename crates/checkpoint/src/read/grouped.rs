@@ -2,18 +2,24 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
 use xgraft_block_scale::{GroupedMatrix, Levels};
 use xgraft_int_codec::{Order, unpack, unpack_pairs};
 
 use super::bitsandbytes;
 use super::store::Store;
+use super::stream::Hash;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::model::packing::{Packing, StoredGroups};
 use crate::model::weight::{TensorInfo, Weight};
+use crate::sys::prefer_large_pages;
 use crate::write::grouped::transposed;
 
-/// Some rows of a weight, with the digest of each of its tensors in the order of `stored_tensors`.
+/// Codes that a thread unpacks at a time, about.
+const STRIP: usize = 1 << 17;
+
+/// Some rows of a weight, with the digest of each of its tensors in the order of `stored_tensors`, if asked for.
 ///
 /// The tensors are read whole whatever the rows: some layouts pack along `out`.
 pub(crate) fn rows(
@@ -21,6 +27,7 @@ pub(crate) fn rows(
     weight: &Weight,
     stored: &StoredGroups,
     rows: Range<usize>,
+    hash: Hash,
 ) -> Result<(GroupedMatrix, Vec<Digest>)> {
     let codes = store.tensor(&weight.tensor)?;
     let mut infos = vec![codes];
@@ -29,11 +36,16 @@ pub(crate) fn rows(
     }
     let (mut tensors, mut digests) = (Vec::new(), Vec::new());
     for info in &infos {
-        let mut bytes = Vec::with_capacity(info.bytes as usize);
-        digests.push(store.span(info)?.stream(|chunk| {
-            bytes.extend_from_slice(chunk);
-            Ok(())
-        })?);
+        let mut bytes = vec![0; info.bytes as usize];
+        prefer_large_pages(&mut bytes);
+        digests.extend(
+            store
+                .span(info)?
+                .fill(&mut bytes, 1, hash, |_, chunk, place| {
+                    place.copy_from_slice(chunk);
+                    Ok(())
+                })?,
+        );
         tensors.push(bytes);
     }
     let (out, inner) = weight.matrix_shape();
@@ -159,7 +171,7 @@ impl Packed<'_> {
 
     /// Two codes of each byte.
     fn pairs(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut codes = vec![0; self.out * self.inner];
+        let mut codes = zeroed(self.out * self.inner);
         if bytes.len() != codes.len().div_ceil(2) {
             // The count is wrong, and is found to be.
             return Vec::new();
@@ -171,7 +183,16 @@ impl Packed<'_> {
     /// Two's complement to offset binary.
     fn offset(&self, bytes: &[u8]) -> Vec<u8> {
         let middle = Levels::Int(self.stored.bits).middle();
-        bytes.iter().map(|byte| byte.wrapping_add(middle)).collect()
+        let mut codes = zeroed(bytes.len());
+        codes
+            .par_chunks_mut(STRIP)
+            .zip(bytes.par_chunks(STRIP))
+            .for_each(|(codes, bytes)| {
+                for (code, byte) in codes.iter_mut().zip(bytes) {
+                    *code = byte.wrapping_add(middle);
+                }
+            });
+        codes
     }
 
     /// `[lines, length]` codes, each line packed into words of its own.
@@ -181,16 +202,15 @@ impl Packed<'_> {
             // The count is wrong, and is found to be.
             return Vec::new();
         }
-        let mut codes = vec![0; lines * length];
-        let lines = codes
-            .chunks_exact_mut(length)
-            .zip(bytes.chunks_exact(width));
-        for (codes, words) in lines {
-            match self.stored.bits {
+        let mut codes = zeroed(lines * length);
+        codes
+            .par_chunks_exact_mut(length)
+            .zip(bytes.par_chunks_exact(width))
+            .with_min_len(STRIP.div_ceil(length))
+            .for_each(|(codes, words)| match self.stored.bits {
                 8 => codes.copy_from_slice(&words[..length]),
                 _ => unpack(words, order, codes),
-            }
-        }
+            });
         codes
     }
 
@@ -251,6 +271,13 @@ impl Packed<'_> {
             .all(|(i, g)| *g as usize == i / size);
         (!plain).then_some(indices)
     }
+}
+
+/// Memory for codes.
+fn zeroed(count: usize) -> Vec<u8> {
+    let mut codes = vec![0; count];
+    prefer_large_pages(&mut codes);
+    codes
 }
 
 /// `[cols, rows]` words of `[rows, cols]`, as bytes.

@@ -48,7 +48,7 @@ pub(crate) fn rows(
         }
         Stored::Grouped(stored) => {
             check_range(&rows, weight.matrix_shape().0);
-            let (matrix, digests) = grouped::rows(store, weight, stored, rows)?;
+            let (matrix, digests) = grouped::rows(store, weight, stored, rows, hash)?;
             Ok((WeightMatrix::Grouped(matrix), digests))
         }
     }

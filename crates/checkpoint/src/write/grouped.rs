@@ -1,9 +1,11 @@
 //! Grouped integers to the bytes of their tensors: the inverse of reading them.
 
+use rayon::prelude::*;
 use xgraft_block_scale::GroupedMatrix;
 use xgraft_int_codec::{Nf4, Order, pack, pack_pairs};
 
 use crate::model::packing::{Packing, StoredGroups};
+use crate::sys::prefer_large_pages;
 
 /// The bytes of the tensors that store a matrix: codes, scales, and those of zero points, group indices and shape that
 /// `stored` names.
@@ -143,18 +145,25 @@ fn transposed_words(lines: &[u8], rows: usize) -> Vec<u8> {
 }
 
 /// `[cols, rows]` of `[rows, cols]`.
-pub(crate) fn transposed<T: Copy + Default>(data: &[T], rows: usize, cols: usize) -> Vec<T> {
+pub(crate) fn transposed<T: Copy + Default + Send + Sync>(
+    data: &[T],
+    rows: usize,
+    cols: usize,
+) -> Vec<T> {
     /// Side of the squares that stay in the cache.
     const SIDE: usize = 64;
     let mut out = vec![T::default(); data.len()];
-    for row in (0..rows).step_by(SIDE) {
-        for col in (0..cols).step_by(SIDE) {
+    prefer_large_pages(&mut out);
+    let bands = out.par_chunks_mut((SIDE * rows).max(1)).enumerate();
+    bands.for_each(|(band, out)| {
+        let col = band * SIDE;
+        for row in (0..rows).step_by(SIDE) {
             for r in row..rows.min(row + SIDE) {
                 for c in col..cols.min(col + SIDE) {
-                    out[c * rows + r] = data[r * cols + c];
+                    out[(c - col) * rows + r] = data[r * cols + c];
                 }
             }
         }
-    }
+    });
     out
 }

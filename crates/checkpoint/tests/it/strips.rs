@@ -1,13 +1,13 @@
 //! Strips give what the whole gives, bytes, values and errors.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use half::bf16;
 use proptest::prelude::*;
-use xgraft_block_scale::{Error, Extent, GroupRecipe, Rows, ScaleDtype, WeightDtype};
+use xgraft_block_scale::{Error, Extent, GroupRecipe, GroupedMatrix, ScaleDtype, WeightDtype};
 use xgraft_checkpoint::{
-    GroupedParts, Packing, StoredGroups, dequantize_grouped, pack_grouped, quantize_grouped,
-    unpack_grouped,
+    GroupedParts, Packing, StoredGroups, pack_grouped, pack_strips, unpack_grouped,
 };
 
 fn stored(packing: Packing, bits: u8, group: Extent, symmetric: bool) -> StoredGroups {
@@ -64,44 +64,42 @@ proptest! {
         let (weights, shape) = (weights(rows * columns), (rows, columns));
 
         let whole = recipe.quantize(&weights[..], shape, 0.9).unwrap();
-        let tensors = quantize_grouped(&recipe, &stored, &weights[..], shape, 0.9).unwrap();
+        let strip = |part: Range<usize>| {
+            let weights = &weights[part.start * columns..part.end * columns];
+            let strip = recipe.quantize(weights, (part.len(), columns), 0.9);
+            strip.map(|strip| (strip, part))
+        };
+        let (tensors, parts) = pack_strips(&stored, shape, strip).unwrap();
         prop_assert!(tensors == pack_grouped(&stored, &whole), "bytes");
+        let seen: Vec<usize> = parts.into_iter().flatten().collect();
+        prop_assert!(seen.into_iter().eq(0..rows), "notes in the order of the strips");
 
         let mut values = vec![bf16::NAN; rows * columns];
-        dequantize_grouped(&stored, shape, &tensors, &mut values).unwrap();
+        unpack_grouped(&stored, shape, &tensors).unwrap().decode_bf16(&mut values);
         let rounded = whole.to_f32().into_iter().map(bf16::from_f32);
         prop_assert!(rounded.eq(values.iter().copied()), "values");
-        let mut again = vec![bf16::NAN; rows * columns];
-        unpack_grouped(&stored, shape, &tensors).unwrap().decode_bf16(&mut again);
-        prop_assert!(again == values, "values of the whole");
     }
 }
 
 #[test]
-fn an_error_names_the_row_of_the_whole() {
+fn the_error_is_that_of_the_first_strip() {
+    let stored = stored(Packing::Bytes, 8, Extent::All, true);
+    let (rows, columns) = (4096, 512);
+    let found = pack_strips(&stored, (rows, columns), |part| {
+        Err::<(GroupedMatrix, ()), _>(part.start)
+    });
+    assert_eq!(found.unwrap_err(), 0);
+}
+
+#[test]
+fn tensors_that_are_broken_are_refused() {
     let (rows, columns) = (700, 512);
     let stored = stored(Packing::Bytes, 8, Extent::All, true);
     let recipe = GroupRecipe::compressed_tensors(8, Extent::All, true, WeightDtype::Bf16);
-    let mut weights = weights(rows * columns);
-    let good = quantize_grouped(&recipe, &stored, &weights[..], (rows, columns), 1.0).unwrap();
-    weights[650 * columns + 3] = bf16::INFINITY;
-    let found = quantize_grouped(&recipe, &stored, Rows::Bf16(&weights), (rows, columns), 1.0);
-    assert!(
-        matches!(
-            found,
-            Err(Error::NonFinite {
-                row: 650,
-                col: 3,
-                ..
-            })
-        ),
-        "{found:?}"
-    );
-
-    let mut values = vec![bf16::ZERO; rows * columns];
-    let mut decode = |tensors: &[Vec<u8>]| {
-        dequantize_grouped(&stored, (rows, columns), tensors, &mut values).unwrap_err()
-    };
+    let whole = recipe.quantize(&weights(rows * columns)[..], (rows, columns), 1.0);
+    let good = pack_grouped(&stored, &whole.unwrap());
+    let decode =
+        |tensors: &[Vec<u8>]| unpack_grouped(&stored, (rows, columns), tensors).unwrap_err();
     let mut bad = good.clone();
     bad[1][2 * 650..][..2].copy_from_slice(&bf16::NAN.to_le_bytes());
     let error = decode(&bad);

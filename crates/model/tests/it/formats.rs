@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
+use xgraft_checkpoint::{
+    Checkpoint, CheckpointWriter, DEFAULT_SHARD_BYTES, Dtype, OutputDir, PlannedTensor, ShardPlan,
+};
 use xgraft_fixtures::golden;
 use xgraft_model::{KvType, Model, Options};
 
@@ -12,9 +15,10 @@ use crate::sequence::all_logits;
 fn fp8_as_the_reference_wrote_it_runs_like_its_decoded_weights() {
     let model = Model::open(golden::path("ct-fp8-block"), &Options::default()).unwrap();
     let logits = all_logits(&model, KvType::F32, &[1, 5, 9, 30, 3], None);
-    let decoded = tempfile::tempdir().unwrap();
-    decode(&golden::path("ct-fp8-block"), decoded.path());
-    let plain = Model::open(decoded.path(), &Options::default()).unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let decoded = temp.path().join("decoded");
+    decode(&golden::path("ct-fp8-block"), &decoded);
+    let plain = Model::open(&decoded, &Options::default()).unwrap();
     // Bit for bit: an element is rounded to f32 once in both.
     assert_eq!(
         logits,
@@ -30,29 +34,23 @@ fn fp8_as_the_reference_wrote_it_runs_like_its_decoded_weights() {
 
 /// Writes a model with all weights as F32.
 fn decode(from: &Path, to: &Path) {
-    let checkpoint = xgraft_checkpoint::Checkpoint::open(from).unwrap();
-    let mut tensors = Vec::new();
+    let checkpoint = Checkpoint::open(from).unwrap();
+    let out = OutputDir::create(to, false, &json!({})).unwrap();
+    let planned = checkpoint
+        .weights()
+        .iter()
+        .map(|w| PlannedTensor::new(w.plain_name(), Dtype::F32, w.shape.clone()))
+        .collect();
+    let plan = ShardPlan::new(planned, DEFAULT_SHARD_BYTES).unwrap();
+    let writer = CheckpointWriter::create(&out, plan).unwrap();
     for weight in checkpoint.weights() {
         let (matrix, _) = checkpoint.load(weight).unwrap();
-        let bytes: Vec<u8> = matrix
-            .to_f32()
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
-        tensors.push((weight.plain_name(), weight.shape.clone(), bytes));
+        let mut tensor = writer.tensor(&weight.plain_name()).unwrap();
+        tensor.write_f32(&matrix.to_f32()).unwrap();
+        tensor.finish().unwrap();
     }
-    let views = tensors.iter().map(|(name, shape, bytes)| {
-        let view =
-            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
-        (name, view.unwrap())
-    });
-    safetensors::serialize_to_file(views, None, &to.join("model.safetensors")).unwrap();
-    let mut config: Value =
-        serde_json::from_slice(&std::fs::read(from.join("config.json")).unwrap()).unwrap();
-    config
-        .as_object_mut()
-        .unwrap()
-        .remove("quantization_config");
-    config["dtype"] = json!("float32");
-    std::fs::write(to.join("config.json"), config.to_string()).unwrap();
+    writer.finish().unwrap();
+    let config = checkpoint.config().with_quantization(None);
+    out.write_atomic("config.json", config.as_bytes()).unwrap();
+    out.commit().unwrap();
 }
