@@ -6,5 +6,6 @@
 //!
 //! **Invariant:** a number that was not measured in this run is shown as missing.
 
+pub mod bandwidth;
 pub mod harness;
 pub mod usage;
