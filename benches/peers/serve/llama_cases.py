@@ -19,7 +19,7 @@ import llama_cpp as llama
 import numpy as np
 
 FORMATS = {"q8_0": llama.LLAMA_FTYPE_MOSTLY_Q8_0, "f32": llama.LLAMA_FTYPE_ALL_F32}
-SHOWN = 256
+SHOWN = 64
 
 
 @llama.llama_log_callback

@@ -54,7 +54,7 @@ const BLOCK: usize = 16;
 /// Readings of memory before each run.
 const PASSES: usize = 3;
 /// How many logits are printed.
-const SHOWN: usize = 256;
+const SHOWN: usize = 64;
 
 fn main() -> Result<()> {
     let args = Args::parse();
