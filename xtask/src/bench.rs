@@ -8,13 +8,17 @@ use xshell::{Shell, cmd};
 /// Which suites, against which peers.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// `extract`, `codec`, `autopsy`, `orthogonality`; all by default.
+    /// `extract`, `codec`, `autopsy`, `orthogonality`, `serve`; all by default.
     #[arg(value_name = "NAMES")]
     names: Vec<String>,
     /// A Python with `benches/peers/requirements.txt` installed, in place of the environment's `XGRAFT_BENCH_PYTHON`; without
     /// either the peers' numbers are missing.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    /// A Python with llama-cpp-python and gguf installed, in place of the environment's `XGRAFT_BENCH_LLAMA`; without either
+    /// llama.cpp's numbers are missing.
+    #[arg(long, value_name = "PATH")]
+    llama: Option<PathBuf>,
     /// Small sizes and one round: to try the harness, not to measure. Kept in `out/bench`.
     #[arg(long)]
     quick: bool,
@@ -27,7 +31,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     )
     .run()?;
     let names = if args.names.is_empty() {
-        ["extract", "codec", "autopsy", "orthogonality"]
+        ["extract", "codec", "autopsy", "orthogonality", "serve"]
             .map(str::to_owned)
             .to_vec()
     } else {
@@ -42,16 +46,24 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     } else {
         ("out/bench/data", "benches/runs")
     };
-    let given = std::env::var_os("XGRAFT_BENCH_PYTHON").map(PathBuf::from);
-    let python = match args.python.clone().or(given) {
-        Some(python) => vec!["--python".into(), workspace::from_callers_folder(&python)?],
-        None => Vec::new(),
-    };
+    let python = interpreter("--python", args.python.as_ref(), "XGRAFT_BENCH_PYTHON")?;
+    let llama = interpreter("--llama", args.llama.as_ref(), "XGRAFT_BENCH_LLAMA")?;
     let quick = args.quick.then_some("--quick");
     cmd!(
         sh,
-        "{harness} {names...} --binaries {release} --peers {peers} --scratch {scratch} --runs {runs} {python...} {quick...}"
+        "{harness} {names...} --binaries {release} --peers {peers} --scratch {scratch} --runs {runs} {python...} {llama...} {quick...}"
     )
     .run()?;
     Ok(())
+}
+
+/// The flag and its path: as given, or else from the environment.
+fn interpreter(flag: &str, given: Option<&PathBuf>, variable: &str) -> Result<Vec<PathBuf>> {
+    let path = given
+        .cloned()
+        .or_else(|| std::env::var_os(variable).map(PathBuf::from));
+    match path {
+        Some(path) => Ok(vec![flag.into(), workspace::from_callers_folder(&path)?]),
+        None => Ok(Vec::new()),
+    }
 }

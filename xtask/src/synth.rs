@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 /// Which pair.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The model whose shapes it has: `qwen3-32b`, or `small`, with a width of 256.
+    /// The model whose shapes it has: `qwen3-32b`, `qwen3-0.6b`, or `small`, with a width of 256.
     #[arg(long, value_name = "MODEL", required_unless_present = "tiny")]
     like: Option<String>,
     /// The two layers of 1024 that mergekit is measured on, instead of a large model's.

@@ -2,7 +2,9 @@
 #![expect(clippy::print_stdout, reason = "the table is the output")]
 
 use anyhow::{Context, Result};
-use benches::harness::{Programs, Record, Samples, Table, autopsy, codec, extract, orthogonality};
+use benches::harness::{
+    Programs, Record, Samples, Table, autopsy, codec, extract, orthogonality, serve,
+};
 use clap::{Parser, ValueEnum};
 use std::{fs, path::PathBuf};
 
@@ -21,6 +23,9 @@ struct Args {
     /// A Python with the peers installed; without it their numbers are missing.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    /// A Python with llama-cpp-python and gguf installed; without it llama.cpp's numbers are missing.
+    #[arg(long, value_name = "PATH")]
+    llama: Option<PathBuf>,
     /// A folder for data that is made for the run, and kept for the next one.
     #[arg(long, value_name = "DIR")]
     scratch: PathBuf,
@@ -42,6 +47,8 @@ enum Suite {
     Autopsy,
     /// `xgraft orthogonality` of one matrix against its extraction.
     Orthogonality,
+    /// The bare model on the CPU against llama.cpp and the speed of reading memory.
+    Serve,
 }
 
 fn main() -> Result<()> {
@@ -52,6 +59,7 @@ fn main() -> Result<()> {
         binaries: args.binaries,
         peers: args.peers,
         python: args.python,
+        llama: args.llama,
         scratch: args.scratch,
         quick: args.quick,
         samples: Samples::default(),
@@ -64,13 +72,20 @@ fn main() -> Result<()> {
             Suite::Codec => codec::run(&mut programs, &mut table)?,
             Suite::Autopsy => autopsy::run(&mut programs, &mut table)?,
             Suite::Orthogonality => orthogonality::run(&mut programs, &mut table)?,
+            Suite::Serve => serve::run(&mut programs, &mut table)?,
         }
     }
     let folder = record.write(&programs, &table)?;
     println!("{}", table.markdown());
-    if !programs.has_peers() {
+    let serve = args.suites.contains(&Suite::Serve);
+    if !programs.has_peers() && args.suites.iter().any(|suite| *suite != Suite::Serve) {
         println!(
             "no Python was given (--python or XGRAFT_BENCH_PYTHON): what needs a peer is missing"
+        );
+    }
+    if programs.llama.is_none() && serve {
+        println!(
+            "no Python with llama.cpp was given (--llama or XGRAFT_BENCH_LLAMA): what needs it is missing"
         );
     }
     if programs.quick {
@@ -91,6 +106,10 @@ fn command(suites: &[Suite], programs: &Programs) -> String {
     } else {
         ""
     };
+    let llama = programs.llama.as_ref().map_or("", |_| " --llama PATH");
     let quick = if programs.quick { " --quick" } else { "" };
-    format!("cargo xtask bench {}{python}{quick}", names.join(" "))
+    format!(
+        "cargo xtask bench {}{python}{llama}{quick}",
+        names.join(" ")
+    )
 }

@@ -2,18 +2,20 @@
 //!
 //! `cargo run --release -p benches --bin forward -- MODEL --threads 2 --batch 1,8 --lora ADAPTER`
 //!
-//! One JSON line per case. Before anything is timed, a decoding step is held against the same token in a prefill, to the bit.
+//! Before anything is timed, a decoding step is held against the same token in a prefill, to the bit, and the first logits are
+//! printed, so that others' can be held against them. With `--lora` each repetition runs the base and then the adapters, with
+//! `--idle-lora` the base alone and then with them in memory, so that ratios are of the same minute; a reading of memory goes
+//! before each. One JSON line a case: `open`, `adapter`, `logits`, `resident`, then `base-b8`, `lora-b8`, `idle-b8` for a batch of 8.
 #![allow(clippy::print_stdout, reason = "the benchmark's output is its lines")]
 
-use std::hint::black_box;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Result, ensure};
+use benches::bandwidth::ReadProbe;
 use benches::usage::{Times, peak_rss_mib, shortest};
 use clap::Parser;
-use serde_json::json;
+use serde_json::{Value, json};
 use xgraft_model::{KvCache, KvType, LoraAdapter, Model, Options, Segment};
 
 /// Times a model's forward pass.
@@ -47,9 +49,14 @@ struct Args {
     kv_f32: bool,
 }
 
+/// Positions of a block of the cache.
 const BLOCK: usize = 16;
+/// Readings of memory before each run.
+const PASSES: usize = 3;
+/// How many logits are printed.
+const SHOWN: usize = 64;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
     let args = Args::parse();
     let started = Instant::now();
     let options = Options {
@@ -58,48 +65,120 @@ fn main() -> anyhow::Result<()> {
     };
     let model = Model::open(&args.model, &options)?;
     let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{}",
-        json!({"case": "open", "bytes": model.bytes(), "seconds": seconds})
-    );
-    let open = |dirs: &[PathBuf]| -> anyhow::Result<Vec<LoraAdapter>> {
-        let started = Instant::now();
-        let adapters = dirs.iter().map(|dir| LoraAdapter::open(dir, model.spec()));
-        let adapters = adapters.collect::<Result<Vec<_>, _>>()?;
-        for adapter in &adapters {
-            let seconds = started.elapsed().as_secs_f64();
-            println!(
-                "{}",
-                json!({"case": "adapter", "rank": adapter.rank(), "bytes": adapter.bytes(), "seconds": seconds})
-            );
-        }
-        Ok(adapters)
-    };
-    let (adapters, _idle) = (open(&args.lora)?, open(&args.idle_lora)?);
-    check(&model, &args, &adapters)?;
+    print(&json!({"case": "open", "bytes": model.bytes(), "seconds": seconds}));
+    let logits = check(&model, &args, None)?;
+    print(&json!({"case": "logits", "values": &logits[..SHOWN.min(logits.len())]}));
+    resident(&model, &args);
+    let adapters = open(&args.lora, &model, true)?;
+    check(&model, &args, adapters.first())?;
+    let probe = ReadProbe::new(args.threads);
     for batch in &args.batch {
-        let bandwidth = read_bandwidth(args.threads);
-        let (prefill, decode) = (0..args.reps)
-            .map(|_| run(&model, &args, *batch, &adapters))
-            .fold((Times::default(), Times::default()), |mut all, (p, d)| {
-                all.0.wall.extend(p.wall);
-                all.0.cpu.extend(p.cpu);
-                all.1.wall.extend(d.wall);
-                all.1.cpu.extend(d.cpu);
-                all
-            });
-        let rate = |tokens: usize, times: &Times| tokens as f64 / shortest(&times.wall);
-        println!(
-            "{}",
-            json!({
-                "case": "forward", "batch": batch, "threads": args.threads, "prompt": args.prompt,
-                "prefill_tok_s": rate(batch * args.prompt, &prefill),
-                "decode_tok_s": rate(*batch, &decode),
-                "decode_wall": decode.wall, "decode_cpu": decode.cpu, "prefill_wall": prefill.wall, "prefill_cpu": prefill.cpu,
-                "read_gb_s": bandwidth.max(read_bandwidth(args.threads)), "bytes": model.bytes(),
-                "peak_rss_mib": peak_rss_mib(),
-            })
-        );
+        measure(&model, &args, *batch, &adapters, &probe)?;
+    }
+    Ok(())
+}
+
+fn print(line: &Value) {
+    println!("{line}");
+}
+
+fn open(dirs: &[PathBuf], model: &Model, tell: bool) -> Result<Vec<LoraAdapter>> {
+    let one = |dir: &PathBuf| -> Result<LoraAdapter> {
+        let started = Instant::now();
+        let adapter = LoraAdapter::open(dir, model.spec())?;
+        let seconds = started.elapsed().as_secs_f64();
+        if tell {
+            let (rank, bytes) = (adapter.rank(), adapter.bytes());
+            print(&json!({"case": "adapter", "rank": rank, "bytes": bytes, "seconds": seconds}));
+        }
+        Ok(adapter)
+    };
+    dirs.iter().map(one).collect()
+}
+
+/// The most memory of the process after a first run, while nothing but the model and its cache was in it.
+fn resident(model: &Model, args: &Args) {
+    let batch = args.batch.first().copied().unwrap_or(1);
+    run(model, args, batch, &[]);
+    let cache = cache(model, args, batch * blocks_each(args)).bytes();
+    print(&json!({
+        "case": "resident",
+        "peak_rss_mib": peak_rss_mib(),
+        "stored_mib": model.bytes() as f64 / 1048576.0,
+        "cache_mib": cache as f64 / 1048576.0,
+    }));
+}
+
+/// What one case took.
+#[derive(Default)]
+struct Case {
+    prefill: Times,
+    decode: Times,
+    read_gb_s: Vec<f64>,
+}
+
+impl Case {
+    fn run(
+        &mut self,
+        model: &Model,
+        args: &Args,
+        batch: usize,
+        adapters: &[LoraAdapter],
+        probe: &ReadProbe,
+    ) {
+        self.read_gb_s.extend((0..PASSES).map(|_| probe.pass()));
+        let (prefill, decode) = run(model, args, batch, adapters);
+        self.prefill.wall.extend(prefill.wall);
+        self.prefill.cpu.extend(prefill.cpu);
+        self.decode.wall.extend(decode.wall);
+        self.decode.cpu.extend(decode.cpu);
+    }
+
+    /// `bytes` are read in a step of decoding.
+    fn print(self, case: &str, args: &Args, batch: usize, bytes: usize) {
+        let rate = |tokens: usize, times: &Times| {
+            (!times.wall.is_empty()).then(|| tokens as f64 / shortest(&times.wall))
+        };
+        let fastest = self.read_gb_s.iter().copied().fold(0.0, f64::max);
+        let limit_s = bytes as f64 / 1e9 / fastest;
+        print(&json!({
+            "case": format!("{case}-b{batch}"), "batch": batch, "threads": args.threads, "prompt": args.prompt,
+            "prefill_tok_s": rate(batch * args.prompt, &self.prefill), "decode_tok_s": rate(batch, &self.decode),
+            "share_of_limit": rate(1, &self.decode).map(|steps| steps * limit_s),
+            "prefill_wall": self.prefill.wall, "prefill_cpu": self.prefill.cpu,
+            "decode_wall": self.decode.wall, "decode_cpu": self.decode.cpu,
+            "bytes": bytes, "read_gb_s": self.read_gb_s,
+        }));
+    }
+}
+
+/// Runs the base, the adapters and the base beside idle ones by turns, and prints a line for each.
+fn measure(
+    model: &Model,
+    args: &Args,
+    batch: usize,
+    adapters: &[LoraAdapter],
+    probe: &ReadProbe,
+) -> Result<()> {
+    let [mut base, mut lora, mut idle] = [(); 3].map(|()| Case::default());
+    for _ in 0..args.reps {
+        base.run(model, args, batch, &[], probe);
+        if !adapters.is_empty() {
+            lora.run(model, args, batch, adapters, probe);
+        }
+        if !args.idle_lora.is_empty() {
+            let resident = open(&args.idle_lora, model, false)?;
+            idle.run(model, args, batch, &[], probe);
+            drop(resident);
+        }
+    }
+    base.print("base", args, batch, model.bytes());
+    if !adapters.is_empty() {
+        let used = adapters.iter().take(batch).map(LoraAdapter::bytes);
+        lora.print("lora", args, batch, model.bytes() + used.sum::<usize>());
+    }
+    if !args.idle_lora.is_empty() {
+        idle.print("idle", args, batch, model.bytes());
     }
     Ok(())
 }
@@ -117,9 +196,14 @@ fn cache(model: &Model, args: &Args, blocks: usize) -> KvCache {
     KvCache::new(model.spec(), kind, blocks, BLOCK)
 }
 
+/// Blocks of a sequence.
+fn blocks_each(args: &Args) -> usize {
+    (args.prompt + args.steps).div_ceil(BLOCK)
+}
+
 /// Prefills and then decodes; the times of each prefill of all sequences and of each step.
 fn run(model: &Model, args: &Args, batch: usize, adapters: &[LoraAdapter]) -> (Times, Times) {
-    let per = (args.prompt + args.steps).div_ceil(BLOCK);
+    let per = blocks_each(args);
     let mut cache = cache(model, args, batch * per);
     let blocks: Vec<Vec<u32>> = (0..batch)
         .map(|s| (s * per..(s + 1) * per).map(|b| b as u32).collect())
@@ -156,15 +240,15 @@ fn run(model: &Model, args: &Args, batch: usize, adapters: &[LoraAdapter]) -> (T
     (prefill, decode)
 }
 
-/// A token's logits in a decoding step and at the end of a prefill are the same bits.
-fn check(model: &Model, args: &Args, adapters: &[LoraAdapter]) -> anyhow::Result<()> {
+/// A token's logits in a decoding step and at the end of a prefill are the same bits: those after 33 tokens.
+fn check(model: &Model, args: &Args, adapter: Option<&LoraAdapter>) -> Result<Vec<f32>> {
     let tokens: Vec<u32> = (0..33).map(|p| token(0, p)).collect();
     let blocks = [0, 1, 2];
     let piece = |range: std::ops::Range<usize>| Segment {
         tokens: &tokens[range.clone()],
         first_position: range.start,
         blocks: &blocks,
-        adapter: adapters.first(),
+        adapter,
         logits: 1,
     };
     let (mut whole, mut last, mut cache) = (Vec::new(), Vec::new(), cache(model, args, 3));
@@ -176,21 +260,5 @@ fn check(model: &Model, args: &Args, adapters: &[LoraAdapter]) -> anyhow::Result
         whole.iter().all(|x| x.is_finite()),
         "logits that are no numbers"
     );
-    Ok(())
-}
-
-/// GB/s at which so many threads sum memory of their own, 256 MiB each; the best of five.
-fn read_bandwidth(threads: usize) -> f64 {
-    const WORDS: usize = 32 << 20;
-    let buffers: Vec<Vec<u64>> = (0..threads).map(|t| vec![t as u64 + 1; WORDS]).collect();
-    let once = || {
-        let started = Instant::now();
-        thread::scope(|scope| {
-            for buffer in &buffers {
-                scope.spawn(|| black_box(buffer.iter().fold(0_u64, |sum, x| sum.wrapping_add(*x))));
-            }
-        });
-        (threads * WORDS * 8) as f64 / started.elapsed().as_secs_f64() / 1e9
-    };
-    (0..5).map(|_| once()).fold(0.0, f64::max)
+    Ok(whole)
 }

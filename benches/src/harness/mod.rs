@@ -14,6 +14,7 @@ mod process;
 mod programs;
 mod record;
 mod sample;
+pub mod serve;
 mod table;
 
 pub use process::{Cost, Finished, measure};

@@ -19,6 +19,8 @@ pub struct Programs {
     pub peers: PathBuf,
     /// A Python that has the peers; without it they are missing.
     pub python: Option<PathBuf>,
+    /// A Python that has llama.cpp; without it its numbers are missing.
+    pub llama: Option<PathBuf>,
     /// A folder for data that is made for the run.
     pub scratch: PathBuf,
     /// Fewer repetitions and smaller sizes: to try the harness, not to measure.
@@ -74,6 +76,24 @@ impl Programs {
         self.lines("peer", group, round, &mut command)
     }
 
+    /// Runs a script of llama.cpp's likewise, if there is a Python that has it.
+    ///
+    /// # Errors
+    /// It fails, or prints something else.
+    pub fn llama<T: AsRef<OsStr>>(
+        &mut self,
+        group: &str,
+        round: u32,
+        script: &str,
+        arguments: &[T],
+    ) -> Result<()> {
+        let Some(mut command) = self.llama_script(script) else {
+            return Ok(());
+        };
+        command.args(arguments);
+        self.lines("llama.cpp", group, round, &mut command)
+    }
+
     /// Runs `xgraft` as a whole process, and keeps its cost as a sample of `group` and `case`, with what `more` reads
     /// from what it printed, or from files.
     ///
@@ -125,9 +145,19 @@ impl Programs {
     /// A peer's script, if there is a Python.
     #[must_use]
     pub fn script(&self, name: &str) -> Option<Command> {
-        let mut command = Command::new(self.python.as_ref()?);
+        Some(self.script_of(self.python.as_ref()?, name))
+    }
+
+    /// A script of llama.cpp's, if there is a Python that has it.
+    #[must_use]
+    pub fn llama_script(&self, name: &str) -> Option<Command> {
+        Some(self.script_of(self.llama.as_ref()?, name))
+    }
+
+    fn script_of(&self, python: &Path, name: &str) -> Command {
+        let mut command = Command::new(python);
         command.arg(self.peers.join(name));
-        Some(command)
+        command
     }
 
     fn lines(&mut self, who: &str, group: &str, round: u32, command: &mut Command) -> Result<()> {

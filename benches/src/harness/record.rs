@@ -103,13 +103,28 @@ fn row(line: &super::Line) -> Option<Row> {
 
 /// The peers' versions.
 fn peers(programs: &Programs) -> String {
-    let Some(python) = &programs.python else {
-        return "none: no Python was given".to_owned();
-    };
-    let script = "import importlib.metadata as m, sys\n\
-         names = ['torch', 'compressed-tensors', 'mergekit', 'numpy']\n\
-         print('Python ' + sys.version.split()[0], *[n + ' ' + m.version(n) for n in names], sep=', ')";
-    first_line(&python.display().to_string(), &["-c", script])
+    let print = |python: &Path, script| first_line(&python.display().to_string(), &["-c", script]);
+    let python = programs.python.as_ref().map(|python| {
+        print(
+            python,
+            "import importlib.metadata as m, sys\n\
+             names = ['torch', 'compressed-tensors', 'mergekit', 'numpy']\n\
+             print('Python ' + sys.version.split()[0], *[n + ' ' + m.version(n) for n in names], sep=', ')",
+        )
+    });
+    let llama = programs.llama.as_ref().map(|python| {
+        print(
+            python,
+            "import llama_cpp as l\n\
+             print('llama.cpp of llama-cpp-python', l.__version__, 'with', l.llama_print_system_info().decode().replace('|', ','))",
+        )
+    });
+    let found: Vec<String> = python.into_iter().chain(llama).collect();
+    if found.is_empty() {
+        "none: no Python was given".to_owned()
+    } else {
+        found.join("; ")
+    }
 }
 
 /// The date in UTC: `2026-11-21`.

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// One line of one program.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sample {
-    /// `xgraft` or `peer`.
+    /// `xgraft`, `peer` or `llama.cpp`.
     pub who: String,
     /// What was compared: `svd-5120x5120`.
     pub group: String,
