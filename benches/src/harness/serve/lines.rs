@@ -36,12 +36,12 @@ fn formats(rounds: &Rounds<'_>, table: &mut Table) {
             .named("decode_bf16_of_limit")
             .must(AtLeast(0.60))
             .aim(AtLeast(0.80)),
-        peer_of_limit(rounds, "bf16", "llama-bf16", "BF16").named("decode_llama_bf16_of_limit"),
+        peer_of_limit(rounds, "llama-bf16", "BF16").named("decode_llama_bf16_of_limit"),
         of_limit(rounds, "fp8", "FP8 block-128")
             .named("decode_fp8_of_limit")
             .must(AtLeast(0.50))
             .aim(AtLeast(0.70)),
-        peer_of_limit(rounds, "fp8", "llama-q8_0", "Q8_0").named("decode_llama_q8_of_limit"),
+        peer_of_limit(rounds, "llama-q8_0", "Q8_0").named("decode_llama_q8_of_limit"),
         faster(
             rounds,
             ("fp8", "our FP8 over our BF16"),
@@ -131,17 +131,17 @@ fn adapters(rounds: &Rounds<'_>, table: &mut Table) {
 
 /// The time of reading the bytes over the time of a step.
 fn of_limit(rounds: &Rounds<'_>, group: &str, shown: &str) -> Line {
-    limit(rounds, group, group, &format!("decode, batch 1, {shown}"))
+    limit(rounds, group, &format!("decode, batch 1, {shown}"))
 }
 
-/// The same of the peer, by the readings beside ours in the same round.
-fn peer_of_limit(rounds: &Rounds<'_>, beside: &str, group: &str, shown: &str) -> Line {
+/// The same of the peer, by our readings in the same round.
+fn peer_of_limit(rounds: &Rounds<'_>, group: &str, shown: &str) -> Line {
     let what = format!("decode, batch 1, llama.cpp's {shown}");
-    limit(rounds, beside, group, &what)
+    limit(rounds, group, &what)
 }
 
-fn limit(rounds: &Rounds<'_>, beside: &str, group: &str, what: &str) -> Line {
-    let read = |round| rounds.most(round, (beside, ALONE), "read_gb_s");
+fn limit(rounds: &Rounds<'_>, group: &str, what: &str) -> Line {
+    let read = |round| rounds.read_gb_s(round);
     let step = |round| rounds.least(round, (group, ALONE), "decode_wall");
     let bytes = |round| rounds.most(round, (group, ALONE), "bytes");
     Line {
@@ -223,8 +223,7 @@ fn distinct(rounds: &Rounds<'_>) -> Line {
     let step = |round, at| rounds.least(round, at, "decode_wall");
     let reading = |round| {
         let bytes = rounds.most(round, lora, "bytes")? - rounds.most(round, base, "bytes")?;
-        let read = rounds.most(round, lora, "read_gb_s")?;
-        Some(1e-9 * bytes / read)
+        Some(1e-9 * bytes / rounds.read_gb_s(round)?)
     };
     Line {
         value: rounds

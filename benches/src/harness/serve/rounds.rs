@@ -35,6 +35,13 @@ impl<'a> Rounds<'a> {
         self.numbers(Some(round), at, field).reduce(f64::max)
     }
 
+    /// The fastest reading of memory in a round, beside whichever case: a slower one had not the whole of two cores.
+    pub(super) fn read_gb_s(&self, round: u32) -> Option<f64> {
+        let samples = self.0.0.iter().filter(|sample| sample.round == round);
+        let speeds = samples.flat_map(|sample| numbers_of(&sample.line["read_gb_s"]));
+        speeds.reduce(f64::max)
+    }
+
     /// How much of the threads' time the case had a core, in all rounds: 1 on a machine of its own.
     pub(super) fn cpu_share(&self, at: (&str, &str), phase: &str) -> Option<f64> {
         let sum = |kind: &str| -> f64 { self.numbers(None, at, &format!("{phase}_{kind}")).sum() };
@@ -113,6 +120,12 @@ mod tests {
             sample("a", 0, line([2.0, 1.0])),
             sample("a", 1, line([3.0, 4.0])),
             sample("a", 2, line([9.0, 8.0])),
+            sample(
+                "a",
+                1,
+                json!({"case": "base-b8", "read_gb_s": [20.0, 21.0]}),
+            ),
+            sample("b", 1, json!({"case": "base-b8", "read_gb_s": [19.0]})),
             sample("a", 0, json!({"case": "logits", "values": [1.0, 2.0]})),
             sample("b", 0, json!({"case": "logits", "values": [2.0, 4.0]})),
         ])
@@ -132,6 +145,14 @@ mod tests {
         let samples = samples();
         let share = Rounds(&samples).cpu_share(("a", "base-b1"), "decode");
         assert_eq!(share, Some(6.0 / (2.0 * 27.0)));
+    }
+
+    #[test]
+    fn the_fastest_reading_is_of_all_cases_of_one_round() {
+        let samples = samples();
+        let rounds = Rounds(&samples);
+        assert_eq!(rounds.read_gb_s(1), Some(21.0));
+        assert_eq!(rounds.read_gb_s(0), None);
     }
 
     #[test]
