@@ -82,7 +82,7 @@ fn check(rows: usize, cols: usize, m: usize, which: usize, block: (usize, usize)
         expected
             .iter_mut()
             .zip(&start)
-            .for_each(|(y, s)| *y = s + *y);
+            .for_each(|(y, s)| *y += s);
     }
     for isa in Isa::all() {
         let mut y = start.clone();

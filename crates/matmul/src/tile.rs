@@ -40,8 +40,8 @@ impl<'a, const R: usize> Strip<'a, R> {
         let (mut place, mut start) = (0, 0);
         let mut group = [format.group(lanes, self.lines[0]); R];
         while start < steps {
-            for r in 0..R {
-                group[r] = format.group(lanes, self.lines[r] + place);
+            for (group, line) in group.iter_mut().zip(&self.lines) {
+                *group = format.group(lanes, line + place);
             }
             let end = steps.min(start.saturating_add(by));
             for step in start..end {
