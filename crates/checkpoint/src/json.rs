@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -11,11 +12,30 @@ use crate::error::{Error, Result};
 /// No configuration is larger than this; a hostile one must not fill the memory.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
+/// Opens a regular file; anything else is refused before it can block, as a pipe would.
+pub(crate) fn open_file(path: &Path) -> Result<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(Error::io("open", path))?;
+    let metadata = file.metadata().map_err(Error::io("open", path))?;
+    if metadata.is_file() {
+        return Ok(file);
+    }
+    Err(Error::Missing {
+        path: path.to_owned(),
+        expected: "a regular file".to_owned(),
+        found: "something else".to_owned(),
+        hint: "a directory, pipe or device is not read",
+    })
+}
+
 /// The bytes of a file that has at most `limit` of them.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    file.take(limit + 1)
+    open_file(path)?
+        .take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", path))?;
     if bytes.len() as u64 > limit {

@@ -356,7 +356,7 @@ impl Layer {
 fn norm_rows(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let width = weight.len();
     each_row(out, width, |row, out| {
-        rms_norm(&x[row * width..][..width], weight, eps, out)
+        rms_norm(&x[row * width..][..width], weight, eps, out);
     });
 }
 

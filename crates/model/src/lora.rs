@@ -44,6 +44,7 @@ impl LoraAdapter {
                 found,
             ));
         }
+        refuse_meanings(&adapter)?;
         let mut layers = Vec::new();
         layers.resize_with(spec.layers, Default::default);
         let mut lora = LoraAdapter {
@@ -79,12 +80,22 @@ impl LoraAdapter {
                 &format!("[{rows}, {cols}]"),
             ));
         }
+        let scale = module.scale as f32;
+        if !scale.is_finite() {
+            let found = format!("{:e}", module.scale);
+            return Err(error(
+                adapter,
+                name,
+                "a scale (alpha over rank) that f32 can hold",
+                &found,
+            ));
+        }
         let (a, _) = adapter.load(&module.a)?;
         let (b, _) = adapter.load(&module.b)?;
         let factors = Factors {
             a: Linear::factor(a),
             b: Linear::factor(b),
-            scale: module.scale as f32,
+            scale,
         };
         self.rank = self.rank.max(module.rank);
         self.bytes += factors.a.stored_bytes() + factors.b.stored_bytes();
@@ -104,6 +115,35 @@ impl LoraAdapter {
 
     pub(crate) fn factors(&self, layer: usize, projection: Projection) -> Option<&Factors> {
         self.layers[layer][projection as usize].as_ref()
+    }
+}
+
+/// Fields that say that the adapter is more than its factors.
+fn refuse_meanings(adapter: &Adapter) -> Result<()> {
+    let config = adapter.config();
+    let whole = config.modules_to_save.as_ref().map_or(0, Vec::len);
+    let found = [
+        (
+            "use_dora",
+            config.use_dora,
+            "true (DoRA scales each row)".to_owned(),
+        ),
+        (
+            "fan_in_fan_out",
+            config.fan_in_fan_out,
+            "true (weights [in, out])".to_owned(),
+        ),
+        ("lora_bias", config.lora_bias, "true".to_owned()),
+        ("bias", config.bias != "none", config.bias.clone()),
+        (
+            "modules_to_save",
+            whole > 0,
+            format!("{whole} modules (run `xgraft sanitize` first)"),
+        ),
+    ];
+    match found.into_iter().find(|(_, there, _)| *there) {
+        Some((field, _, found)) => Err(error(adapter, field, "plain LoRA", &found)),
+        None => Ok(()),
     }
 }
 

@@ -53,7 +53,7 @@ impl Rope {
         let kind = map.get("rope_type").or_else(|| map.get("type"));
         match kind.map(|kind| kind.as_str().unwrap_or_default()) {
             None | Some("default") => Ok((plain, stated)),
-            Some("llama3") => Ok((part.llama3(plain)?, stated)),
+            Some("llama3") => Ok((part.llama3(&plain)?, stated)),
             Some("yarn") => part.yarn(theta, head_dim, stated),
             Some(_) => {
                 let found = kind.map(Value::to_string).unwrap_or_default();
@@ -112,7 +112,7 @@ impl Part<'_> {
     /// Long wavelengths are stretched, short ones kept, those between blended.
     ///
     /// **Source** Llama 3.1's `apply_scaling`; `transformers`, `modeling_rope_utils.py`, `_compute_llama3_parameters`.
-    fn llama3(&self, plain: Rope) -> Result<Rope> {
+    fn llama3(&self, plain: &Rope) -> Result<Rope> {
         let factor = self.positive("factor")?;
         let (low, high) = (
             self.positive("low_freq_factor")?,
@@ -140,7 +140,7 @@ impl Part<'_> {
         };
         Ok(Rope {
             frequencies: plain.frequencies.iter().map(scale).collect(),
-            ..plain
+            length: plain.length,
         })
     }
 

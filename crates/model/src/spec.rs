@@ -152,6 +152,10 @@ impl Fields<'_> {
             .transpose()
     }
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers hand over numbers, texts and JSON as they have them"
+    )]
     pub(crate) fn error(
         &self,
         field: &str,

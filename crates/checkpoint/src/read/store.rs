@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result, shape_text};
 use crate::format::header::{Header, read_json};
 use crate::format::index::{MAX_INDEX_BYTES, ShardIndex};
-use crate::json::read_bounded;
+use crate::json::{open_file, read_bounded};
 use crate::model::weight::TensorInfo;
 
 /// What tells one version of a shard from another without reading it.
@@ -85,7 +85,7 @@ impl Store {
     /// Opens one more file and takes in its tensors.
     fn add(&mut self, name: &str) -> Result<()> {
         let path = self.dir.join(name);
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let file = open_file(&path)?;
         let (json, bytes) = read_json(&file, &path)?;
         let header = Header::parse(&json, bytes, &path)?;
         let modified = file.metadata().and_then(|m| m.modified()).ok();

@@ -34,23 +34,24 @@ fn fp8_as_the_reference_wrote_it_runs_like_its_decoded_weights() {
 
 /// Writes a model with all weights as F32.
 fn decode(from: &Path, to: &Path) {
-    let checkpoint = Checkpoint::open(from).unwrap();
-    let out = OutputDir::create(to, false, &json!({})).unwrap();
+    let checkpoint = Checkpoint::open(from).expect("a copy in F32");
+    let out = OutputDir::create(to, false, &json!({})).expect("a copy in F32");
     let planned = checkpoint
         .weights()
         .iter()
         .map(|w| PlannedTensor::new(w.plain_name(), Dtype::F32, w.shape.clone()))
         .collect();
-    let plan = ShardPlan::new(planned, DEFAULT_SHARD_BYTES).unwrap();
-    let writer = CheckpointWriter::create(&out, plan).unwrap();
+    let plan = ShardPlan::new(planned, DEFAULT_SHARD_BYTES).expect("a copy in F32");
+    let writer = CheckpointWriter::create(&out, plan).expect("a copy in F32");
     for weight in checkpoint.weights() {
-        let (matrix, _) = checkpoint.load(weight).unwrap();
-        let mut tensor = writer.tensor(&weight.plain_name()).unwrap();
-        tensor.write_f32(&matrix.to_f32()).unwrap();
-        tensor.finish().unwrap();
+        let (matrix, _) = checkpoint.load(weight).expect("a copy in F32");
+        let mut tensor = writer.tensor(&weight.plain_name()).expect("a copy in F32");
+        tensor.write_f32(&matrix.to_f32()).expect("a copy in F32");
+        tensor.finish().expect("a copy in F32");
     }
-    writer.finish().unwrap();
+    writer.finish().expect("a copy in F32");
     let config = checkpoint.config().with_quantization(None);
-    out.write_atomic("config.json", config.as_bytes()).unwrap();
-    out.commit().unwrap();
+    out.write_atomic("config.json", config.as_bytes())
+        .expect("a copy in F32");
+    out.commit().expect("a copy in F32");
 }

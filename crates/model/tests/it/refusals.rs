@@ -6,19 +6,19 @@ use xgraft_model::{LoraAdapter, Model, Options};
 
 /// The message for the base model with one field changed.
 fn refusal(field: &str, value: Value) -> String {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a changed copy");
     let from = TINY.base();
-    let text = std::fs::read(from.join("config.json")).unwrap();
-    let mut config: Value = serde_json::from_slice(&text).unwrap();
+    let text = std::fs::read(from.join("config.json")).expect("a changed copy");
+    let mut config: Value = serde_json::from_slice(&text).expect("a changed copy");
     config[field] = value;
-    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    std::fs::write(dir.path().join("config.json"), config.to_string()).expect("a changed copy");
     std::fs::copy(
         from.join("model.safetensors"),
         dir.path().join("model.safetensors"),
     )
-    .unwrap();
+    .expect("a changed copy");
     Model::open(dir.path(), &Options::default())
-        .unwrap_err()
+        .expect_err("it is refused")
         .to_string()
 }
 
@@ -85,4 +85,36 @@ fn adapters_of_other_models_and_with_other_modules_are_refused() {
     assert!(message("peft-patterns", &model).contains("xgraft sanitize"));
     let other = Model::open(golden::path("forward-llama3"), &Options::default()).unwrap();
     assert!(message("peft-plain", &other).contains("expected factors of ["));
+}
+
+#[test]
+fn an_adapter_that_is_more_than_its_factors_or_cannot_be_scaled_is_refused() {
+    let model = Model::open(TINY.base(), &Options::default()).unwrap();
+    for (field, value, named) in [
+        ("use_dora", json!(true), "`use_dora`: expected plain LoRA"),
+        (
+            "bias",
+            json!("all"),
+            "`bias`: expected plain LoRA, found all",
+        ),
+        ("modules_to_save", json!(["lm_head"]), "`modules_to_save`"),
+        (
+            "lora_alpha",
+            json!(1e300),
+            "a scale (alpha over rank) that f32 can hold",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let from = golden::path("peft-plain");
+        let weights = "adapter_model.safetensors";
+        std::fs::copy(from.join(weights), dir.path().join(weights)).unwrap();
+        let text = std::fs::read(from.join("adapter_config.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&text).unwrap();
+        config[field] = value;
+        std::fs::write(dir.path().join("adapter_config.json"), config.to_string()).unwrap();
+        let message = LoraAdapter::open(dir.path(), model.spec())
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains(named), "{field}: {message}");
+    }
 }

@@ -102,7 +102,8 @@ fn directory(allowed: &RuntimeAdapters, path: &str) -> Result<PathBuf> {
             let real = root.join(path).canonicalize().ok();
             let inside = |dir: &PathBuf| dir.starts_with(root) && dir.is_dir();
             real.filter(inside)
-                .ok_or_else(|| refuse("a directory below the one that this server allows"))
+                .filter(|dir| no_file_leads_out(root, dir))
+                .ok_or_else(|| refuse("a directory below the one that this server allows, whose files are there too"))
         }
         RuntimeAdapters::Refused | RuntimeAdapters::Anywhere => {
             let dir = Path::new(path);
@@ -111,6 +112,18 @@ fn directory(allowed: &RuntimeAdapters, path: &str) -> Result<PathBuf> {
                 .ok_or_else(|| refuse("the path of a directory"))
         }
     }
+}
+
+/// Whether no file of an adapter is a link to one outside the root.
+fn no_file_leads_out(root: &Path, dir: &Path) -> bool {
+    let inside = |name: &str| match dir.join(name).canonicalize() {
+        Ok(file) => file.starts_with(root),
+        // What is not there is missed, by name, when the adapter is read.
+        Err(_) => true,
+    };
+    ["adapter_config.json", "adapter_model.safetensors"]
+        .into_iter()
+        .all(inside)
 }
 
 #[cfg(test)]
@@ -129,6 +142,10 @@ mod tests {
         std::fs::write(root.join("file"), "").unwrap();
         std::os::unix::fs::symlink("good", root.join("inner")).unwrap();
         std::os::unix::fs::symlink(dir.path(), root.join("outer")).unwrap();
+        std::fs::create_dir(root.join("linked")).unwrap();
+        std::fs::write(dir.path().join("secret"), "").unwrap();
+        let link = root.join("linked/adapter_model.safetensors");
+        std::os::unix::fs::symlink(dir.path().join("secret"), link).unwrap();
         let allowed = RuntimeAdapters::Below(root.clone());
         let whole = root.join("good").to_string_lossy().into_owned();
         for path in ["good", "./good", "good/../good", "inner", whole.as_str()] {
@@ -145,6 +162,7 @@ mod tests {
             "/etc",
             "outer",
             "outer/rootless",
+            "linked",
             "../rootless",
             "file",
             "none",
