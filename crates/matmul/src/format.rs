@@ -94,9 +94,8 @@ macro_rules! scaled {
     };
 }
 
-// The vectors of E4M3 are 2⁻⁸ or 2⁻¹²⁰ of their values; the factors are powers of two, so the product is rounded once.
+// The vectors of E4M3 are 2⁻⁸ of their values; both factors are powers of two, so the product is rounded once.
 scaled!(E4m3, e4m3, 256.0);
-scaled!(E4m3Moved, e4m3_moved, 1.329_228e36);
 scaled!(E5m2, e5m2, 1.0);
 scaled!(Int8, i8, 1.0);
 
@@ -158,11 +157,6 @@ impl<'a> Grid<'a> {
         }
     }
 
-    /// Whether every scale is finite after it was multiplied by 2¹²⁰.
-    pub(crate) fn can_move(&self) -> bool {
-        self.values.iter().all(|scale| scale.abs() < 128.0)
-    }
-
     #[inline(always)]
     fn line(&self, row: usize) -> usize {
         row / self.rows * self.per_row
@@ -172,7 +166,7 @@ impl<'a> Grid<'a> {
 /// Calls `$then` with the format of `$weights` as `$format`.
 macro_rules! with_format {
     ($weights:expr, $format:ident => $then:expr) => {{
-        use $crate::format::{Bf16, E4m3, E4m3Moved, E5m2, F16, F32, FourBit, Grid, Int8};
+        use $crate::format::{Bf16, E4m3, E5m2, F16, F32, FourBit, Grid, Int8};
         let cols = $weights.cols();
         match $weights.coding() {
             $crate::Coding::F32 => {
@@ -188,14 +182,8 @@ macro_rules! with_format {
                 $then
             }
             $crate::Coding::E4m3(scales) => {
-                let grid = Grid::new(scales, cols);
-                if grid.can_move() {
-                    let $format = E4m3Moved(grid);
-                    $then
-                } else {
-                    let $format = E4m3(grid);
-                    $then
-                }
+                let $format = E4m3(Grid::new(scales, cols));
+                $then
             }
             $crate::Coding::E5m2(scales) => {
                 let $format = E5m2(Grid::new(scales, cols));

@@ -109,12 +109,9 @@ impl KvCache {
     /// The keys, and the values, of one head in these blocks.
     pub(crate) fn head(&self, layer: usize, head: usize, blocks: &[u32]) -> [Paged<'_>; 2] {
         let bytes = self.block_tokens * self.head_dim * self.kind.bytes();
-        let page = |data: &'_ Vec<u8>, block: &u32| {
-            let at = (*block as usize * self.kv_heads + head) * bytes;
-            at..at + bytes.min(data.len())
-        };
+        let at = |block: &u32| (*block as usize * self.kv_heads + head) * bytes;
         self.layers[layer].each_ref().map(|data| {
-            let pages = blocks.iter().map(|block| &data[page(data, block)]);
+            let pages = blocks.iter().map(|block| &data[at(block)..][..bytes]);
             Paged::new(pages, self.block_tokens, self.head_dim, self.kind.coding())
         })
     }

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Serve, global: &Global) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the threads of HTTP")?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let address = format!("{}:{}", args.host, args.port);
         let listener = TcpListener::bind((args.host.as_str(), args.port))
             .await
@@ -90,7 +90,10 @@ pub(crate) fn run(args: &Serve, global: &Global) -> anyhow::Result<ExitCode> {
         )
         .await?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // What still reads a file must not keep the process.
+    runtime.shutdown_background();
+    served
 }
 
 /// A model without a template can complete, but not chat.

@@ -119,15 +119,6 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn e4m3_moved(self, from: &[u8; 16]) -> Pair {
-        vectors!([0, 8].map(|at| {
-            let wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(at).cast()));
-            let kept = _mm256_set1_epi32(0x87f0_0000_u32.cast_signed());
-            _mm256_castsi256_ps(_mm256_and_si256(_mm256_slli_epi32::<20>(wide), kept))
-        }))
-    }
-
-    #[inline(always)]
     fn e5m2(self, from: &[u8; 16]) -> Pair {
         vectors! {
             let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));

@@ -112,15 +112,6 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn e4m3_moved(self, from: &[u8; 16]) -> __m512 {
-        vectors! {
-            let wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()));
-            let kept = _mm512_set1_epi32(0x87f0_0000_u32.cast_signed());
-            _mm512_castsi512_ps(_mm512_and_si512(_mm512_slli_epi32::<20>(wide), kept))
-        }
-    }
-
-    #[inline(always)]
     fn e5m2(self, from: &[u8; 16]) -> __m512 {
         vectors! {
             let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));

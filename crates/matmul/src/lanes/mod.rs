@@ -43,9 +43,6 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     fn f16(self, from: &[u8; 32]) -> Self::V;
     /// Sixteen codes of E4M3FN, each 2⁻⁸ of its value; NaN gives ±480 × 2⁻⁸.
     fn e4m3(self, from: &[u8; 16]) -> Self::V;
-    /// The same at 2⁻¹²⁰ of their values: the bits only move, and a subnormal code is a subnormal f32, which costs the
-    /// processor a hundred cycles and is rare.
-    fn e4m3_moved(self, from: &[u8; 16]) -> Self::V;
     /// Sixteen codes of E5M2.
     fn e5m2(self, from: &[u8; 16]) -> Self::V;
     /// Sixteen two's-complement bytes.

@@ -72,14 +72,6 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn e4m3_moved(self, from: &[u8; 16]) -> Self::V {
-        from.map(|code| {
-            let magnitude = u32::from(code & 0x7f) << 20;
-            f32::from_bits(magnitude | u32::from(code & 0x80) << 24)
-        })
-    }
-
-    #[inline(always)]
     fn e5m2(self, from: &[u8; 16]) -> Self::V {
         from.map(|code| E5m2::from_bits(code).decode())
     }

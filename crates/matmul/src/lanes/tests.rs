@@ -25,8 +25,6 @@ impl Job for All<'_> {
             l.bf16(thirty_two),
             l.f16(thirty_two),
             l.e4m3(sixteen),
-            l.e4m3_moved(sixteen),
-            l.mul(l.e4m3_moved(sixteen), l.splat(2.0_f32.powi(112))),
             l.e5m2(sixteen),
             l.i8(sixteen),
             l.nibbles(eight, a),
