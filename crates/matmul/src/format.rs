@@ -3,12 +3,21 @@
 use crate::lanes::{LANES, Lanes};
 use crate::weights::Scales;
 
+/// Vectors of a row that are taken together.
+pub(crate) const UNIT: usize = 4;
+
 /// A format of weights.
 pub(crate) trait Format: Copy + Sync {
     /// Bits of an element.
     const BITS: usize;
     /// What decodes the elements of one group of a row.
     type Group<L: Lanes>: Copy;
+
+    /// The bytes of [`UNIT`] vectors.
+    type Unit: AsRef<[u8]>;
+
+    /// The whole units of a row.
+    fn units(row: &[u8]) -> &[Self::Unit];
 
     /// Columns of a group, as wide as the row at least if there is only one.
     fn group_cols(&self) -> usize;
@@ -21,11 +30,34 @@ pub(crate) trait Format: Copy + Sync {
 
     /// Sixteen elements from `2 * BITS` bytes.
     fn decode<L: Lanes>(lanes: L, bytes: &[u8], group: Self::Group<L>) -> L::V;
+
+    /// [`Format::decode`] of thirty-two elements from `4 * BITS` bytes.
+    #[inline(always)]
+    fn decode_pair<L: Lanes>(lanes: L, bytes: &[u8], group: Self::Group<L>) -> [L::V; 2] {
+        let (first, second) = bytes.split_at(Self::BITS * 2);
+        [
+            Self::decode(lanes, first, group),
+            Self::decode(lanes, second, group),
+        ]
+    }
+}
+
+/// [`Format::Unit`] of a format of so many bits.
+macro_rules! units {
+    ($bits:literal) => {
+        const BITS: usize = $bits;
+        type Unit = [u8; UNIT * 2 * $bits];
+
+        #[inline(always)]
+        fn units(row: &[u8]) -> &[Self::Unit] {
+            row.as_chunks().0
+        }
+    };
 }
 
 #[inline(always)]
 fn exactly<const N: usize>(bytes: &[u8]) -> &[u8; N] {
-    bytes.first_chunk().expect("bytes of sixteen elements")
+    bytes.first_chunk().expect("bytes of a vector")
 }
 
 macro_rules! unscaled {
@@ -34,7 +66,7 @@ macro_rules! unscaled {
         pub(crate) struct $name;
 
         impl Format for $name {
-            const BITS: usize = $bits;
+            units!($bits);
             type Group<L: Lanes> = ();
 
             #[inline(always)]
@@ -63,12 +95,12 @@ unscaled!(Bf16, 16, bf16);
 unscaled!(F16, 16, f16);
 
 macro_rules! scaled {
-    ($name:ident, $decode:ident, $factor:literal) => {
+    ($name:ident, $decode:ident, $factor:literal $(, $pair:ident)?) => {
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name<'a>(pub(crate) Grid<'a>);
 
         impl Format for $name<'_> {
-            const BITS: usize = 8;
+            units!(8);
             type Group<L: Lanes> = L::V;
 
             #[inline(always)]
@@ -90,12 +122,20 @@ macro_rules! scaled {
             fn decode<L: Lanes>(lanes: L, bytes: &[u8], scale: L::V) -> L::V {
                 lanes.mul(lanes.$decode(exactly(bytes)), scale)
             }
+
+            $(
+                #[inline(always)]
+                fn decode_pair<L: Lanes>(lanes: L, bytes: &[u8], scale: L::V) -> [L::V; 2] {
+                    let [first, second] = lanes.$pair(exactly(bytes));
+                    [lanes.mul(first, scale), lanes.mul(second, scale)]
+                }
+            )?
         }
     };
 }
 
 // The vectors of E4M3 are 2⁻⁸ of their values; both factors are powers of two, so the product is rounded once.
-scaled!(E4m3, e4m3, 256.0);
+scaled!(E4m3, e4m3, 256.0, e4m3_pair);
 scaled!(E5m2, e5m2, 1.0);
 scaled!(Int8, i8, 1.0);
 
@@ -109,7 +149,7 @@ pub(crate) struct FourBit<'a> {
 }
 
 impl Format for FourBit<'_> {
-    const BITS: usize = 4;
+    units!(4);
     type Group<L: Lanes> = L::V;
 
     #[inline(always)]

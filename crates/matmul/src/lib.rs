@@ -29,12 +29,15 @@
 //! hundreds. The alternative for many rows, lanes along the rows of the result, is as fast but sums in another order.
 //!
 //! **Two loops.** Up to 8 rows of activations a few rows of weights are decoded in registers and meet all of
-//! them; above that a panel is decoded to f32 once, in the second-level cache, and multiplied from there.
+//! them; above that a panel is decoded to f32 once, in the second-level cache, and multiplied from there. Both ask for the
+//! weights that come next, because the processor's own prefetcher does not follow from row to row, and read activations
+//! that were packed in the order of the loop.
 //!
 //! Architecture invariant: no file, no tensor name, no model.
 
 mod format;
 mod lanes;
+mod packed;
 mod paged;
 mod product;
 pub mod reference;

@@ -2,7 +2,8 @@
 
 use crate::format::{Bf16, F32, Format};
 use crate::lanes::{Isa, Job, LANES, Lanes};
-use crate::tile::Strip;
+use crate::packed::{Line, Packed};
+use crate::tile::{Strip, sums};
 use crate::weights::{Coding, Weights};
 
 /// A matrix `[rows, width]` whose rows lie in pages of equal height.
@@ -107,20 +108,14 @@ impl Job for Scores<'_, '_, '_> {
 impl Scores<'_, '_, '_> {
     #[inline(always)]
     fn all<L: Lanes, F: Format>(self, lanes: L, format: &F) {
-        for (x, y) in self.x.chunks(4).zip(self.y.chunks_mut(4)) {
-            if let (&[a, b, c, d], [..]) = (x, &y) {
-                Self::some(self.paged, self.rows, lanes, format, [a, b, c, d], y);
-            } else {
-                for (x, y) in x.iter().zip(y) {
-                    Self::some(
-                        self.paged,
-                        self.rows,
-                        lanes,
-                        format,
-                        [*x],
-                        std::slice::from_mut(y),
-                    );
-                }
+        let x = self.x.iter().map(|x| &x[..self.paged.width]);
+        let x = Packed::new(x, &[1, 2, 4]);
+        for group in x.groups() {
+            let (y, x) = (&mut self.y[group.first..][..group.rows], x.lines(group));
+            match group.size {
+                4 => Self::some::<L, F, 4>(self.paged, self.rows, lanes, format, x, y),
+                2 => Self::some::<L, F, 2>(self.paged, self.rows, lanes, format, x, y),
+                _ => Self::some::<L, F, 1>(self.paged, self.rows, lanes, format, x, y),
             }
         }
     }
@@ -131,7 +126,7 @@ impl Scores<'_, '_, '_> {
         rows: usize,
         lanes: L,
         format: &F,
-        x: [&[f32]; M],
+        x: &[Line],
         y: &mut [&mut [f32]],
     ) {
         let starts = (0..rows).step_by(paged.page_rows);
@@ -140,11 +135,11 @@ impl Scores<'_, '_, '_> {
             let whole = count / 4 * 4;
             for row in (0..whole).step_by(4) {
                 let strip: Strip<'_, 4> = Strip::new(format, page, row);
-                put(lanes, strip.times(lanes, format, x), y, start + row);
+                put::<L, _, M>(lanes, strip.times(lanes, format, x), y, start + row);
             }
             for row in whole..count {
                 let strip: Strip<'_, 1> = Strip::new(format, page, row);
-                put(lanes, strip.times(lanes, format, x), y, start + row);
+                put::<L, _, M>(lanes, strip.times(lanes, format, x), y, start + row);
             }
         }
     }
@@ -157,10 +152,9 @@ fn put<L: Lanes, const R: usize, const M: usize>(
     y: &mut [&mut [f32]],
     first: usize,
 ) {
-    for (chains, y) in chains.into_iter().zip(y) {
-        for (r, chain) in chains.into_iter().enumerate() {
-            y[first + r] = lanes.sum(chain);
-        }
+    let sums = sums(lanes, &chains);
+    for (sums, y) in sums.iter().zip(y) {
+        y[first..first + R].copy_from_slice(sums);
     }
 }
 

@@ -5,16 +5,23 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::format::{Format, with_format};
-use crate::lanes::{Isa, Job, LANES, Lanes};
-use crate::tile::Strip;
+use crate::lanes::{Isa, Job, Lanes};
+use crate::packed::{Group, Packed};
+use crate::tile::{Strip, sums};
 use crate::weights::Weights;
 use crate::wide;
 
 /// Rows of activations from which a panel of weights is decoded first.
 pub(crate) const WIDE: usize = 9;
 
+/// Sizes of groups of fewer rows.
+const SMALL: &[usize] = &[1, 2, 4, 6, 8];
+
 /// Bytes of weights of a task.
 const TASK_BYTES: usize = 96 << 10;
+
+/// A multiple of the rows of every strip.
+const STRIPS: usize = 24;
 
 /// Rows of activations.
 ///
@@ -41,6 +48,15 @@ impl<'a> Rows<'a> {
 
     fn count(&self) -> usize {
         self.data.len() / self.cols
+    }
+
+    fn packed(&self) -> Packed {
+        let sizes = if self.count() < WIDE {
+            SMALL
+        } else {
+            wide::SIZES
+        };
+        Packed::new(self.data.chunks_exact(self.cols), sizes)
     }
 }
 
@@ -90,10 +106,10 @@ pub fn run(products: Vec<Product<'_>>) {
 }
 
 pub(crate) fn run_with(isa: Isa, mut products: Vec<Product<'_>>) {
-    let padded: Vec<Option<Vec<f32>>> = products.iter().map(|p| pad(&p.x)).collect();
+    let packed: Vec<Packed> = products.iter().map(|product| product.x.packed()).collect();
     let mut tasks = Vec::new();
-    for (product, padded) in products.iter_mut().zip(&padded) {
-        product.tasks(padded.as_deref(), &mut tasks);
+    for (product, packed) in products.iter_mut().zip(&packed) {
+        product.tasks(packed, &mut tasks);
     }
     match tasks.as_mut_slice() {
         [only] => isa.run(only.job()),
@@ -104,32 +120,15 @@ pub(crate) fn run_with(isa: Isa, mut products: Vec<Product<'_>>) {
     }
 }
 
-/// Rows padded with zeros to whole vectors, where they are not whole already.
-fn pad(x: &Rows<'_>) -> Option<Vec<f32>> {
-    if x.cols.is_multiple_of(LANES) {
-        return None;
-    }
-    let width = x.cols.next_multiple_of(LANES);
-    let mut padded = vec![0.0; x.count() * width];
-    for (to, from) in padded.chunks_mut(width).zip(x.data.chunks(x.cols)) {
-        to[..x.cols].copy_from_slice(from);
-    }
-    Some(padded)
-}
-
 impl<'a> Product<'a> {
     /// Cuts the rows of weights into tasks.
-    fn tasks<'t>(&'t mut self, padded: Option<&'t [f32]>, tasks: &mut Vec<Target<'t, 't>>) {
+    fn tasks<'t>(&'t mut self, x: &'t Packed, tasks: &mut Vec<Target<'t, 't>>) {
         let (rows, cols) = (self.weights.rows(), self.weights.cols());
         assert_eq!(self.x.cols, cols, "columns of activations");
         assert_eq!(self.y.cols, rows, "columns of results");
         assert_eq!(self.y.data.len() / rows, self.x.count(), "rows of results");
-        let x: Vec<&[f32]> = match padded {
-            Some(padded) => padded.chunks(cols.next_multiple_of(LANES)).collect(),
-            None => self.x.data.chunks(cols).collect(),
-        };
         let row_bytes = self.weights.coding().row_bytes(cols).max(1);
-        let by = (TASK_BYTES / row_bytes).next_multiple_of(8).max(8);
+        let by = (TASK_BYTES / row_bytes).max(1).next_multiple_of(STRIPS);
         let mut rests: Vec<&mut [f32]> = self.y.data.chunks_mut(rows).collect();
         for first in (0..rows).step_by(by) {
             let count = by.min(rows - first);
@@ -140,7 +139,7 @@ impl<'a> Product<'a> {
             tasks.push(Target {
                 weights: &self.weights,
                 rows: first..first + count,
-                x: x.clone(),
+                x,
                 y,
                 add: self.add,
             });
@@ -152,8 +151,8 @@ impl<'a> Product<'a> {
 pub(crate) struct Target<'a, 'w> {
     pub(crate) weights: &'a Weights<'w>,
     pub(crate) rows: Range<usize>,
-    /// All rows of activations, each whole vectors.
-    pub(crate) x: Vec<&'a [f32]>,
+    /// All rows of activations.
+    pub(crate) x: &'a Packed,
     /// For each row of activations the results of these rows.
     y: Vec<&'a mut [f32]>,
     add: bool,
@@ -165,9 +164,11 @@ impl<'a, 'w> Target<'a, 'w> {
     }
 
     #[inline(always)]
-    pub(crate) fn put(&mut self, m: usize, row: usize, sum: f32) {
-        let y = &mut self.y[m][row - self.rows.start];
-        *y = if self.add { *y + sum } else { sum };
+    pub(crate) fn put(&mut self, m: usize, row: usize, sums: &[f32]) {
+        let y = &mut self.y[m][row - self.rows.start..][..sums.len()];
+        for (y, sum) in y.iter_mut().zip(sums) {
+            *y = if self.add { *y + sum } else { *sum };
+        }
     }
 }
 
@@ -185,37 +186,36 @@ impl Job for Task<'_, '_, '_> {
 
 #[inline(always)]
 fn task<L: Lanes, F: Format>(lanes: L, format: &F, target: &mut Target<'_, '_>) {
-    if target.x.len() >= WIDE {
+    if target.x.rows() >= WIDE {
         return wide::product(lanes, format, target);
     }
-    let mut at = 0;
-    while at < target.x.len() {
-        at += match target.x.len() - at {
-            8.. => strips::<L, F, 2, 8>(lanes, format, target, at),
-            4.. => strips::<L, F, 4, 4>(lanes, format, target, at),
-            2.. => strips::<L, F, 4, 2>(lanes, format, target, at),
-            _ => strips::<L, F, 4, 1>(lanes, format, target, at),
-        };
+    for group in target.x.groups() {
+        match group.size {
+            8 => strips::<L, F, 2, 8>(lanes, format, target, group),
+            6 => strips::<L, F, 4, 6>(lanes, format, target, group),
+            4 => strips::<L, F, 4, 4>(lanes, format, target, group),
+            2 => strips::<L, F, 4, 2>(lanes, format, target, group),
+            _ => strips::<L, F, 4, 1>(lanes, format, target, group),
+        }
     }
 }
 
-/// All rows of weights with `M` rows of activations from `at` on.
+/// All rows of weights with a group of activations.
 #[inline(always)]
 fn strips<L: Lanes, F: Format, const R: usize, const M: usize>(
     lanes: L,
     format: &F,
     target: &mut Target<'_, '_>,
-    at: usize,
-) -> usize {
+    group: &Group,
+) {
     let rows = target.rows.clone();
     let whole = rows.start + rows.len() / R * R;
     for row in (rows.start..whole).step_by(R) {
-        strip::<L, F, R, M>(lanes, format, target, row, at);
+        strip::<L, F, R, M>(lanes, format, target, row, group);
     }
     for row in whole..rows.end {
-        strip::<L, F, 1, M>(lanes, format, target, row, at);
+        strip::<L, F, 1, M>(lanes, format, target, row, group);
     }
-    M
 }
 
 #[inline(always)]
@@ -224,14 +224,12 @@ fn strip<L: Lanes, F: Format, const R: usize, const M: usize>(
     format: &F,
     target: &mut Target<'_, '_>,
     row: usize,
-    at: usize,
+    group: &Group,
 ) {
-    let x: [&[f32]; M] = std::array::from_fn(|m| target.x[at + m]);
     let strip: Strip<'_, R> = Strip::new(format, target.weights, row);
-    let chains = strip.times(lanes, format, x);
-    for (m, chains) in chains.into_iter().enumerate() {
-        for (r, chain) in chains.into_iter().enumerate() {
-            target.put(at + m, row + r, lanes.sum(chain));
-        }
+    let chains = strip.times(lanes, format, target.x.lines(group));
+    let sums: [[f32; R]; M] = sums(lanes, &chains);
+    for (m, sums) in sums.iter().enumerate().take(group.rows) {
+        target.put(group.first + m, row, sums);
     }
 }

@@ -91,6 +91,16 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        vectors!(_mm_prefetch::<_MM_HINT_T0>(at.cast()));
+    }
+
+    #[inline(always)]
+    fn prefetch_second(self, at: *const u8) {
+        vectors!(_mm_prefetch::<_MM_HINT_T1>(at.cast()));
+    }
+
+    #[inline(always)]
     fn f32(self, from: &[u8; 64]) -> Pair {
         vectors!([0, 32].map(|at| _mm256_loadu_ps(from.as_ptr().add(at).cast())))
     }

@@ -84,6 +84,32 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn sum4(self, [a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        vectors! {
+            // Halves, then quarters added, so that each quarter of `v` is what is left of one vector.
+            let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+            let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+            let v = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+            let v = _mm512_add_ps(v, _mm512_permute_ps::<0x4e>(v));
+            let v = _mm512_add_ps(v, _mm512_permute_ps::<0xb1>(v));
+            let firsts = _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, v));
+            _mm_storeu_ps(sums.as_mut_ptr(), firsts);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        vectors!(_mm_prefetch::<_MM_HINT_T0>(at.cast()));
+    }
+
+    #[inline(always)]
+    fn prefetch_second(self, at: *const u8) {
+        vectors!(_mm_prefetch::<_MM_HINT_T1>(at.cast()));
+    }
+
+    #[inline(always)]
     fn f32(self, from: &[u8; 64]) -> __m512 {
         vectors!(_mm512_loadu_ps(from.as_ptr().cast()))
     }
@@ -108,6 +134,18 @@ impl Lanes for Avx512 {
             let wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(from.as_ptr().cast()));
             let half = _mm256_and_si256(_mm256_slli_epi16::<7>(wide), _mm256_set1_epi16(0xbf80_u16.cast_signed()));
             _mm512_cvtph_ps(half)
+        }
+    }
+
+    #[inline(always)]
+    fn e4m3_pair(self, from: &[u8; 32]) -> [__m512; 2] {
+        vectors! {
+            let wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.as_ptr().cast()));
+            let half = _mm512_and_si512(_mm512_slli_epi16::<7>(wide), _mm512_set1_epi16(0xbf80_u16.cast_signed()));
+            [
+                _mm512_cvtph_ps(_mm512_castsi512_si256(half)),
+                _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(half)),
+            ]
         }
     }
 

@@ -34,6 +34,27 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The sum of all lanes: lane `l` takes lane `l + 8`, then `l + 4`, `l + 2` and `l + 1`.
     fn sum(self, v: Self::V) -> f32;
+    /// [`Lanes::sum`] of four vectors.
+    #[inline(always)]
+    fn sum4(self, v: [Self::V; 4]) -> [f32; 4] {
+        [
+            self.sum(v[0]),
+            self.sum(v[1]),
+            self.sum(v[2]),
+            self.sum(v[3]),
+        ]
+    }
+
+    /// Asks for the cache line at `at`, which need not be memory of the process.
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        let _ = at;
+    }
+    /// [`Lanes::prefetch`] into the second-level cache.
+    #[inline(always)]
+    fn prefetch_second(self, at: *const u8) {
+        let _ = at;
+    }
 
     /// Sixteen little-endian f32.
     fn f32(self, from: &[u8; 64]) -> Self::V;
@@ -43,6 +64,12 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     fn f16(self, from: &[u8; 32]) -> Self::V;
     /// Sixteen codes of E4M3FN, each 2⁻⁸ of its value; NaN gives ±480 × 2⁻⁸.
     fn e4m3(self, from: &[u8; 16]) -> Self::V;
+    /// [`Lanes::e4m3`] of two vectors next to each other.
+    #[inline(always)]
+    fn e4m3_pair(self, from: &[u8; 32]) -> [Self::V; 2] {
+        let (pair, _) = from.as_chunks();
+        [self.e4m3(&pair[0]), self.e4m3(&pair[1])]
+    }
     /// Sixteen codes of E5M2.
     fn e5m2(self, from: &[u8; 16]) -> Self::V;
     /// Sixteen two's-complement bytes.

@@ -28,7 +28,11 @@ impl Job for All<'_> {
             l.e5m2(sixteen),
             l.i8(sixteen),
             l.nibbles(eight, a),
+            l.e4m3_pair(thirty_two)[0],
+            l.e4m3_pair(thirty_two)[1],
         ];
+        let all = [a, b, l.mul(a, b), l.fma(a, a, b)];
+        assert_eq!(l.sum4(all), all.map(|v| l.sum(v)));
         let bits = |v| {
             let mut out = [0.0; LANES];
             l.store(v, &mut out);
