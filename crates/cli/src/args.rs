@@ -289,6 +289,9 @@ pub(crate) struct Orthogonality {
     /// The adapter; a second one is compared with the first.
     #[arg(long = "adapter", value_name = "DIR", required = true)]
     pub(crate) adapters: Vec<PathBuf>,
+    /// Also one line a matrix: cosines with their z, leakage, spectra.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Also write the report to a directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -98,7 +98,7 @@ fn print(report: &Verification) -> anyhow::Result<()> {
             percent(m.update_residual),
             m.optimum.map_or_else(|| "-".into(), percent),
             m.excess.map_or_else(|| "-".into(), percent),
-            format!("{:.4}", m.projection),
+            format!("{:.4}", m.judged().projection),
             verdict(m.verdict).into(),
         ]);
     }
