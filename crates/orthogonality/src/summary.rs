@@ -206,12 +206,8 @@ fn of_noise(noise: &str, modules: &[&ModuleReport]) -> Option<NoiseSummary> {
         stable_rank: mean(members.iter().map(|(_, n)| n.stable_rank)),
         adapter_stable_rank: mean(members.iter().map(|(m, _)| m.update.stable_rank)),
         over_white_edge: mean(members.iter().map(|(_, n)| n.over_white_edge)),
-        spectrum: spectrum(members.iter().map(|(_, n)| (&n.singular_values, n.norm))),
-        adapter_spectrum: spectrum(
-            members
-                .iter()
-                .map(|(m, _)| (&m.update.singular_values, m.update.norm)),
-        ),
+        spectrum: spectrum(&members, |_, n| (&n.singular_values, n.norm)),
+        adapter_spectrum: spectrum(&members, |m, _| (&m.update.singular_values, m.update.norm)),
         cosine: cosines(&|n| Some(&n.cosine))?,
         left: leakage(&|n| n.left),
         right: leakage(&|n| n.right),
@@ -225,9 +221,13 @@ fn of_noise(noise: &str, modules: &[&ModuleReport]) -> Option<NoiseSummary> {
 }
 
 /// Means of σᵢ over the norm, at the places that all have.
-fn spectrum<'a>(members: impl Iterator<Item = (&'a Vec<f64>, f64)> + Clone) -> Vec<f64> {
-    let places = members.clone().map(|(values, _)| values.len()).min();
-    let at = |i: usize| mean(members.clone().map(|(values, norm)| values[i] / norm));
+fn spectrum<'a>(
+    members: &[(&'a ModuleReport, &'a NoiseReport)],
+    of: impl Fn(&'a ModuleReport, &'a NoiseReport) -> (&'a Vec<f64>, f64),
+) -> Vec<f64> {
+    let all = || members.iter().map(|(m, n)| of(m, n));
+    let places = all().map(|(values, _)| values.len()).min();
+    let at = |i: usize| mean(all().map(|(values, norm)| values[i] / norm));
     (0..places.unwrap_or(0)).map(at).collect()
 }
 

@@ -106,12 +106,12 @@ impl Sums {
     }
 
     /// How L lies to D.
-    pub(super) fn to_delta(&self) -> Direction {
+    pub(super) fn along_delta(&self) -> Direction {
         Direction::new(self.inner, self.delta2, self.adapter2, self.elements)
     }
 
     /// How L lies to F.
-    pub(super) fn to_fine_tune(&self) -> Direction {
+    pub(super) fn along_fine_tune(&self) -> Direction {
         Direction::new(self.tune_inner, self.tune2, self.adapter2, self.elements)
     }
 
@@ -119,7 +119,7 @@ impl Sums {
         let norms = (self.tune2 * self.served2).sqrt();
         AgainstOriginal {
             noise_ratio: ratio(self.noise2, self.tune2),
-            adapter: self.to_fine_tune(),
+            adapter: self.along_fine_tune(),
             delta_cosine: if norms > 0.0 {
                 self.served / norms
             } else {

@@ -209,7 +209,7 @@ fn check_module(
         excess: optimum
             .filter(|&o| o > 3e-5) // below, both are rounding
             .map(|o| update_residual / o - 1.0),
-        direction: sums.to_delta(),
+        direction: sums.along_delta(),
         against_original: original_ck.map(|_| sums.against_original()),
         judged_by,
         verdict: verdict(&sums, judged_by, relative_error, config),
@@ -243,7 +243,7 @@ fn load_original(original: &Checkpoint, pair: &Pair<'_>) -> Result<(WeightMatrix
 /// The difference that a pair was made of, as far as it shows: tuned − base (Method B), or tuned − original (Method A), which
 /// the noise of a quantized base hides in tuned − base.
 fn judged_by(sums: &Sums) -> JudgedBy {
-    let (delta, fine_tune) = (sums.to_delta(), sums.to_fine_tune());
+    let (delta, fine_tune) = (sums.along_delta(), sums.along_fine_tune());
     if fine_tune.cosine.abs() > delta.cosine.abs() {
         JudgedBy::FineTune
     } else {
@@ -258,8 +258,8 @@ fn verdict(
     config: &VerifyConfig,
 ) -> Verdict {
     let (direction, whole2, rest2) = match judged_by {
-        JudgedBy::Delta => (sums.to_delta(), sums.delta2, sums.rest2),
-        JudgedBy::FineTune => (sums.to_fine_tune(), sums.tune2, sums.tune_rest2),
+        JudgedBy::Delta => (sums.along_delta(), sums.delta2, sums.rest2),
+        JudgedBy::FineTune => (sums.along_fine_tune(), sums.tune2, sums.tune_rest2),
     };
     if sums.adapter2 == 0.0 && whole2 == 0.0 {
         return Verdict::Ok;
