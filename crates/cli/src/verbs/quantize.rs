@@ -132,10 +132,11 @@ pub(super) fn finish(
         .iter()
         .max_by(|a, b| a.relative_error.total_cmp(&b.relative_error));
     say(&format!(
-        "{} weights, {} → {}; rounding error {} of ‖W‖{}",
+        "{} weights, {} → {}; {} {} of ‖W‖{}",
         report.modules.len(),
         bytes(report.bytes_in),
         bytes(report.bytes_out),
+        report.error_of.words(),
         percent(report.relative_error),
         worst.map_or_else(String::new, |m| format!(
             " (worst {} in {})",
@@ -150,6 +151,13 @@ pub(super) fn finish(
             percent(left.sign_agreement())
         ))?;
     }
-    say(&format!("checkpoint: {}", path.display()))?;
+    let simulated = match report.simulated.as_slice() {
+        [] => String::new(),
+        formats => format!(
+            " (simulated: values of {}, whatever stores them)",
+            formats.join(", then ")
+        ),
+    };
+    say(&format!("checkpoint: {}{simulated}", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -20,11 +20,10 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     for input in &inputs.0 {
         if let Some(manifest) = &input.manifest {
             let tool = &manifest.tool;
-            let git: String = tool.git.chars().take(12).collect();
             table.push([
                 input.label.clone(),
                 manifest.verb.clone(),
-                format!("{} {} ({git})", tool.name, tool.version),
+                tool.to_string(),
                 read(manifest),
                 manifest
                     .seed
