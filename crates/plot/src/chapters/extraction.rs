@@ -24,6 +24,9 @@ const METRICS: &[&str] = &[
     "seconds",
 ];
 
+/// Longer tables are folded.
+const LISTED: usize = 40;
+
 pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     let grid = Grid::of(inputs, METRICS);
     if grid.arms_with("energy_kept").is_empty() {
@@ -43,7 +46,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
         section
             .figure(by_layer(&grid)?)
             .table(by_role(&grid))
-            .table(by_module(&grid).folded_above(40)),
+            .table(by_module(&grid).folded_above(LISTED)),
     ))
 }
 
@@ -59,6 +62,7 @@ fn by_layer(grid: &Grid) -> Result<Figure> {
             panels.push(CellsOf {
                 title: format!("{title}, {}", grid.arms[arm]),
                 note,
+                symbol: note,
                 unit: Unit::Percent,
                 ratios: true,
                 value: Box::new(move |module| grid.get(metric, arm, module)),
