@@ -135,7 +135,11 @@ pub fn fingerprint(
     base: Option<&Checkpoint>,
     config: &Config,
 ) -> Value {
-    let mut configuration = config.to_json();
+    // of a bridge, only the size of its shards is chosen
+    let mut configuration = match verb {
+        "dequantize" => json!({ "max_shard_bytes": config.max_shard_bytes }),
+        _ => config.to_json(),
+    };
     let before = simulated(source);
     if !before.is_empty() {
         configuration["simulated_source"] = json!(before);

@@ -2,24 +2,14 @@
 
 use serde_json::Value;
 
-use crate::support::{fixture, stderr, succeed, xgraft};
+use crate::support::{extract, fixture, stderr, succeed, xgraft};
 
 #[test]
 fn a_card_says_what_the_manifest_proves() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (base, tuned) = (fixture("tiny-qwen3/base"), fixture("tiny-qwen3/tuned"));
-    succeed(&[
-        "extract",
-        "--base",
-        &base,
-        "--tuned",
-        &tuned,
-        "--rank",
-        "8",
-        "--out",
-        &at("a"),
-    ]);
+    extract((&base, &tuned), 8, &at("a"), &[]);
     succeed(&[
         "card",
         &at("a"),
@@ -103,6 +93,24 @@ fn a_plan_adds_up() {
         assert_eq!(line["cache_tokens"], left.max(0) / cache);
         assert_eq!(line["fits"], left >= 2000 * cache, "{line}");
     }
+    let files = |end: &str| -> u64 {
+        let all = std::fs::read_dir(fixture("tiny-qwen3/base")).unwrap();
+        let all = all.map(|entry| entry.unwrap());
+        all.filter(|f| f.path().extension().is_some_and(|e| e == end))
+            .map(|f| f.metadata().unwrap().len())
+            .sum()
+    };
+    let directory = &plan["directory"];
+    let bytes = |field: &str| directory[field].as_u64().unwrap();
+    assert_eq!(
+        plan["formats"][0]["weight_bytes"],
+        directory["tensor_bytes"]
+    );
+    assert_eq!(
+        bytes("tensor_bytes") + bytes("header_bytes"),
+        files("safetensors")
+    );
+    assert_eq!(bytes("other_bytes"), files("json"));
     let int4 = plan["formats"]
         .as_array()
         .unwrap()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{copy, fixture, stderr, succeed, xgraft};
+use crate::support::{copy, extract, fixture, stderr, succeed, xgraft};
 
 /// The fixture's base and tuned model with their FP8 copies, and adapters of both methods.
 struct Models {
@@ -30,17 +30,7 @@ impl Models {
 
     fn extract(&self, base: &str, to: &str) {
         let to = self.at(to);
-        succeed(&[
-            "extract",
-            "--base",
-            base,
-            "--tuned",
-            &self.tuned,
-            "--rank",
-            "8",
-            "--out",
-            &to,
-        ]);
+        extract((base, &self.tuned), 8, &to, &[]);
     }
 
     fn at(&self, name: &str) -> String {

@@ -240,14 +240,16 @@ fn load_original(original: &Checkpoint, pair: &Pair<'_>) -> Result<(WeightMatrix
     }
 }
 
-/// The difference that a pair was made of, as far as it shows: tuned − base (Method B), or tuned − original (Method A), which
-/// the noise of a quantized base hides in tuned − base.
+/// The difference that a pair was made of: tuned − base (Method B), or tuned − original (Method A), which the noise of a
+/// quantized base hides in tuned − base. A pair that lies along neither is judged by the one that it is nearer to.
 fn judged_by(sums: &Sums) -> JudgedBy {
     let (delta, fine_tune) = (sums.along_delta(), sums.along_fine_tune());
-    if fine_tune.cosine.abs() > delta.cosine.abs() {
-        JudgedBy::FineTune
-    } else {
-        JudgedBy::Delta
+    let nearer = fine_tune.cosine.abs() > delta.cosine.abs();
+    match (delta.lies(), fine_tune.lies()) {
+        (Lies::Along, _) => JudgedBy::Delta,
+        (_, Lies::Along) => JudgedBy::FineTune,
+        _ if nearer => JudgedBy::FineTune,
+        _ => JudgedBy::Delta,
     }
 }
 

@@ -5,8 +5,8 @@ use crate::{
     Figure, Result, Section, Table,
     figures::{Strips, Unit},
     inputs::Inputs,
-    quantity::percent,
 };
+use xgraft_results::human::percent;
 
 const METRICS: &[&str] = &["relative_error", "base_error", "update_residual", "optimum"];
 

@@ -5,9 +5,9 @@ use crate::{
     Figure, ModulePath, Result,
     figures::{Curve, Curves, CurvesPanel, Stroke, Unit},
     inputs::Inputs,
-    quantity::percent,
 };
 use std::collections::BTreeMap;
+use xgraft_results::human::percent;
 
 /// Panels side by side.
 const COLUMNS: usize = 4;

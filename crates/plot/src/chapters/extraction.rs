@@ -4,12 +4,8 @@ use super::{
     energy,
     grid::{CellsOf, Grid, PanelOf, cell, largest, mean},
 };
-use crate::{
-    Figure, Result, Section, Table,
-    figures::Unit,
-    inputs::Inputs,
-    quantity::{bytes, number, percent, seconds},
-};
+use crate::{Figure, Result, Section, Table, figures::Unit, inputs::Inputs};
+use xgraft_results::human::{bytes, number, percent, seconds};
 
 const METRICS: &[&str] = &[
     "energy_kept",
@@ -208,7 +204,7 @@ fn by_module(grid: &Grid) -> Table {
                     || cell(None, percent),
                     |(value, sign)| sign.to_owned() + &percent(value),
                 ),
-                get("adapter_bytes", bytes),
+                get("adapter_bytes", |x| bytes(x as u64)),
                 get("seconds", seconds),
             ]);
         }

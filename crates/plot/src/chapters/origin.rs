@@ -1,9 +1,9 @@
 //! What everything was made from.
 
-use crate::{Result, Section, Table, inputs::Inputs, quantity::bytes};
+use crate::{Result, Section, Table, inputs::Inputs};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use xgraft_results::Manifest;
+use xgraft_results::{Manifest, human::bytes};
 
 pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     let mut table = Table::new(
@@ -58,6 +58,6 @@ fn read(manifest: &Manifest) -> String {
     }
     let roles = roles
         .into_iter()
-        .map(|(role, (count, size))| format!("{role}: {count} read, {}", bytes(size as f64)));
+        .map(|(role, (count, size))| format!("{role}: {count} read, {}", bytes(size)));
     roles.collect::<Vec<_>>().join("; ")
 }

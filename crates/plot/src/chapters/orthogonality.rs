@@ -8,8 +8,8 @@ use crate::{
     Figure, Result, Section, Table,
     figures::{Level, Levels, LevelsPanel, Unit},
     inputs::Inputs,
-    quantity::{number, percent},
 };
+use xgraft_results::human::{number, percent};
 
 const METRICS: &[&str] = &[
     "noise_over_adapter",

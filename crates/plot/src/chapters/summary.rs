@@ -1,11 +1,8 @@
 //! The report in a few lines: what each adapter keeps and costs.
 
 use super::grid::{Grid, cell, largest};
-use crate::{
-    Result, Section, Table,
-    inputs::Inputs,
-    quantity::{bytes, number, percent, seconds},
-};
+use crate::{Result, Section, Table, inputs::Inputs};
+use xgraft_results::human::{bytes, number, percent, seconds};
 
 const METRICS: &[&str] = &[
     "energy_kept",
@@ -53,7 +50,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
             cell(whole.delta_ratio, percent),
             cell(whole.energy_kept, percent),
             cell(whole.residual, percent),
-            cell(sum("adapter_bytes"), bytes),
+            cell(sum("adapter_bytes"), |x| bytes(x as u64)),
             cell(sum("seconds"), seconds),
         ]);
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use xgraft_results::human::{bytes, number};
 
 use serde_json::Value;
 use xgraft_checkpoint::{Adapter, Checkpoint, TensorInfo};
 use xgraft_quantize::simulated;
 
 use super::json_of;
-use crate::table::bytes;
 
 /// An adapter or a checkpoint.
 pub(super) struct Contents {
@@ -22,6 +22,8 @@ pub(super) struct Contents {
     dtypes: BTreeMap<String, u64>,
     /// Ranks of an adapter's pairs, each with the number of modules that have it.
     ranks: BTreeMap<usize, usize>,
+    /// The factors before their products.
+    scales: Vec<f64>,
 }
 
 impl Contents {
@@ -32,6 +34,7 @@ impl Contents {
             simulated: Vec::new(),
             dtypes: BTreeMap::new(),
             ranks: BTreeMap::new(),
+            scales: Vec::new(),
         };
         if contents.adapter.is_some() {
             let adapter = Adapter::open(dir)?;
@@ -41,6 +44,7 @@ impl Contents {
                 .for_each(|t| contents.count(&t.info));
             for module in adapter.modules() {
                 *contents.ranks.entry(module.rank).or_default() += 1;
+                contents.scales.push(module.scale);
             }
         } else {
             let checkpoint = Checkpoint::open(dir)?;
@@ -81,6 +85,16 @@ impl Contents {
         let sum: usize = self.ranks.iter().map(|(rank, n)| rank * n).sum();
         let mean = sum as f64 / count as f64;
         Some(format!("{least} to {most} (mean {mean:.1})"))
+    }
+
+    /// The factor before B·A, `1`, or `0.5 to 2` where modules differ; nothing of a checkpoint.
+    pub(super) fn scale(&self) -> Option<String> {
+        let [least, most] = [f64::min, f64::max].map(|f| self.scales.iter().copied().reduce(f));
+        let (least, most) = (number(least?), number(most?));
+        Some(match least == most {
+            true => least,
+            false => format!("{least} to {most}"),
+        })
     }
 
     /// The projections that an adapter changes.

@@ -15,10 +15,10 @@ use xgraft_results::Manifest;
 use self::contents::Contents;
 use self::metadata::{License, Metadata, is_hub_name};
 use self::text::Facts;
-use crate::args::{Card, Global};
+use crate::args::{Always, Card};
 use crate::output::{note, say, say_json};
 
-pub(crate) fn run(args: &Card, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Card, always: &Always) -> anyhow::Result<ExitCode> {
     let manifest = args.dir.join(Manifest::FILE);
     if !manifest.is_file() {
         bail!(
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Card, global: &Global) -> anyhow::Result<ExitCode> {
     }
     let manifest = Manifest::read(&manifest)?;
     let to = args.dir.join("README.md");
-    if to.exists() && !global.force {
+    if to.exists() && !args.output.force {
         bail!(
             "{} is there already; pass --force to replace it",
             to.display()
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Card, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let text = format!("{}{}", metadata.front_matter(), facts.text()?);
     write_atomic(&to, text.as_bytes())?;
-    if global.json {
+    if always.json {
         say_json(&serde_json::json!({ "card": to }))?;
     } else {
         say(&format!("card: {}", to.display()))?;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use xgraft_results::human::{bytes, percent};
 
 use serde_json::Value;
 use xgraft_quantize::ErrorOf;
 use xgraft_results::Manifest;
 
 use super::contents::Contents;
-use crate::table::{bytes, percent};
 
 /// What a card is made of.
 pub(super) struct Facts<'a> {
@@ -99,11 +99,10 @@ impl Facts<'_> {
 
     /// What the files hold.
     fn contained(&self) -> Vec<(&'static str, String)> {
-        let alpha = self.contents.adapter.as_ref().map(|a| &a["lora_alpha"]);
         let all = [
             ("base model", self.base.map(str::to_owned)),
             ("rank", self.contents.rank()),
-            ("alpha", alpha.map(Value::to_string)),
+            ("scale before B·A (alpha over rank)", self.contents.scale()),
             ("adapted", self.contents.targets()),
             ("element types", Some(self.contents.dtypes())),
         ];

@@ -11,12 +11,12 @@ use xgraft_adapter_sanitize::plain_lora;
 use xgraft_checkpoint::{Adapter, Checkpoint};
 use xgraft_orthogonality::{Event, Noise, compare};
 
-use crate::args::{Global, NoiseArg, Orthogonality};
+use crate::args::{Always, NoiseArg, Orthogonality};
 use crate::interrupt;
 use crate::output::{Account, begin, commit, judged, print_findings, say_json};
 use crate::progress::Progress;
 
-pub(crate) fn run(args: &Orthogonality, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Orthogonality, always: &Always) -> anyhow::Result<ExitCode> {
     ensure!(
         args.adapters.len() <= 2,
         "expected one or two --adapter, found {}",
@@ -36,13 +36,13 @@ pub(crate) fn run(args: &Orthogonality, global: &Global) -> anyhow::Result<ExitC
     });
     let sides = args.noises.iter().flat_map(|n| [&n.original, &n.quantized]);
     let inputs = sides.chain(&args.adapters);
-    let out = begin(args.out.as_ref(), global.force, &work, inputs)?;
+    let out = begin(args.out.as_ref(), args.output.force, &work, inputs)?;
     let progress = Progress::new("orthogonality", "weight");
     let result = compare(
         &noises,
         &adapters[0],
         adapters.get(1),
-        global.seed,
+        args.random.seed,
         &|event| {
             match event {
                 Event::Planned { elements } => progress.begin(elements, 0),
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Orthogonality, global: &Global) -> anyhow::Result<ExitC
         let account = Account {
             verb: "orthogonality",
             config: work,
-            seed: Some(global.seed),
+            seed: Some(args.random.seed),
             inputs,
             rows: report.rows(),
             report: &report,
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Orthogonality, global: &Global) -> anyhow::Result<ExitC
         };
         commit(out, account)?;
     }
-    if global.json {
+    if always.json {
         say_json(&report)?;
     } else {
         tables::print(&report, args.all)?;

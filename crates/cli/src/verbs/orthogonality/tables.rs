@@ -5,9 +5,10 @@
 use xgraft_orthogonality::{
     Cosine, Cosines, Leakage, ModuleReport, NoiseReport, NoiseSummary, Report, Summary,
 };
+use xgraft_results::human::percent;
 
 use crate::output::say;
-use crate::table::{Table, percent};
+use crate::table::Table;
 
 /// Leading singular values that a line shows.
 const LEADING: usize = 4;

@@ -4,8 +4,8 @@ use super::arm::{Arm, Pair, distinct, stroke};
 use crate::{
     Figure, Result,
     figures::{Curve, Curves, CurvesPanel, Unit, log_ticks},
-    quantity::number,
 };
+use xgraft_results::human::number;
 
 /// Panels side by side.
 const COLUMNS: usize = 3;

@@ -5,9 +5,9 @@ mod by_noise;
 mod by_rank;
 
 use crate::inputs::Inputs;
-use crate::quantity::{number, percent};
 use crate::{Result, Section, Table};
 use arm::Pair;
+use xgraft_results::human::{number, percent};
 
 /// Longer tables are folded.
 const LISTED: usize = 40;
