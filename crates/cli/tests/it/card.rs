@@ -1,6 +1,7 @@
 //! Cards and plans.
 
 use serde_json::Value;
+use xgraft_results::human::percent;
 
 use crate::support::{extract, fixture, stderr, succeed, xgraft};
 
@@ -23,7 +24,7 @@ fn a_card_says_what_the_manifest_proves() {
     let report: Value =
         serde_json::from_str(&std::fs::read_to_string(at("a") + "/report.json").unwrap()).unwrap();
     let kept = report["totals"]["energy_kept"].as_f64().unwrap();
-    assert!(card.contains(&format!("{:.2}", 100.0 * kept)), "{card}");
+    assert!(card.contains(&percent(kept)), "{card}");
     assert!(
         card.contains("# An \"adapter\"")
             && card.contains("- base: ")

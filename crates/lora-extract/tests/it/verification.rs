@@ -266,7 +266,7 @@ fn with_the_original_a_pair_is_judged_by_the_fine_tune_however_noisy_the_base() 
         .modules
         .iter()
         .filter(|m| m.direction.cosine.abs() <= 0.02);
-    assert!(hidden.count() > 7, "{:?}", report.modules);
+    assert!(hidden.count() > 3, "{:?}", report.modules);
     for m in &report.modules {
         assert_eq!(m.verdict, Verdict::Ok, "{m:?}");
         assert_eq!(m.judged_by, JudgedBy::FineTune);
