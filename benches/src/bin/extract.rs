@@ -78,7 +78,7 @@ fn main() -> Result<()> {
     let folder = record.write(&programs, &table)?;
     println!("{}", table.markdown());
     let serve = args.suites.contains(&Suite::Serve);
-    if !programs.python.is_some() && args.suites.iter().any(|suite| *suite != Suite::Serve) {
+    if programs.python.is_none() && args.suites.iter().any(|suite| *suite != Suite::Serve) {
         println!(
             "no Python was given (--python or XGRAFT_BENCH_PYTHON): what needs a peer is missing"
         );

@@ -89,7 +89,7 @@ fn by_layer(grid: &Grid) -> Result<Figure> {
                     _ => format!("{title}, {}", grid.arms[arm]),
                 },
                 note,
-                symbol: note,
+                symbol: "",
                 unit: Unit::Percent,
                 ratios: true,
                 value: Box::new(move |module| grid.get(metric, arm, module)),

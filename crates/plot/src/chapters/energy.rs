@@ -151,7 +151,7 @@ fn alt(arms: &[Arm], roles: &[String]) -> String {
         roles.iter().filter_map(|role| {
             let (rank, kept) = *arm.mean(role).last()?;
             Some(format!(
-                "{} {role} {} at rank {rank}",
+                "{}, {role}: {} at rank {rank}",
                 arm.name,
                 percent(kept)
             ))
@@ -160,6 +160,6 @@ fn alt(arms: &[Arm], roles: &[String]) -> String {
     let ends: Vec<String> = ends.collect();
     format!(
         "Energy kept over the rank, mean over the layers of each projection: {}.",
-        ends.join(", ")
+        ends.join("; ")
     )
 }

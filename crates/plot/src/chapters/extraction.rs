@@ -58,7 +58,7 @@ fn by_layer(grid: &Grid) -> Result<Figure> {
             panels.push(CellsOf {
                 title: format!("{title}, {}", grid.arms[arm]),
                 note,
-                symbol: note,
+                symbol: "",
                 unit: Unit::Percent,
                 ratios: true,
                 value: Box::new(move |module| grid.get(metric, arm, module)),

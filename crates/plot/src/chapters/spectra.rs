@@ -1,7 +1,7 @@
 //! The leading singular values of noise and update, by projection.
 
 use crate::{
-    Figure, Result,
+    Figure, ModulePath, Result,
     figures::{Curve, Curves, CurvesPanel, Stroke, Unit},
     inputs::Inputs,
 };
@@ -21,6 +21,17 @@ struct Spectrum {
     points: Vec<(f64, f64)>,
 }
 
+impl Spectrum {
+    /// The points at the ticks, and the last: more would lie on each other at the right.
+    fn at(&self, ticks: &[(f64, String)]) -> Vec<(f64, f64)> {
+        let last = self.points.last().map(|(place, _)| *place);
+        let ticks = ticks.iter().map(|(place, _)| *place).chain(last);
+        let places: Vec<u64> = ticks.map(|place| place as u64).collect();
+        let kept = |(place, _): &&(f64, f64)| places.contains(&(*place as u64));
+        self.points.iter().filter(kept).copied().collect()
+    }
+}
+
 /// One panel a projection; nothing if no row has a spectrum.
 pub(super) fn figure(inputs: &Inputs) -> Result<Option<Figure>> {
     let noises = spectra(inputs, "summary_noise_spectrum");
@@ -37,10 +48,14 @@ pub(super) fn figure(inputs: &Inputs) -> Result<Option<Figure>> {
             all.push(update);
         }
     }
-    let (arms, projections) = (
-        distinct(all.iter().map(|s| &s.arm)),
-        distinct(all.iter().map(|s| &s.projection)),
-    );
+    let arms = distinct(all.iter().map(|s| &s.arm));
+    let mut projections = distinct(all.iter().map(|s| &s.projection));
+    projections.sort_by_key(|name| {
+        let (order, role) = ModulePath::parse(name).role_order();
+        (order, role.to_owned())
+    });
+    let points = all.iter().flat_map(|s| &s.points);
+    let largest = points.map(|(_, value)| *value).fold(0.0, f64::max);
     if all.is_empty() {
         return Ok(None);
     }
@@ -52,13 +67,13 @@ pub(super) fn figure(inputs: &Inputs) -> Result<Option<Figure>> {
         ticks: ticks(&all),
         places: Vec::new(),
         log: false,
-        include: vec![0.0],
+        include: vec![0.0, largest],
         curves: all
             .iter()
             .filter(|s| s.projection == *projection)
             .map(|s| Curve {
                 series: arms.iter().position(|arm| *arm == s.arm),
-                points: s.points.clone(),
+                points: s.at(&ticks(&all)),
             })
             .collect(),
     };

@@ -96,7 +96,7 @@ impl Whole {
         let (kept, left) = (percent(self.energy_kept?), percent(self.residual?));
         let modules = self.modules;
         Some(format!(
-            "{name} keeps {kept} of the update's energy ‖ΔW‖² over {modules} modules; what it leaves has {left} of the update's norm."
+            "The adapter {name} keeps {kept} of the update's energy ‖ΔW‖² over {modules} modules; what it leaves has {left} of the update's norm."
         ))
     }
 }

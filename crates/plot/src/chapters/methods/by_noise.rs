@@ -18,8 +18,9 @@ pub(super) fn figure(pairs: &[Pair<'_>]) -> Result<Option<Figure>> {
     if pairs.is_empty() || series.is_empty() {
         return Ok(None);
     }
-    let ranks = pairs.iter().flat_map(|pair| &pair.arms);
-    let largest = ranks.filter_map(|arm| arm.rank).max();
+    let arms = pairs.iter().flat_map(|pair| &pair.arms);
+    let shown = arms.filter(|arm| series.contains(&arm.series()));
+    let largest = shown.filter_map(|arm| arm.rank).max();
     let figure = Curves {
         panels: pairs
             .iter()
@@ -136,7 +137,7 @@ fn panels(pair: &Pair<'_>, series: &[String]) -> [CurvesPanel; 3] {
     [
         panel(
             "Delta cosine",
-            "of served and of whole fine-tune, more is better",
+            "with the fine-tune, more is better",
             Unit::Plain,
             curves("total_delta_cosine"),
         ),

@@ -96,7 +96,7 @@ impl<'a> Choice<'a> {
                 ),
                 self.panel(
                     "Delta cosine",
-                    "of served and of whole fine-tune, more is better",
+                    "with the fine-tune, more is better",
                     Unit::Plain,
                     vec![
                         of(Line::A, self.points("A", "total_delta_cosine")),
@@ -111,14 +111,17 @@ impl<'a> Choice<'a> {
                 .to_vec(),
             behind: None,
         };
-        let scheme = self.pair.title(self.scheme);
+        let scheme = match self.pair.name {
+            "" => self.scheme.to_owned(),
+            pair => format!("{} of the pair {pair}", self.scheme),
+        };
         let ends = self.ranks.first().zip(self.ranks.last());
         let ends = ends.map_or_else(String::new, |(low, high)| format!("{low} to {high}"));
         let name = "methods-by-rank";
         Ok(Figure {
             name: name.to_owned(),
             caption: format!(
-                "Methods A and B on {scheme} from rank {ends}; C has no rank and is a level. Where A flattens out, what is left of its \
+                "Methods A and B on {scheme}, from rank {ends}; C has no rank and is a level. Where A flattens out, what is left of its \
                  error is the base's rounding noise, not the rank. B lies on the least possible error of its rank (the grey band, Eckart and \
                  Young), and so never above A: the middle panel has B's error over A's."
             ),
