@@ -75,6 +75,44 @@ fn every_curve_moves_with_its_rows() {
 }
 
 #[test]
+fn spectra_are_drawn_from_rows_one_panel_a_projection() {
+    let rendered = |fall: f64| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut rows = Vec::new();
+        for projection in ["*.up_proj", "*.q_proj"] {
+            for place in 1..=8_u64 {
+                let value = |fall: f64| fall.powi(i32::try_from(place).expect("small"));
+                let row = |metric, value| {
+                    let row = Row::new(metric, value).arm("fp8").module(projection);
+                    row.n(place)
+                };
+                rows.push(row("summary_noise_spectrum", value(0.99)));
+                rows.push(row("summary_adapter_spectrum", value(fall)));
+            }
+        }
+        // a row of the chapter, without which there is none
+        let module = "model.layers.0.self_attn.q_proj";
+        rows.push(
+            Row::new("noise_over_adapter", 1.0)
+                .arm("fp8")
+                .module(module),
+        );
+        jsonl::write_file(&dir.path().join("rows.jsonl"), &rows).expect("writes");
+        report("x", &[Source::parse(&dir.path().display().to_string())]).expect("renders")
+    };
+    let (one, other) = (rendered(0.7), rendered(0.6));
+    let (one, other) = (figure(&one, "spectra"), figure(&other, "spectra"));
+    let [q, up] = ["q_proj", "up_proj"].map(|name| one.find(name).expect("a panel"));
+    assert!(q < up, "in the order of the data's way");
+    assert!(one.contains("adapter") && one.contains("fp8"));
+    let (one, other) = (curves(one), curves(other));
+    // two panels of two curves, and the legend
+    assert_eq!((one.len(), other.len()), (2 * 2 + 2, 2 * 2 + 2));
+    let moved = one.iter().zip(&other).filter(|(a, b)| a != b).count();
+    assert!(moved >= 2, "the update's curves at least");
+}
+
+#[test]
 fn each_pair_of_models_has_its_own_formats() {
     let rendered = methods(1.0);
     let svg = figure(&rendered, "methods-by-noise");
