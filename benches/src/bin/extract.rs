@@ -78,7 +78,7 @@ fn main() -> Result<()> {
     let folder = record.write(&programs, &table)?;
     println!("{}", table.markdown());
     let serve = args.suites.contains(&Suite::Serve);
-    if !programs.has_peers() && args.suites.iter().any(|suite| *suite != Suite::Serve) {
+    if programs.python.is_none() && args.suites.iter().any(|suite| *suite != Suite::Serve) {
         println!(
             "no Python was given (--python or XGRAFT_BENCH_PYTHON): what needs a peer is missing"
         );
@@ -101,7 +101,7 @@ fn main() -> Result<()> {
 fn command(suites: &[Suite], programs: &Programs) -> String {
     let names = suites.iter().filter_map(ValueEnum::to_possible_value);
     let names: Vec<_> = names.map(|value| value.get_name().to_owned()).collect();
-    let python = if programs.has_peers() {
+    let python = if programs.python.is_some() {
         " --python PATH"
     } else {
         ""

@@ -2,13 +2,14 @@
 //! same bytes that does nothing else.
 
 use super::{
-    Goal, Line, Programs, Samples, Table,
+    Goal, Line, Programs, Samples, Table, Whose,
     pairs::layer_of_qwen,
-    table::{percent, seconds, times},
+    table::{seconds, times},
 };
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::path::Path;
+use xgraft_results::human::percent;
 
 const GROUP: &str = "autopsy";
 
@@ -38,7 +39,7 @@ pub fn run(programs: &mut Programs, table: &mut Table) -> Result<()> {
         }
         for library in ["numpy", "torch"] {
             let theirs = [library, "--file", &file];
-            programs.peer(GROUP, round, "weights/statistics.py", &theirs)?;
+            programs.theirs(Whose::Peers, GROUP, round, "weights/statistics.py", &theirs)?;
         }
     }
     check(&programs.samples, Path::new(&file))?;

@@ -1,10 +1,8 @@
 //! FP8, INT8 and INT4 quantize and dequantize against torch, compressed-tensors and a copy of the same bytes, one core.
 
-use super::{
-    Goal, Line, Programs, Table,
-    table::{percent, times},
-};
+use super::{Goal, Line, Programs, Table, Whose, table::times};
 use anyhow::Result;
+use xgraft_results::human::percent;
 
 const GROUP: &str = "codec";
 
@@ -53,7 +51,13 @@ pub fn run(programs: &mut Programs, table: &mut Table) -> Result<()> {
                 "--repeats",
                 "2",
             ];
-            programs.peer(GROUP, round, "extract/torch_cases.py", &theirs)?;
+            programs.theirs(
+                Whose::Peers,
+                GROUP,
+                round,
+                "extract/torch_cases.py",
+                &theirs,
+            )?;
         }
     }
     table.0.extend([

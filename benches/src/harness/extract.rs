@@ -1,9 +1,9 @@
 //! The truncated SVD against torch's, and `xgraft extract` as a whole process against mergekit.
 
 use super::{
-    Goal, Line, Programs, Samples, Show, Table,
+    Goal, Line, Programs, Samples, Show, Table, Whose,
     pairs::layer_of_qwen,
-    table::{mib, minutes, percent, seconds, times},
+    table::{mib, minutes, seconds, times},
 };
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+use xgraft_results::human::percent;
 
 const RANK: &str = "256";
 /// Layers of the model that one layer is extrapolated to.
@@ -65,7 +66,7 @@ fn matrix(programs: &mut Programs, rows: usize, columns: usize) -> Result<()> {
     let file = programs
         .scratch
         .join(format!("matrix-{rows}x{columns}.safetensors"));
-    if let Some(mut make) = programs.script("extract/make_data.py") {
+    if let Some(mut make) = programs.script(Whose::Peers, "extract/make_data.py") {
         make.arg("matrix").arg(&file).args([&rows, &columns]);
         programs.make(&file, &mut make)?;
     }
@@ -76,7 +77,7 @@ fn matrix(programs: &mut Programs, rows: usize, columns: usize) -> Result<()> {
             &group,
             round,
             "extract_kernels",
-            &ours(&rows, &columns, &data, programs.has_peers(), round),
+            &ours(&rows, &columns, &data, programs.python.is_some(), round),
         )?;
         let theirs = |case| {
             [
@@ -91,13 +92,31 @@ fn matrix(programs: &mut Programs, rows: usize, columns: usize) -> Result<()> {
                 case,
             ]
         };
-        programs.peer(&peers_of(&group), round, peers, &theirs("svd_lowrank"))?;
+        programs.theirs(
+            Whose::Peers,
+            &peers_of(&group),
+            round,
+            peers,
+            &theirs("svd_lowrank"),
+        )?;
         let equal = [EQUAL_QUALITY.as_slice(), &theirs("svd_lowrank")].concat();
-        programs.peer(&equal_of(&group), round, peers, &equal)?;
+        programs.theirs(Whose::Peers, &equal_of(&group), round, peers, &equal)?;
         if round == 0 {
             // Each takes a minute or more, and no ratio needs them twice.
-            programs.peer(&peers_of(&group), round, peers, &theirs("svd"))?;
-            programs.peer(&peers_of(&group), round, peers, &theirs("optimum"))?;
+            programs.theirs(
+                Whose::Peers,
+                &peers_of(&group),
+                round,
+                peers,
+                &theirs("svd"),
+            )?;
+            programs.theirs(
+                Whose::Peers,
+                &peers_of(&group),
+                round,
+                peers,
+                &theirs("optimum"),
+            )?;
         }
     }
     Ok(())
@@ -260,17 +279,19 @@ const TINY: &str = "tiny-pair";
 /// The pair that mergekit is measured on, as whole processes.
 fn tiny_pair(programs: &mut Programs) -> Result<()> {
     let pair = programs.scratch.join("tiny-pair");
-    let mut make = programs.script("extract/make_data.py").map_or_else(
-        || {
-            let mut synth = Command::new(programs.binary("synth"));
-            synth.args(["--like", "tiny", "--out"]);
-            synth
-        },
-        |mut script| {
-            script.arg("pair");
-            script
-        },
-    );
+    let mut make = programs
+        .script(Whose::Peers, "extract/make_data.py")
+        .map_or_else(
+            || {
+                let mut synth = Command::new(programs.binary("synth"));
+                synth.args(["--like", "tiny", "--out"]);
+                synth
+            },
+            |mut script| {
+                script.arg("pair");
+                script
+            },
+        );
     programs.make(&pair, make.arg(&pair))?;
     let shown = pair.display().to_string();
     for round in 0..programs.rounds() {
@@ -278,7 +299,13 @@ fn tiny_pair(programs: &mut Programs) -> Result<()> {
             extract(programs, TINY, round, &pair, ("64", threads))?;
             let theirs = ["--pair", &shown, "--rank", "64", "--threads", threads];
             let name = "extract/mergekit_case.py";
-            programs.peer(&format!("{TINY}-{threads}"), round, name, &theirs)?;
+            programs.theirs(
+                Whose::Peers,
+                &format!("{TINY}-{threads}"),
+                round,
+                name,
+                &theirs,
+            )?;
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ pub mod serve;
 mod table;
 
 pub use process::{Cost, Finished, measure};
-pub use programs::Programs;
+pub use programs::{Programs, Whose};
 pub use record::Record;
 pub use sample::{Sample, Samples};
 pub use table::{Goal, Line, Show, Table};

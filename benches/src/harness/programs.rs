@@ -29,13 +29,26 @@ pub struct Programs {
     pub samples: Samples,
 }
 
-impl Programs {
-    /// Whether there are peers to compare with.
-    #[must_use]
-    pub fn has_peers(&self) -> bool {
-        self.python.is_some()
-    }
+/// Whom a script runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose {
+    /// torch, NumPy, mergekit and compressed-tensors.
+    Peers,
+    /// llama.cpp.
+    Llama,
+}
 
+impl Whose {
+    /// The name in the samples.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Peers => "peer",
+            Self::Llama => "llama.cpp",
+        }
+    }
+}
+
+impl Programs {
     /// How often everything is repeated, by turns.
     #[must_use]
     pub fn rounds(&self) -> u32 {
@@ -58,40 +71,23 @@ impl Programs {
         self.lines("xgraft", group, round, &mut command)
     }
 
-    /// Runs a peer's script likewise, if there is a Python.
+    /// Runs somebody else's script likewise, if its Python is there.
     ///
     /// # Errors
     /// It fails, or prints something else.
-    pub fn peer<T: AsRef<OsStr>>(
+    pub fn theirs<T: AsRef<OsStr>>(
         &mut self,
+        whose: Whose,
         group: &str,
         round: u32,
         script: &str,
         arguments: &[T],
     ) -> Result<()> {
-        let Some(mut command) = self.script(script) else {
+        let Some(mut command) = self.script(whose, script) else {
             return Ok(());
         };
         command.args(arguments);
-        self.lines("peer", group, round, &mut command)
-    }
-
-    /// Runs a script of llama.cpp's likewise, if there is a Python that has it.
-    ///
-    /// # Errors
-    /// It fails, or prints something else.
-    pub fn llama<T: AsRef<OsStr>>(
-        &mut self,
-        group: &str,
-        round: u32,
-        script: &str,
-        arguments: &[T],
-    ) -> Result<()> {
-        let Some(mut command) = self.llama_script(script) else {
-            return Ok(());
-        };
-        command.args(arguments);
-        self.lines("llama.cpp", group, round, &mut command)
+        self.lines(whose.name(), group, round, &mut command)
     }
 
     /// Runs `xgraft` as a whole process, and keeps its cost as a sample of `group` and `case`, with what `more` reads
@@ -142,22 +138,16 @@ impl Programs {
         self.binaries.join(name)
     }
 
-    /// A peer's script, if there is a Python.
+    /// A script of theirs, if its Python is there.
     #[must_use]
-    pub fn script(&self, name: &str) -> Option<Command> {
-        Some(self.script_of(self.python.as_ref()?, name))
-    }
-
-    /// A script of llama.cpp's, if there is a Python that has it.
-    #[must_use]
-    pub fn llama_script(&self, name: &str) -> Option<Command> {
-        Some(self.script_of(self.llama.as_ref()?, name))
-    }
-
-    fn script_of(&self, python: &Path, name: &str) -> Command {
-        let mut command = Command::new(python);
+    pub fn script(&self, whose: Whose, name: &str) -> Option<Command> {
+        let python = match whose {
+            Whose::Peers => &self.python,
+            Whose::Llama => &self.llama,
+        };
+        let mut command = Command::new(python.as_ref()?);
         command.arg(self.peers.join(name));
-        command
+        Some(command)
     }
 
     fn lines(&mut self, who: &str, group: &str, round: u32, command: &mut Command) -> Result<()> {

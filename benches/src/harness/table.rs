@@ -135,16 +135,6 @@ pub(super) fn times(value: f64) -> String {
     }
 }
 
-/// `0.012 %`.
-pub(super) fn percent(value: f64) -> String {
-    let value = 100.0 * value;
-    match value {
-        v if v >= 9.95 => format!("{v:.0} %"),
-        v if v >= 0.0995 => format!("{v:.2} %"),
-        v => format!("{v:.5} %"),
-    }
-}
-
 /// `800 MiB`.
 pub(super) fn mib(value: f64) -> String {
     format!("{value:.0} MiB")

@@ -1,6 +1,7 @@
 //! The account of an update's energy: what is kept, what is dropped, and when that is too much.
 
 use serde::{Deserialize, Serialize};
+use xgraft_results::human::percent;
 use xgraft_results::{Finding, Severity};
 
 use crate::rules::{Policy, Reason};
@@ -169,18 +170,6 @@ impl Ledger {
             })
             .collect::<Vec<_>>()
             .join(", ")
-    }
-}
-
-/// A share as a percentage with three significant digits.
-pub(crate) fn percent(share: f64) -> String {
-    let p = 100.0 * share;
-    if p >= 10.0 {
-        format!("{p:.1} %")
-    } else if p >= 0.01 || p == 0.0 {
-        format!("{p:.2} %")
-    } else {
-        format!("{p:.1e} %")
     }
 }
 

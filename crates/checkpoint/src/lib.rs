@@ -67,7 +67,7 @@ pub use format::header::{Header, HeaderTensor, MAX_HEADER_BYTES};
 pub use format::index::{MAX_INDEX_BYTES, ShardIndex};
 pub use identity::Identity;
 pub use model::config::ModelConfig;
-pub use model::fold::names_module;
+pub use model::fold::{module_pattern, names_module};
 pub use model::packing::{Grouped, GroupedParts, PackedShapes, Packing, StoredGroups};
 pub use model::quantization::{Fp8Layout, Quantization};
 pub use model::role::{NormKind, Role};

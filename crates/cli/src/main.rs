@@ -29,27 +29,27 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    log_to_stderr(args.global.verbose);
+    log_to_stderr(args.always.verbose);
     interrupt::catch()?;
-    if let Some(threads) = args.global.threads {
+    if let Some(threads) = args.verb.threads() {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build_global()?;
     }
     match &args.verb {
-        Verb::Extract(verb) => verbs::extract::run(verb, &args.global),
-        Verb::Verify(verb) => verbs::verify::run(verb, &args.global),
-        Verb::Sanitize(verb) => verbs::sanitize::run(verb, &args.global),
-        Verb::Quantize(verb) => verbs::quantize::run(verb, &args.global),
-        Verb::Card(verb) => verbs::card::run(verb, &args.global),
-        Verb::Plan(verb) => verbs::plan::run(verb, &args.global),
-        Verb::Dequantize(verb) => verbs::dequantize::run(verb, &args.global),
-        Verb::Orthogonality(verb) => verbs::orthogonality::run(verb, &args.global),
-        Verb::Merge(verb) => verbs::merge::run(verb, &args.global),
-        Verb::Inspect(verb) => verbs::inspect::run(verb, &args.global),
-        Verb::Autopsy(verb) => verbs::autopsy::run(verb, &args.global),
-        Verb::Serve(verb) => verbs::serve::run(verb, &args.global),
-        Verb::Report(verb) => verbs::report::run(verb, &args.global),
+        Verb::Extract(verb) => verbs::extract::run(verb, &args.always),
+        Verb::Verify(verb) => verbs::verify::run(verb, &args.always),
+        Verb::Sanitize(verb) => verbs::sanitize::run(verb, &args.always),
+        Verb::Quantize(verb) => verbs::quantize::run(verb, &args.always),
+        Verb::Card(verb) => verbs::card::run(verb, &args.always),
+        Verb::Plan(verb) => verbs::plan::run(verb, &args.always),
+        Verb::Dequantize(verb) => verbs::dequantize::run(verb, &args.always),
+        Verb::Orthogonality(verb) => verbs::orthogonality::run(verb, &args.always),
+        Verb::Merge(verb) => verbs::merge::run(verb, &args.always),
+        Verb::Inspect(verb) => verbs::inspect::run(verb, &args.always),
+        Verb::Autopsy(verb) => verbs::autopsy::run(verb, &args.always),
+        Verb::Serve(verb) => verbs::serve::run(verb, &args.always),
+        Verb::Report(verb) => verbs::report::run(verb, &args.always),
     }
 }
 

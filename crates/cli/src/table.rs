@@ -49,21 +49,6 @@ impl Table {
     }
 }
 
-/// A share as a percentage.
-pub(crate) fn percent(x: f64) -> String {
-    let p = 100.0 * x;
-    if p == 0.0 || p.abs() >= 0.01 {
-        format!("{p:.2} %")
-    } else {
-        format!("{p:.1e} %")
-    }
-}
-
-/// Bytes in binary units.
-pub(crate) fn bytes(n: u64) -> String {
-    indicatif::HumanBytes(n).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,5 +60,6 @@ pub use plan::{Action, Pair, Plan, plan};
 pub use rank::{RankRule, Spectrum, rank_for_energy, snap, spread_budget};
 pub use report::{ModuleReport, Report, Stated, Totals};
 pub use verify::{
-    AgainstOriginal, ModuleCheck, Optimum, Verdict, Verification, VerifyConfig, VerifyEvent, verify,
+    AgainstOriginal, Direction, JudgedBy, ModuleCheck, Optimum, Verdict, Verification,
+    VerifyConfig, VerifyEvent, verify,
 };

@@ -13,6 +13,7 @@ use crate::noise::{Noise, Subject, Weights, measure};
 use crate::overlap::overlap;
 use crate::plan::{Layer, layer, plan, projection};
 use crate::report::{ModuleReport, NoisePair, Report, UpdateReport};
+use crate::sides;
 use crate::summary::{by_layer, by_projection, whole};
 use crate::update::{Pair, Update};
 use crate::words::words;
@@ -48,7 +49,8 @@ pub enum Event<'a> {
 /// The report does not depend on the number of threads.
 ///
 /// # Errors
-/// Nothing to compare, files that cannot be read, and checkpoints or adapters of different models.
+/// Nothing to compare, files that cannot be read, checkpoints or adapters of different models, one directory twice, and pairs the
+/// wrong way round.
 /// A quantized checkpoint that is not the original's copy is no error: [`Report::passed`] is false and a finding says so.
 pub fn compare(
     noises: &[Noise],
@@ -61,10 +63,13 @@ pub fn compare(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Interrupted),
     };
-    let plan = plan(noises, adapter, second)?;
+    let mut plan = plan(noises, adapter, second)?;
     tell(Event::Planned {
         elements: plan.layers.iter().map(Layer::elements).sum(),
     })?;
+    for noise in noises {
+        plan.findings.extend(sides::check(noise, &plan.layers)?);
+    }
     let mut inputs = Vec::new();
     let mut modules = Vec::new();
     let mut empty = Vec::new();

@@ -21,6 +21,28 @@ pub enum Error {
         /// The name.
         label: String,
     },
+    /// One directory as both sides of a noise.
+    #[error(
+        "{}: expected an original and its quantized copy, found this directory on both sides",
+        dir.display()
+    )]
+    SameDirectory {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The quantized checkpoint stands where the original belongs.
+    #[error(
+        "{}={}: expected ORIGINAL=QUANTIZED, found them swapped: the first {why}",
+        original.display(), quantized.display()
+    )]
+    Swapped {
+        /// What is said to be the original.
+        original: PathBuf,
+        /// What is said to be its quantized copy.
+        quantized: PathBuf,
+        /// What gives it away.
+        why: String,
+    },
     /// The original and the quantized checkpoint, or those of two noises, are of different models.
     #[error(
         "{}: {field} is {found}, expected {expected} as in {}",
@@ -112,6 +134,10 @@ impl Error {
         Some(match self {
             Self::Checkpoint(error) => return error.hint(),
             Self::NothingToCompare => "give --noise ORIGINAL=QUANTIZED, or --adapter a second time",
+            Self::SameDirectory { .. } => {
+                "without a second directory there is no noise: quantize the checkpoint first"
+            }
+            Self::Swapped { .. } => "change the two sides of --noise; N is dequantized − original",
             Self::SameLabel { .. } => "give each noise another pair of directories",
             Self::ConfigMismatch { .. } => {
                 "a noise is a checkpoint and its own quantized copy, and all noises are of one architecture"

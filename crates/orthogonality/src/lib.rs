@@ -52,6 +52,8 @@ mod overlap;
 mod plan;
 mod random;
 mod report;
+mod rows;
+mod sides;
 mod summary;
 mod update;
 mod words;

@@ -1,7 +1,7 @@
 //! What a comparison tells: `report.json` and its rows.
 
 use serde::{Deserialize, Serialize};
-use xgraft_results::{Finding, Row, Severity};
+use xgraft_results::{Finding, Severity};
 
 use crate::measures::{Angles, Cosine, Leakage};
 use crate::summary::Summary;
@@ -142,63 +142,5 @@ impl Report {
     #[must_use]
     pub fn passed(&self) -> bool {
         self.findings.iter().all(|f| f.severity < Severity::Error)
-    }
-
-    /// The measurements as rows: those of a noise under its label, those of two noises or adapters under both.
-    #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
-        self.modules.iter().flat_map(ModuleReport::rows).collect()
-    }
-}
-
-impl ModuleReport {
-    fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        let mut push = |arm: &str, metric: &str, value: f64, unit: Option<&str>| {
-            let row = Row::new(metric, value).arm(arm).module(&self.module);
-            let row = row.source("orthogonality");
-            rows.push(match unit {
-                Some(unit) => row.unit(unit),
-                None => row,
-            });
-        };
-        for n in &self.noises {
-            let mut push = |metric, value| push(&n.noise, metric, value, None);
-            push("noise_over_adapter", n.over_adapter);
-            push("noise_over_weight", n.over_weight);
-            push("adapter_over_weight", n.adapter_over_weight);
-            push("noise_stable_rank", n.stable_rank);
-            push("adapter_stable_rank", self.update.stable_rank);
-            push("cosine_noise_adapter_chance", n.cosine.chance);
-            push("cosine_noise_adapter", n.cosine.value);
-            push("cosine_noise_random", n.random.value);
-            push("cosine_noise_shuffled", n.shuffled.value);
-            if let Some(other) = &n.other_layer {
-                push("cosine_noise_other_layer", other.cosine.value);
-            }
-            push("leakage_left", n.left.energy);
-            push("leakage_left_chance", n.left.energy_chance);
-            push("leakage_right", n.right.energy);
-            push("leakage_right_chance", n.right.energy_chance);
-        }
-        for n in &self.noises {
-            if let Some(snr) = n.snr_inside_db {
-                push(&n.noise, "snr_inside", snr, Some("dB"));
-            }
-        }
-        for p in &self.pairs {
-            push(&p.pair, "cosine_noise_noise", p.cosine.value, None);
-            push(&p.pair, "cosine_noise_noise_chance", p.cosine.chance, None);
-        }
-        if let Some(o) = &self.overlap {
-            let mut push = |metric, value| push("adapters", metric, value, None);
-            push("overlap_left", o.left.overlap);
-            push("overlap_left_chance", o.left.chance);
-            push("overlap_right", o.right.overlap);
-            push("overlap_right_chance", o.right.chance);
-            push("cosine_adapters", o.cosine.value);
-            push("cosine_adapters_chance", o.cosine.chance);
-        }
-        rows
     }
 }

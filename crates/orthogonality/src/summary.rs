@@ -35,12 +35,20 @@ pub struct NoiseSummary {
     pub stable_rank: f64,
     /// Mean stable rank of L.
     pub adapter_stable_rank: f64,
+    /// Mean of σ₁ over that of white noise.
+    pub over_white_edge: f64,
+    /// Means of the leading σᵢ/‖N‖.
+    pub spectrum: Vec<f64>,
+    /// Means of the σᵢ/‖L‖, as many as every update here has.
+    pub adapter_spectrum: Vec<f64>,
     /// N and L.
     pub cosine: Cosines,
     /// Mean energy of N in the column spaces, beside the mean of the chance levels.
     pub left: Leakage,
     /// The same of the row spaces.
     pub right: Leakage,
+    /// The same of both at once.
+    pub inside: Leakage,
     /// Σ‖L‖² over Σ‖UUᵀNVVᵀ‖², in dB.
     pub snr_inside_db: Option<f64>,
     /// Σ‖L‖² over Σ‖UUᵀN‖², in dB.
@@ -197,15 +205,30 @@ fn of_noise(noise: &str, modules: &[&ModuleReport]) -> Option<NoiseSummary> {
         adapter_over_weight: ratio(update2, weight2),
         stable_rank: mean(members.iter().map(|(_, n)| n.stable_rank)),
         adapter_stable_rank: mean(members.iter().map(|(m, _)| m.update.stable_rank)),
+        over_white_edge: mean(members.iter().map(|(_, n)| n.over_white_edge)),
+        spectrum: spectrum(&members, |_, n| (&n.singular_values, n.norm)),
+        adapter_spectrum: spectrum(&members, |m, _| (&m.update.singular_values, m.update.norm)),
         cosine: cosines(&|n| Some(&n.cosine))?,
         left: leakage(&|n| n.left),
         right: leakage(&|n| n.right),
+        inside: leakage(&|n| n.inside),
         snr_inside_db: decibel(update2, sum(&|_, n| n.inside.energy * n.norm * n.norm)),
         snr_left_db: decibel(update2, sum(&|_, n| n.left.energy * n.norm * n.norm)),
         random: cosines(&|n| Some(&n.random))?,
         shuffled: cosines(&|n| Some(&n.shuffled))?,
         other_layer: cosines(&|n| n.other_layer.as_ref().map(|o| &o.cosine)),
     })
+}
+
+/// Means of σᵢ over the norm, at the places that all have.
+fn spectrum<'a>(
+    members: &[(&'a ModuleReport, &'a NoiseReport)],
+    of: impl Fn(&'a ModuleReport, &'a NoiseReport) -> (&'a Vec<f64>, f64),
+) -> Vec<f64> {
+    let all = || members.iter().map(|(m, n)| of(m, n));
+    let places = all().map(|(values, _)| values.len()).min();
+    let at = |i: usize| mean(all().map(|(values, norm)| values[i] / norm));
+    (0..places.unwrap_or(0)).map(at).collect()
 }
 
 fn of_overlap(modules: &[&ModuleReport]) -> Option<OverlapSummary> {

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Modules: `inputs` (directories in), `chapters` (rows to sections, one file each), `figures` (rows to SVG, one file a kind),
-//! `report` (what a report is), `render` (reports out), `quantity` (numbers for people), `module_path` (layer and role of a module).
+//! `report` (what a report is), `render` (reports out), `module_path` (layer and role of a module).
 //!
 //! To add to the report: one file in `chapters`, and its line in `chapters::ALL`.
 //!
@@ -32,7 +32,6 @@ mod error;
 mod figures;
 mod inputs;
 mod module_path;
-mod quantity;
 mod render;
 mod report;
 

@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 use xgraft_block_scale::ScaleDtype;
-use xgraft_checkpoint::{Checkpoint, DEFAULT_SHARD_BYTES, Identity as _, names_module};
+use xgraft_checkpoint::{
+    Checkpoint, DEFAULT_SHARD_BYTES, Identity as _, module_pattern, names_module,
+};
 
 use crate::error::{Error, Result};
 use crate::scheme::{Layout, Method, Scheme};
 use crate::search::Search;
+use crate::simulated::simulated;
 
 /// A conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +58,7 @@ impl Config {
     /// Rejects combinations that no reader knows.
     ///
     /// # Errors
-    /// [`Error::Combination`], [`Error::ScaleDtype`], [`Error::Option`].
+    /// [`Error::Combination`], [`Error::ScaleDtype`], [`Error::Option`], [`Error::KeepPattern`].
     pub fn validate(&self) -> Result<()> {
         let known = match self.layout {
             Layout::Hf => matches!(self.scale, ScaleDtype::F32 | ScaleDtype::Bf16),
@@ -65,6 +68,12 @@ impl Config {
             return Err(Error::ScaleDtype {
                 found: self.scale.to_string(),
             });
+        }
+        for pattern in &self.keep {
+            module_pattern(pattern).map_err(|why| Error::KeepPattern {
+                pattern: pattern.clone(),
+                why,
+            })?;
         }
         let refuse = |option, why| {
             Err(Error::Option {
@@ -126,10 +135,19 @@ pub fn fingerprint(
     base: Option<&Checkpoint>,
     config: &Config,
 ) -> Value {
+    // of a bridge, only the size of its shards is chosen
+    let mut configuration = match verb {
+        "dequantize" => json!({ "max_shard_bytes": config.max_shard_bytes }),
+        _ => config.to_json(),
+    };
+    let before = simulated(source);
+    if !before.is_empty() {
+        configuration["simulated_source"] = json!(before);
+    }
     json!({
         "verb": verb,
         "version": env!("CARGO_PKG_VERSION"),
-        "config": config.to_json(),
+        "config": configuration,
         "source": source.identity_json(),
         "base": base.map(xgraft_checkpoint::Identity::identity_json),
     })

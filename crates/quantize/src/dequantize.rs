@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::convert::bf16_bytes;
 use crate::error::{Error, Result};
 use crate::quantize::same_model;
-use crate::report::{Conversion, ModuleReport};
+use crate::report::{Conversion, ErrorOf, ModuleReport};
+use crate::simulated;
 use crate::unfold::{Scaled, Unfolding};
 
 /// Decodes every quantized weight of `source` to BF16 into the open directory `out`; the caller
@@ -54,9 +55,12 @@ pub fn dequantize(
         },
     )?;
     let done: Vec<_> = done.into_iter().map(flat).collect();
-    let mut conversion = Conversion::of(&done);
+    let mut conversion = Conversion::of(&done, ErrorOf::Bf16);
     conversion.inputs.extend(unfolding.inputs);
     conversion.report.findings = unfolding.findings;
+    conversion.report.simulated = simulated(source);
+    let simulated = simulated::findings(source, None);
+    conversion.report.findings.extend(simulated);
     Ok(conversion)
 }
 

@@ -61,6 +61,24 @@ pub enum Error {
         /// Why not.
         why: &'static str,
     },
+    /// A pattern that is no regular expression.
+    #[error("--keep {pattern}: expected a regular expression after `re:`: {why}")]
+    KeepPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A pattern that matches no module.
+    #[error("--keep {pattern}: {} has no such module; its first linear layer is {example}", dir.display())]
+    KeepsNothing {
+        /// The checkpoint.
+        dir: PathBuf,
+        /// The pattern.
+        pattern: String,
+        /// The first linear layer's module.
+        example: String,
+    },
     /// Rows or columns that groups or words do not divide.
     #[error("{tensor} has {len} {what}, expected a multiple of {by}")]
     Indivisible {
@@ -149,6 +167,13 @@ impl Error {
                 _ => "use --layout compressed-tensors",
             },
             Self::Option { .. } => "leave the option out, or choose another scheme",
+            Self::KeepPattern { .. } => {
+                "the syntax is Rust's, without look-around and back-references; quote it for the shell"
+            }
+            Self::KeepsNothing { .. } => {
+                "a name must be a run of whole components, such as `mlp.down_proj`, and `re:` matches from the start of the module: \
+                 `xgraft inspect` lists them"
+            }
             Self::Indivisible { .. } => {
                 "choose a --group-size that divides, or leave the module out with --keep"
             }

@@ -9,7 +9,7 @@
 //! `checkpoint`'s. So memory is that of the largest matrix, whatever the shards.
 //!
 //! Layout `hf` is what Qwen and `DeepSeek` publish; `compressed-tensors` is what llm-compressor writes, equal to it byte for
-//! byte for BF16 weights. A format that no engine reads is simulated: its values are stored in BF16, and `config.json` says so.
+//! byte for BF16 weights. A format that no engine reads is simulated: its values are stored in BF16, and `config.json` says so ([`simulated`]).
 //! Everything here rounds to nearest, perhaps with searched scales ([`Search`]); nothing says AWQ or GPTQ of itself.
 //!
 //! ```
@@ -39,6 +39,7 @@ mod quantize;
 mod report;
 mod scheme;
 mod search;
+mod simulated;
 mod size;
 mod unfold;
 
@@ -46,7 +47,8 @@ pub use config::{Config, fingerprint};
 pub use dequantize::dequantize;
 pub use error::{Error, Result};
 pub use quantize::quantize;
-pub use report::{Conversion, ModuleReport, Report};
+pub use report::{Conversion, ErrorOf, ModuleReport, Report};
 pub use scheme::{Layout, Scheme};
 pub use search::{DeltaSums, Search};
+pub use simulated::simulated;
 pub use size::{adapter_bytes, cache_bytes_per_token, stored_bytes};

@@ -1,26 +1,27 @@
 //! A float checkpoint into a quantized one.
 
-use serde_json::json;
 use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, ScaleDtype, WeightDtype};
 use xgraft_checkpoint::{
     Checkpoint, Converted, Dtype, Fate, Fp8Layout, OutputDir, Packing, PlannedTensor, Quantization,
-    Rewrite, RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, pack_strips, rewrite,
+    Rewrite, RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, names_module, pack_strips,
+    rewrite,
 };
 use xgraft_cpu_gemm::Source as _;
 
 use crate::config::Config;
 use crate::convert::{Cost, Job, bf16_bytes};
 use crate::error::{Error, Result};
-use crate::report::{Conversion, ModuleReport};
+use crate::report::{Conversion, ErrorOf, ModuleReport};
 use crate::scheme::{Method, Simulated};
 use crate::search::Search;
+use crate::simulated;
 
 /// Quantizes the linear layers of `source` into the open directory `out`; the caller commits it.
 ///
 /// With `base`, the checkpoint that `source` was fine-tuned from, the report says what is left of the delta.
 ///
 /// # Errors
-/// A checkpoint that is quantized already or has no linear layer, weights with NaN or infinity (named with row and
+/// A checkpoint that is quantized already or has no linear layer, a pattern that keeps nothing, weights with NaN or infinity (named with row and
 /// column), groups that do not divide a row, a base that lacks a weight or has another shape, or a full disk; and whatever
 /// `on_event` returns.
 pub fn quantize(
@@ -49,15 +50,9 @@ pub fn quantize(
     let kept = kept(source, &taken);
     let quantization = method.quantization_config(config, &kept);
     let text = match method {
-        Method::Simulated(_) => source.config().with_field(
-            "xgraft_simulated_quantization",
-            &json!({
-                "scheme": config.scheme.name(),
-                "group_size": config.group_size(),
-                "symmetric": config.symmetric,
-                "note": "the weights are the values of this format, stored in BF16; nothing is compressed",
-            }),
-        ),
+        Method::Simulated(_) => source
+            .config()
+            .with_field(simulated::FIELD, &simulated::mark(source, config)),
         _ => source.config().with_quantization(quantization.as_ref()),
     };
     let done = rewrite(
@@ -86,7 +81,14 @@ pub fn quantize(
             max_shard_bytes: config.max_shard_bytes,
         },
     )?;
-    Ok(Conversion::of(&done))
+    let mut conversion = Conversion::of(&done, ErrorOf::Quantization);
+    conversion.report.simulated = simulated(source);
+    if matches!(method, Method::Simulated(_)) {
+        let name = config.scheme.name().to_owned();
+        conversion.report.simulated.push(name);
+    }
+    conversion.report.findings = simulated::findings(source, Some(config));
+    Ok(conversion)
 }
 
 /// The method, if the source can be quantized by it at all.
@@ -98,7 +100,29 @@ fn ready(source: &Checkpoint, config: &Config) -> Result<Method> {
             layout: layout_of(source),
         });
     }
+    every_pattern_is_needed(source, config)?;
     config.method()
+}
+
+/// A pattern that keeps nothing is a slip of the pen, and hours of work on a large model.
+fn every_pattern_is_needed(source: &Checkpoint, config: &Config) -> Result<()> {
+    let needless = config.keep.iter().find(|pattern| {
+        let mut weights = source.weights().iter();
+        let tied = source.tied_embeddings() && names_module(pattern, "lm_head");
+        !tied && !weights.any(|w| names_module(pattern, &w.module))
+    });
+    match needless {
+        None => Ok(()),
+        Some(pattern) => Err(Error::KeepsNothing {
+            dir: source.dir().to_owned(),
+            pattern: pattern.clone(),
+            example: source
+                .weights()
+                .iter()
+                .find(|w| w.role.is_linear())
+                .map_or_else(String::new, |w| w.module.clone()),
+        }),
+    }
 }
 
 /// A weight, with the tensors that take its place if it is quantized.

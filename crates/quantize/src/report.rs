@@ -13,7 +13,8 @@ pub struct ModuleReport {
     pub module: String,
     /// [out, in].
     pub shape: [usize; 2],
-    /// ‖decoded − original‖/‖original‖, Frobenius: what the round trip through the format costs.
+    /// ‖decoded − original‖/‖original‖, Frobenius: what the round trip through the format costs. Of a bridge the same of its
+    /// rounding to BF16 ([`ErrorOf`]).
     pub relative_error: f64,
     /// ‖decoded − original‖².
     pub error2: f64,
@@ -32,6 +33,36 @@ pub struct ModuleReport {
     pub bytes_out: u64,
 }
 
+/// Which rounding the errors of a report are of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorOf {
+    /// Of the model's weights to the format.
+    #[default]
+    Quantization,
+    /// Of the decoded values to BF16: a bridge's, and not what the quantization took before.
+    Bf16,
+}
+
+impl ErrorOf {
+    /// As a person reads it.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Quantization => "quantization error",
+            Self::Bf16 => "rounding of the decoded values to BF16",
+        }
+    }
+
+    /// The verb, the metric of a module, and that of the whole.
+    fn metrics(self) -> [&'static str; 3] {
+        match self {
+            Self::Quantization => ["quantize", "quantization_error", "total_relative_error"],
+            Self::Bf16 => ["dequantize", "bf16_rounding", "total_bf16_rounding"],
+        }
+    }
+}
+
 /// The whole of `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -39,8 +70,14 @@ pub struct Report {
     pub schema: String,
     /// Converted weights, in model order.
     pub modules: Vec<ModuleReport>,
-    /// ‖decoded − original‖/‖original‖ over all of them.
+    /// What the errors are of.
+    #[serde(default)]
+    pub error_of: ErrorOf,
+    /// ‖decoded − original‖/‖original‖ over all of them; of a bridge ‖bridge − decoded‖/‖decoded‖.
     pub relative_error: f64,
+    /// The formats that were simulated on these weights, here or before, first to last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub simulated: Vec<String>,
     /// Tensor bytes of the source.
     pub bytes_in: u64,
     /// Tensor bytes written.
@@ -51,12 +88,14 @@ pub struct Report {
 }
 
 impl Report {
-    pub(crate) fn of(done: &[Rewritten<ModuleReport>]) -> Self {
+    fn of(done: &[Rewritten<ModuleReport>], error_of: ErrorOf) -> Self {
         let modules: Vec<ModuleReport> = done.iter().filter_map(|d| d.note.clone()).collect();
         let sum = |f: &dyn Fn(&ModuleReport) -> f64| modules.iter().map(f).sum::<f64>();
         let (error2, norm2) = (sum(&|m| m.error2), sum(&|m| m.norm2));
         Self {
             schema: "xgraft.quantize-report/1".into(),
+            error_of,
+            simulated: Vec::new(),
             relative_error: if norm2 > 0.0 {
                 (error2 / norm2).sqrt()
             } else {
@@ -92,19 +131,20 @@ impl Report {
     /// The measurements as rows.
     #[must_use]
     pub fn rows(&self, arm: &str) -> Vec<Row> {
+        let [verb, of_module, of_all] = self.error_of.metrics();
         let mut rows = Vec::new();
         for m in &self.modules {
             let mut push = |metric: &str, value: f64, unit: Option<&str>| {
                 let row = Row::new(metric, value)
                     .arm(arm)
                     .module(&m.module)
-                    .source("quantize");
+                    .source(verb);
                 rows.push(match unit {
                     Some(unit) => row.unit(unit),
                     None => row,
                 });
             };
-            push("quantization_error", m.relative_error, None);
+            push(of_module, m.relative_error, None);
             push("weight_bytes", m.bytes_out as f64, Some("bytes"));
             if let Some(delta) = &m.delta {
                 push("delta_cosine", delta.cosine(), None);
@@ -113,7 +153,7 @@ impl Report {
         }
         let delta = self.delta();
         for (metric, value) in [
-            ("total_relative_error", Some(self.relative_error)),
+            (of_all, Some(self.relative_error)),
             ("total_delta_cosine", delta.map(|d| d.cosine())),
             (
                 "total_delta_sign_agreement",
@@ -121,14 +161,14 @@ impl Report {
             ),
             ("total_noise_ratio", delta.map(|d| self.noise_ratio(d))),
         ] {
-            let row = value.map(|value| Row::new(metric, value).arm(arm).source("quantize"));
+            let row = value.map(|value| Row::new(metric, value).arm(arm).source(verb));
             rows.extend(row);
         }
         rows.push(
             Row::new("checkpoint_bytes", self.bytes_out as f64)
                 .unit("bytes")
                 .arm(arm)
-                .source("quantize"),
+                .source(verb),
         );
         rows
     }
@@ -144,9 +184,9 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    pub(crate) fn of(done: &[Rewritten<ModuleReport>]) -> Self {
+    pub(crate) fn of(done: &[Rewritten<ModuleReport>], error_of: ErrorOf) -> Self {
         Self {
-            report: Report::of(done),
+            report: Report::of(done, error_of),
             inputs: done
                 .iter()
                 .map(|d| Input {

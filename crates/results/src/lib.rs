@@ -25,12 +25,13 @@
 //! # Ok::<(), xgraft_results::Error>(())
 //! ```
 //!
-//! Modules: `row`, `finding`, `manifest` (one record each), [`jsonl`] (their files), `error`.
+//! Modules: `row`, `finding`, `manifest` (one record each), [`jsonl`] (their files), [`human`] (numbers as text), `error`.
 //!
 //! **Invariant:** no record of this crate holds a time or a host name, so that equal work gives equal bytes.
 
 mod error;
 mod finding;
+pub mod human;
 pub mod jsonl;
 mod manifest;
 mod record;

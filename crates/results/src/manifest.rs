@@ -32,8 +32,9 @@ pub struct Tool {
     pub name: String,
     /// Its version: `0.1.0`.
     pub version: String,
-    /// The git revision it was built from, or `unknown`.
-    pub git: String,
+    /// The git revision it was built from, with `+changes` where files differed from it. Absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<String>,
 }
 
 /// One tensor, or one whole file, that was read.
@@ -52,19 +53,30 @@ pub struct Input {
     pub bytes: u64,
 }
 
+impl std::fmt::Display for Tool {
+    /// `xgraft 0.1.0 (0123456789ab)`, or without the revision.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.version)?;
+        match &self.git {
+            Some(git) => write!(f, " ({git})"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Tool {
-    /// The program with the given name, version and git revision (`unknown` for none).
+    /// The program with the given name, version and git revision.
     pub fn new(name: impl Into<String>, version: impl Into<String>, git: Option<&str>) -> Self {
         Self {
             name: name.into(),
             version: version.into(),
-            git: git.unwrap_or("unknown").to_owned(),
+            git: git.map(str::to_owned),
         }
     }
 }
 
 /// The [`Tool`] of the crate that calls this macro: its version, and the git revision that its build script
-/// put into the environment variable `XGRAFT_GIT`.
+/// put into the environment variable `XGRAFT_GIT`, if it did.
 ///
 /// ```
 /// let tool = xgraft_results::tool!("xgraft");

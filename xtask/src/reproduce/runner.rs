@@ -4,7 +4,7 @@ use super::{
     recipe::{Profile, Recipe},
     shown, space,
     stamp::{self, Stamp},
-    steps::Step,
+    steps::{Kind, Step},
     units,
 };
 use crate::workspace;
@@ -81,7 +81,8 @@ fn run_step(binary: &Path, step: &Step, threads: Option<usize>) -> Result<()> {
         .arg("--force")
         .current_dir(workspace::root())
         .stdout(log_file);
-    if let Some(threads) = threads {
+    // a report is drawn by one
+    if let Some(threads) = threads.filter(|_| step.kind != Kind::Report) {
         command.arg("--threads").arg(threads.to_string());
     }
     let status = command.status().context("cannot start xgraft")?;

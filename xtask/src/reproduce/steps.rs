@@ -108,7 +108,7 @@ fn quantize(recipe: &Recipe, out: &Path) -> Step {
         .option("--scheme", &recipe.quantize.scheme)
         .option("--layout", &recipe.quantize.layout);
     // The report calls a noise by this name.
-    let name = format!("served-{}", recipe.quantize.scheme);
+    let name = format!("quantized-{}", recipe.quantize.scheme);
     step(&name, Kind::Quantize, arguments, out)
 }
 
@@ -161,7 +161,12 @@ fn verify(recipe: &Recipe, rank: u32, quantized: &Path, adapter: &Path, out: &Pa
 /// The base in another format, for its noise only.
 fn noise(recipe: &Recipe, scheme: &str, out: &Path) -> Step {
     let arguments = Arguments::new("quantize").path(&recipe.base).scheme(scheme);
-    step(&format!("noise-{scheme}"), Kind::Quantize, arguments, out)
+    step(
+        &format!("quantized-{scheme}"),
+        Kind::Quantize,
+        arguments,
+        out,
+    )
 }
 
 fn orthogonality(
@@ -313,7 +318,7 @@ mod tests {
             "orthogonality-r32",
         ];
         let expected = |first: &[&'static str]| [first, &ranks, &["report"]].concat();
-        assert_eq!(names(&recipe), expected(&["served-fp8-block"]));
+        assert_eq!(names(&recipe), expected(&["quantized-fp8-block"]));
         recipe.quantized = Some("q".into());
         assert_eq!(names(&recipe), expected(&[]));
         let verify = &all(&recipe, Path::new("out"))[2];
@@ -325,7 +330,7 @@ mod tests {
         let mut recipe = fixture();
         recipe.orthogonality.schemes = vec!["int4".to_owned()];
         let steps = all(&recipe, Path::new("out"));
-        let made = steps.iter().find(|step| step.name == "noise-int4");
+        let made = steps.iter().find(|step| step.name == "quantized-int4");
         let made = made.expect("is there").out.clone();
         let beside = steps.iter().find(|step| step.name == "orthogonality-r32");
         let beside = beside.expect("is there");

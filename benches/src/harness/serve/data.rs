@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::super::Programs;
+use super::super::{Programs, Whose};
 
 /// Adapters of rank 64: as many as a batch has sequences.
 const ADAPTERS: usize = 8;
@@ -82,7 +82,7 @@ impl Maker<'_> {
     }
 
     fn gguf(&self, base: &Path) -> Result<Option<PathBuf>> {
-        let script = self.programs.llama_script("serve/make_gguf.py");
+        let script = self.programs.script(Whose::Llama, "serve/make_gguf.py");
         let make = script.map(|mut make| self.made("bf16.gguf", make.arg(base)));
         make.transpose()
     }

@@ -4,11 +4,12 @@ use super::{
     super::{
         Goal::{AtLeast, AtMost},
         Line, Table,
-        table::{percent, times},
+        table::times,
     },
     line::{missing, one_decimal, signed, three_decimals},
     rounds::Rounds,
 };
+use xgraft_results::human::percent;
 
 /// What one sequence alone takes.
 const ALONE: &str = "base-b1";

@@ -9,7 +9,7 @@ mod line;
 mod lines;
 mod rounds;
 
-use super::{Programs, Table};
+use super::{Programs, Table, Whose};
 use anyhow::{Result, ensure};
 use data::Data;
 use rounds::Rounds;
@@ -126,8 +126,13 @@ impl Turn<'_> {
         let mut arguments = vec![gguf.display().to_string(), format.to_owned()];
         arguments.extend(self.sizes([batch, prompt, steps]));
         let group = Rounds::group(&format!("llama-{format}{ending}"));
-        self.programs
-            .llama(&group, self.round, "serve/llama_cases.py", &arguments)
+        self.programs.theirs(
+            Whose::Llama,
+            &group,
+            self.round,
+            "serve/llama_cases.py",
+            &arguments,
+        )
     }
 
     fn sizes(&self, [batch, prompt, steps]: [&str; 3]) -> Vec<String> {

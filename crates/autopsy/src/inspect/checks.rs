@@ -9,6 +9,8 @@ use super::declared::Declared;
 use super::layout::{Layout, Module, Scales};
 
 const ONE_SOURCE: &str = "take config.json and all shards from one source";
+const GEOMETRY: &str = "the scales fit the codes beside them, so it is config.json that is of another checkpoint: take it from where \
+     the shards are from; decoded by this one, every value gets the scale of another";
 const SCALES: &str =
     "codes mean nothing without exactly their scales: take all shards from one source";
 
@@ -22,7 +24,7 @@ pub(crate) fn layouts(modules: &[Module<'_>], declared: Option<&Declared>) -> Ve
         .iter()
         .filter(|m| m.layout != Layout::Plain)
         .collect();
-    let says = declared.method.as_deref().unwrap_or("no quantization");
+    let says = &declared.words();
     for module in &quantized {
         findings.extend(against_declared(module, declared, says));
     }
@@ -103,12 +105,14 @@ fn against_declared(module: &Module<'_>, declared: &Declared, says: &str) -> Opt
         && module.scales == Some(Scales::Tensor);
     let known = declared.method.is_none() || !declared.layouts.is_empty();
     if known && !declared.layouts.contains(&found) && !per_tensor {
-        let message = format!("config.json says {says}, found tensors of layout {found}");
+        let message = format!("config.json says {says}, found {}", found.words());
         return error("layout-mismatch", message);
     }
     if declared.ignored.iter().any(|name| name == module.name) {
-        let message =
-            format!("config.json lists it as unquantized, found tensors of layout {found}");
+        let message = format!(
+            "config.json lists it as unquantized, found {}",
+            found.words()
+        );
         return error("ignored-but-quantized", message);
     }
     let scales = module.scales?;
@@ -125,9 +129,10 @@ fn against_declared(module: &Module<'_>, declared: &Declared, says: &str) -> Opt
         return None;
     }
     let said = declared.scales.as_deref().unwrap_or("nothing");
-    let message =
-        format!("config.json says one scale for each {said}, found one for each {scales}");
-    error("scale-mismatch", message)
+    let message = format!(
+        "config.json says one scale for each {said}, found a grid of scales with one for each {scales}"
+    );
+    Some(Finding::error("scale-mismatch", module.name, message).hint(GEOMETRY))
 }
 
 /// Rows and columns of the grid of scales.

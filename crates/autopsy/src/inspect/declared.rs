@@ -22,6 +22,18 @@ pub struct Declared {
 }
 
 impl Declared {
+    /// `compressed-tensors (pack-quantized)`, or that nothing is said to be quantized.
+    pub(crate) fn words(&self) -> String {
+        let Some(method) = &self.method else {
+            return "no quantization".to_owned();
+        };
+        let layouts: Vec<&str> = self.layouts.iter().map(|l| l.name()).collect();
+        match layouts.is_empty() {
+            true => method.clone(),
+            false => format!("{method} ({})", layouts.join(", ")),
+        }
+    }
+
     pub(crate) fn of(config: &ModelConfig) -> Declared {
         let raw = config.raw();
         let quantization = ["quantization_config", "compression_config"]

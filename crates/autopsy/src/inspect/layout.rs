@@ -48,6 +48,24 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// What a person would look for in the shards.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Layout::Plain => "plain numbers",
+            Layout::HfFp8 => "FP8 codes with `weight_scale_inv` (layout hf-fp8)",
+            Layout::FloatQuantized => "FP8 codes with `weight_scale` (layout float-quantized)",
+            Layout::IntQuantized => "8-bit integers with `weight_scale` (layout int-quantized)",
+            Layout::PackQuantized => "integers packed into `weight_packed` (layout pack-quantized)",
+            Layout::Awq => "4-bit integers in AWQ's order (`qweight` packed along out)",
+            Layout::Gptq => "4-bit integers in GPTQ's order (`qweight` packed along in)",
+            Layout::BitsAndBytes => "4-bit codes of bitsandbytes (`weight.absmax`)",
+            Layout::Unknown => "codes whose layout cannot be told",
+        }
+    }
+}
+
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

@@ -138,6 +138,11 @@ fn of_error(error: &CheckpointError) -> Finding {
         source = cause.source();
     }
     let finding = Finding::error(code, subject, text);
+    if let CheckpointError::Quantized { .. } = error {
+        return finding.hint(
+            "config.json (its bits, its group size, its block) or the shard is of another checkpoint: take both from one source",
+        );
+    }
     match error.hint() {
         Some(hint) => finding.hint(hint),
         None => finding,

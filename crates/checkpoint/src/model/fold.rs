@@ -324,6 +324,20 @@ pub fn names_module(entry: &str, module: &str) -> bool {
     }
 }
 
+/// Whether [`names_module`] can take an entry by its word: whether what follows `re:` is a regular expression.
+///
+/// A configuration's ignore list may be of Python's dialect, and an entry that cannot be read is taken to match; what a person
+/// types here and now should be refused instead.
+///
+/// # Errors
+/// Why it is none.
+pub fn module_pattern(entry: &str) -> Result<(), String> {
+    match entry.strip_prefix("re:") {
+        Some(pattern) => compile(&format!("^(?:{pattern})")).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Components of a name, numbers as numbers.
 pub(crate) fn natural_key(name: &str) -> Vec<(Option<u64>, &str)> {
     name.split('.').map(|c| (c.parse().ok(), c)).collect()

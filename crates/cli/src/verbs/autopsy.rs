@@ -1,19 +1,20 @@
 //! `xgraft autopsy`
 
 use std::process::ExitCode;
+use xgraft_results::human::{bytes, percent};
 
 use serde_json::json;
 use xgraft_autopsy::{Error, Event, Report, TensorReport, Thresholds, Verdict, autopsy, inputs};
 use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_results::Input;
 
-use crate::args::{Autopsy, Global};
+use crate::args::{Always, Autopsy};
 use crate::interrupt;
 use crate::output::{Account, begin, commit, judged, print_grouped, say, say_json};
 use crate::progress::Progress;
-use crate::table::{Table, bytes, percent};
+use crate::table::Table;
 
-pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Autopsy, always: &Always) -> anyhow::Result<ExitCode> {
     let mut thresholds = Thresholds::default();
     for text in &args.thresholds {
         thresholds.set(text)?;
@@ -25,7 +26,7 @@ pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let work = json!({ "thresholds": thresholds.to_json(), "reference": reference.is_some() });
     let inputs = [&args.dir].into_iter().chain(&args.reference);
-    let out = begin(args.out.as_ref(), global.force, &work, inputs)?;
+    let out = begin(args.out.as_ref(), args.output.force, &work, inputs)?;
     let progress = Progress::new("autopsy", "weight");
     let result = autopsy(&checkpoint, reference.as_ref(), &thresholds, &|event| {
         match event {
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
         };
         commit(out, account)?;
     }
-    if global.json {
+    if always.json {
         say_json(&report)?;
     } else {
         print(&report, args.all, reference.is_some())?;

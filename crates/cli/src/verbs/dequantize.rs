@@ -6,10 +6,10 @@ use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_quantize::{Config, dequantize, fingerprint};
 
 use super::quantize::{finish, finished};
-use crate::args::{Dequantize, Global};
+use crate::args::{Always, Dequantize};
 use crate::progress::{Progress, rewriting};
 
-pub(crate) fn run(args: &Dequantize, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Dequantize, always: &Always) -> anyhow::Result<ExitCode> {
     let config = Config {
         max_shard_bytes: args.shards.max_shard_size,
         ..Config::default()
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Dequantize, global: &Global) -> anyhow::Result<ExitCode
     let reference = args.reference.as_ref().map(Checkpoint::open).transpose()?;
     let reference = reference.as_ref();
     let work = fingerprint("dequantize", &source, reference, &config);
-    let out = OutputDir::create(&args.out, global.force, &work)?;
+    let out = OutputDir::create(&args.out, args.output.force, &work)?;
     out.refuse_input(&args.dir)?;
     if let Some(reference) = &args.reference {
         out.refuse_input(reference)?;
@@ -29,5 +29,5 @@ pub(crate) fn run(args: &Dequantize, global: &Global) -> anyhow::Result<ExitCode
     });
     progress.finish();
     let (done, out) = finished(result, out)?;
-    finish(&done, "dequantize", work, out, &args.out, global)
+    finish(&done, "dequantize", work, out, &args.out, always)
 }

@@ -1,6 +1,7 @@
 //! `xgraft extract`
 
 use std::process::ExitCode;
+use xgraft_results::human::{bytes, percent};
 
 use xgraft_adapter_sanitize::Rules;
 use xgraft_checkpoint::{Checkpoint, Dtype, OutputDir};
@@ -8,22 +9,22 @@ use xgraft_lora_extract::{
     Config, Error, Event, Extraction, ModuleReport, RankRule, Report, Stated, extract, fingerprint,
 };
 
-use crate::args::{DtypeArg, Extract, Global, RankArgs};
+use crate::args::{Always, DtypeArg, Extract, RankArgs};
 use crate::interrupt;
 use crate::output::{Account, commit, print_findings, say, say_json};
 use crate::progress::Progress;
-use crate::table::{Table, bytes, percent};
+use crate::table::Table;
 
 /// Up to this many modules are printed one by one; more are summed by role.
 const LIST_MODULES: usize = 28;
 
-pub(crate) fn run(args: &Extract, global: &Global) -> anyhow::Result<ExitCode> {
-    let config = config(args, global);
+pub(crate) fn run(args: &Extract, always: &Always) -> anyhow::Result<ExitCode> {
+    let config = config(args);
     config.validate()?;
     let base = Checkpoint::open(&args.base)?;
     let tuned = Checkpoint::open(&args.tuned)?;
     let work = fingerprint(&base, &tuned, &config);
-    let out = OutputDir::create(&args.out, global.force, &work)?;
+    let out = OutputDir::create(&args.out, args.output.force, &work)?;
     out.refuse_input(&args.base)?;
     out.refuse_input(&args.tuned)?;
     let progress = Progress::new("extract", "weight");
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &Extract, global: &Global) -> anyhow::Result<ExitCode> {
         findings: &report.findings,
     };
     commit(out, account)?;
-    if global.json {
+    if always.json {
         say_json(&report)?;
     } else {
         print(&report, &args.out.display().to_string())?;
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &Extract, global: &Global) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn config(args: &Extract, global: &Global) -> Config {
+fn config(args: &Extract) -> Config {
     Config {
         rank: rule(&args.rank),
         max_rank: args.max_rank,
@@ -91,7 +92,7 @@ fn config(args: &Extract, global: &Global) -> Config {
             embeddings: args.embeddings,
         },
         max_dropped: args.max_dropped,
-        seed: global.seed,
+        seed: args.random.seed,
         tolerance: args.tolerance,
         base_name: args.base_name.clone(),
     }

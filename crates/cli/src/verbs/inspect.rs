@@ -1,19 +1,20 @@
 //! `xgraft inspect`
 
 use std::process::ExitCode;
+use xgraft_results::human::bytes;
 
 use xgraft_autopsy::{Inspection, TensorEntry, inspect};
 
-use crate::args::{Global, Inspect};
+use crate::args::{Always, Inspect};
 use crate::output::{judged, print_grouped, say, say_json};
-use crate::table::{Table, bytes};
+use crate::table::Table;
 
 /// The most findings of one kind that are printed.
 const LIST_FINDINGS: usize = 8;
 
-pub(crate) fn run(args: &Inspect, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Inspect, always: &Always) -> anyhow::Result<ExitCode> {
     let inspection = inspect(&args.dir)?;
-    if global.json {
+    if always.json {
         say_json(&inspection)?;
     } else {
         print(&inspection, args.all)?;

@@ -1,23 +1,23 @@
 //! `xgraft merge`
 
 use std::process::ExitCode;
+use xgraft_results::human::{bytes, percent};
 
 use xgraft_checkpoint::{Adapter, Checkpoint, OutputDir};
 use xgraft_lora_merge::{Config, fingerprint, merge};
 
-use crate::args::{Global, Merge};
+use crate::args::{Always, Merge};
 use crate::output::{Account, commit, say, say_json};
 use crate::progress::{Progress, rewriting};
-use crate::table::{bytes, percent};
 
-pub(crate) fn run(args: &Merge, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Merge, always: &Always) -> anyhow::Result<ExitCode> {
     let config = Config {
         max_shard_bytes: args.shards.max_shard_size,
     };
     let base = Checkpoint::open(&args.base)?;
     let adapter = Adapter::open(&args.adapter)?;
     let mut work = fingerprint(&base, &adapter, &config);
-    let out = OutputDir::create(&args.out, global.force, &work)?;
+    let out = OutputDir::create(&args.out, args.output.force, &work)?;
     out.refuse_input(&args.base)?;
     out.refuse_input(&args.adapter)?;
     let progress = Progress::new("merge", "byte");
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Merge, global: &Global) -> anyhow::Result<ExitCode> {
         findings: &[],
     };
     commit(out, account)?;
-    if global.json {
+    if always.json {
         say_json(report)?;
         return Ok(ExitCode::SUCCESS);
     }

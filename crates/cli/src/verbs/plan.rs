@@ -1,15 +1,17 @@
 //! `xgraft plan`
 
+use std::path::Path;
 use std::process::ExitCode;
+use xgraft_results::human::bytes;
 
 use anyhow::{bail, ensure};
 use serde::Serialize;
 use xgraft_checkpoint::{Checkpoint, Dtype, Quantization};
 use xgraft_quantize::{Config, Layout, Scheme, adapter_bytes, cache_bytes_per_token, stored_bytes};
 
-use crate::args::{Global, Plan};
+use crate::args::{Always, Plan};
 use crate::output::{say, say_json};
-use crate::table::{Table, bytes};
+use crate::table::Table;
 
 /// One format.
 #[derive(Debug, Serialize)]
@@ -23,9 +25,43 @@ struct Line {
     fits: bool,
 }
 
+/// What the files of the checkpoint take on disk; only the tensors go to the GPU.
+#[derive(Debug, Serialize)]
+struct Directory {
+    tensor_bytes: u64,
+    /// Headers of the shards.
+    header_bytes: u64,
+    /// Tokenizer, configurations, index, and whatever else lies there.
+    other_bytes: u64,
+}
+
+impl Directory {
+    fn of(dir: &Path, tensor_bytes: u64) -> anyhow::Result<Self> {
+        let (mut shards, mut other_bytes) = (0, 0);
+        for entry in fs_err::read_dir(dir)? {
+            let path = entry?.path();
+            // the hub's cache holds links
+            let meta = fs_err::metadata(&path)?;
+            if !meta.is_file() {
+                continue;
+            }
+            match path.extension() {
+                Some(end) if end == "safetensors" => shards += meta.len(),
+                _ => other_bytes += meta.len(),
+            }
+        }
+        Ok(Self {
+            tensor_bytes,
+            header_bytes: shards.saturating_sub(tensor_bytes),
+            other_bytes,
+        })
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Report {
     schema: &'static str,
+    directory: Directory,
     usable_bytes: u64,
     adapter_bytes: Vec<u64>,
     cache_bytes_per_token: u64,
@@ -34,7 +70,7 @@ struct Report {
     formats: Vec<Line>,
 }
 
-pub(crate) fn run(args: &Plan, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Plan, always: &Always) -> anyhow::Result<ExitCode> {
     ensure!(
         args.utilization > 0.0 && args.utilization <= 1.0,
         "--utilization: expected a share above 0 and up to 1, found {}",
@@ -82,6 +118,7 @@ pub(crate) fn run(args: &Plan, global: &Global) -> anyhow::Result<ExitCode> {
     }
     let report = Report {
         schema: "xgraft.plan/1",
+        directory: Directory::of(&args.dir, source.total_bytes())?,
         usable_bytes: usable,
         adapter_bytes: adapters,
         cache_bytes_per_token: cache,
@@ -89,7 +126,7 @@ pub(crate) fn run(args: &Plan, global: &Global) -> anyhow::Result<ExitCode> {
         sequences: args.sequences,
         formats,
     };
-    if global.json {
+    if always.json {
         say_json(&report)?;
     } else {
         print(&report)?;
@@ -120,6 +157,13 @@ fn print(report: &Report) -> anyhow::Result<()> {
         ]);
     }
     say(&table.render())?;
+    let directory = &report.directory;
+    say(&format!(
+        "directory as stored: tensors {}, headers {}, tokenizer and other files {}",
+        bytes(directory.tensor_bytes),
+        bytes(directory.header_bytes),
+        bytes(directory.other_bytes)
+    ))?;
     let adapters: Vec<String> = report.adapter_bytes.iter().map(|b| bytes(*b)).collect();
     say(&format!(
         "usable: {}; adapters: {}; cache: {} a token in BF16",

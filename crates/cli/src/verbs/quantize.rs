@@ -1,21 +1,21 @@
 //! `xgraft quantize`
 
 use std::process::ExitCode;
+use xgraft_results::human::{bytes, percent};
 
 use anyhow::bail;
 use xgraft_block_scale::ScaleDtype;
 use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_quantize::{Config, Conversion, Layout, Scheme, Search, fingerprint, quantize};
 
-use crate::args::{Global, LayoutArg, Quantize, ScaleArg, SchemeArg, SearchArg};
+use crate::args::{Always, LayoutArg, Quantize, ScaleArg, SchemeArg, SearchArg};
 use crate::output::{Account, commit, print_grouped, say, say_json};
 use crate::progress::{Progress, rewriting};
-use crate::table::{bytes, percent};
 
 /// The most findings of one kind that are printed.
 const LIST_FINDINGS: usize = 4;
 
-pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Quantize, always: &Always) -> anyhow::Result<ExitCode> {
     let scheme = scheme(args.scheme)?;
     let layout = match args.layout {
         None => scheme.usual_layout(),
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> 
     let source = Checkpoint::open(&args.dir)?;
     let base = args.base.as_ref().map(Checkpoint::open).transpose()?;
     let work = fingerprint("quantize", &source, base.as_ref(), &config);
-    let out = OutputDir::create(&args.out, global.force, &work)?;
+    let out = OutputDir::create(&args.out, args.output.force, &work)?;
     out.refuse_input(&args.dir)?;
     if let Some(base) = &args.base {
         out.refuse_input(base)?;
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Quantize, global: &Global) -> anyhow::Result<ExitCode> 
     });
     progress.finish();
     let (done, out) = finished(result, out)?;
-    finish(&done, "quantize", work, out, &args.out, global)
+    finish(&done, "quantize", work, out, &args.out, always)
 }
 
 fn scheme(arg: SchemeArg) -> anyhow::Result<Scheme> {
@@ -109,7 +109,7 @@ pub(super) fn finish(
     mut work: serde_json::Value,
     out: OutputDir,
     path: &std::path::Path,
-    global: &Global,
+    always: &Always,
 ) -> anyhow::Result<ExitCode> {
     let report = &done.report;
     let account = Account {
@@ -123,7 +123,7 @@ pub(super) fn finish(
     };
     commit(out, account)?;
     print_grouped(&report.findings, LIST_FINDINGS);
-    if global.json {
+    if always.json {
         say_json(report)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -132,10 +132,11 @@ pub(super) fn finish(
         .iter()
         .max_by(|a, b| a.relative_error.total_cmp(&b.relative_error));
     say(&format!(
-        "{} weights, {} → {}; rounding error {} of ‖W‖{}",
+        "{} weights, {} → {}; {} {} of ‖W‖{}",
         report.modules.len(),
         bytes(report.bytes_in),
         bytes(report.bytes_out),
+        report.error_of.words(),
         percent(report.relative_error),
         worst.map_or_else(String::new, |m| format!(
             " (worst {} in {})",
@@ -150,6 +151,13 @@ pub(super) fn finish(
             percent(left.sign_agreement())
         ))?;
     }
-    say(&format!("checkpoint: {}", path.display()))?;
+    let simulated = match report.simulated.as_slice() {
+        [] => String::new(),
+        formats => format!(
+            " (simulated: values of {}, whatever stores them)",
+            formats.join(", then ")
+        ),
+    };
+    say(&format!("checkpoint: {}{simulated}", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,13 +8,13 @@ use xgraft_checkpoint::{Digest, OutputDir};
 use xgraft_plot::{Rendered, Source, report};
 use xgraft_results::{Input, Manifest};
 
-use crate::args::{Global, Report};
+use crate::args::{Always, Report};
 use crate::output::{say, say_json};
 
 /// The files of a source that a report reads.
 const READ: [&str; 3] = ["rows.jsonl", "findings.jsonl", Manifest::FILE];
 
-pub(crate) fn run(args: &Report, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Report, always: &Always) -> anyhow::Result<ExitCode> {
     let whole = args.inputs.iter().map(|text| Source::parse(text));
     let totals = args.totals.iter().map(|text| Source::parse(text).totals());
     let sources: Vec<Source> = whole.chain(totals).collect();
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Report, global: &Global) -> anyhow::Result<ExitCode> {
     let rendered = report(&args.title, &sources)?;
     let out = OutputDir::create(
         &args.out,
-        global.force,
+        args.output.force,
         &json!({ "verb": "report", "config": config }),
     )?;
     for source in &sources {
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Report, global: &Global) -> anyhow::Result<ExitCode> {
     out.write_atomic(Manifest::FILE, &manifest.to_bytes()?)?;
     out.commit()?;
     let page = args.out.join(Rendered::HTML);
-    if global.json {
+    if always.json {
         say_json(&json!({ "report": page }))?;
     } else {
         say(&format!("report: {}", page.display()))?;

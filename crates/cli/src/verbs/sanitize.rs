@@ -1,19 +1,20 @@
 //! `xgraft sanitize`
 
 use std::process::ExitCode;
+use xgraft_results::human::percent;
 
 use serde_json::json;
 use xgraft_adapter_sanitize::{Config, Rules, sanitize};
 use xgraft_checkpoint::{Adapter, Checkpoint, Identity, OutputDir};
 
-use crate::args::{Global, Sanitize};
+use crate::args::{Always, Sanitize};
 use crate::output::{Account, commit, print_findings, say, say_json};
-use crate::table::{Table, percent};
+use crate::table::Table;
 
 /// Up to this many dropped tensors are printed one by one; `report.json` has them all.
 const LIST_DROPPED: usize = 20;
 
-pub(crate) fn run(args: &Sanitize, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Sanitize, always: &Always) -> anyhow::Result<ExitCode> {
     let config = Config {
         rules: Rules {
             policy: args.policy.into(),
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &Sanitize, global: &Global) -> anyhow::Result<ExitCode> 
         "adapter": adapter.identity_json(),
         "base": base.as_ref().map(Identity::identity_json),
     });
-    let out = OutputDir::create(&args.out, global.force, &work)?;
+    let out = OutputDir::create(&args.out, args.output.force, &work)?;
     out.refuse_input(&args.adapter)?;
     let report = match sanitize(&adapter, base.as_ref(), &config, &out) {
         Ok(report) => report,
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Sanitize, global: &Global) -> anyhow::Result<ExitCode> 
         findings: &report.findings,
     };
     commit(out, account)?;
-    if global.json {
+    if always.json {
         say_json(&report)?;
     } else {
         let mut table = Table::new(&["dropped", "reason", "share of the update"]);

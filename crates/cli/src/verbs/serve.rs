@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use xgraft_results::human::bytes;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
@@ -13,10 +14,9 @@ use xgraft_server::engine::{CpuForward, Engine, EngineConfig, LocalEngine};
 use xgraft_server::{ApiKey, GenerationDefaults, RuntimeAdapters, ServerConfig};
 use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 
-use crate::args::{Global, Serve};
+use crate::args::{Always, Serve};
 use crate::interrupt;
 use crate::output::say_json;
-use crate::table::bytes;
 
 /// What was loaded, printed once when the server is ready.
 #[derive(Debug, Serialize)]
@@ -32,13 +32,13 @@ struct Ready {
     seconds: f64,
 }
 
-pub(crate) fn run(args: &Serve, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Serve, always: &Always) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let config = config(args)?;
     let tokenizer = Arc::new(Tokenizer::open(&args.dir)?);
     let template = ChatTemplate::open(&args.dir).map_or_else(no_template, |t| Ok(Some(t)))?;
     let options = Options {
-        threads: global.threads.unwrap_or(0),
+        threads: args.pool.threads.unwrap_or(0),
         ..Options::default()
     };
     let model = Model::open(&args.dir, &options)?;
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Serve, global: &Global) -> anyhow::Result<ExitCode> {
         let listener = TcpListener::bind((args.host.as_str(), args.port))
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
-        announce(ready, &listener, global)?;
+        announce(ready, &listener, always)?;
         xgraft_server::serve(
             listener,
             Arc::new(engine),
@@ -113,9 +113,9 @@ async fn asked_to_end() {
     }
 }
 
-fn announce(mut ready: Ready, listener: &TcpListener, global: &Global) -> anyhow::Result<()> {
+fn announce(mut ready: Ready, listener: &TcpListener, always: &Always) -> anyhow::Result<()> {
     ready.url = format!("http://{}", listener.local_addr()?);
-    if global.json {
+    if always.json {
         return say_json(&ready);
     }
     let loaded = format!(

@@ -1,18 +1,19 @@
 //! `xgraft verify`
 
 use std::process::ExitCode;
+use xgraft_results::human::percent;
 
 use serde_json::json;
 use xgraft_checkpoint::{Adapter, Checkpoint};
 use xgraft_lora_extract::{Optimum, Verdict, Verification, VerifyConfig, VerifyEvent, verify};
 
-use crate::args::{Global, Verify};
+use crate::args::{Always, Verify};
 use crate::interrupt;
 use crate::output::{Account, begin, commit, judged, print_findings, say, say_json};
 use crate::progress::Progress;
-use crate::table::{Table, percent};
+use crate::table::Table;
 
-pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Verify, always: &Always) -> anyhow::Result<ExitCode> {
     let config = VerifyConfig {
         optimum: match (args.exact, args.no_optimum) {
             (true, _) => Optimum::Exact,
@@ -21,7 +22,7 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
         },
         max_error: args.max_error,
         max_uncovered: args.max_uncovered,
-        seed: global.seed.wrapping_add(1),
+        seed: args.random.seed.wrapping_add(1),
     };
     let base = Checkpoint::open(&args.base)?;
     let tuned = Checkpoint::open(&args.tuned)?;
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
     });
     let inputs = [&args.base, &args.tuned, &args.adapter];
     let inputs = inputs.into_iter().chain(&args.original);
-    let out = begin(args.out.as_ref(), global.force, &work, inputs)?;
+    let out = begin(args.out.as_ref(), args.output.force, &work, inputs)?;
     let progress = Progress::new("verify", "weight");
     let result = verify(
         &base,
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &Verify, global: &Global) -> anyhow::Result<ExitCode> {
         };
         commit(out, account)?;
     }
-    if global.json {
+    if always.json {
         say_json(&report)?;
     } else {
         print(&report)?;
@@ -98,7 +99,7 @@ fn print(report: &Verification) -> anyhow::Result<()> {
             percent(m.update_residual),
             m.optimum.map_or_else(|| "-".into(), percent),
             m.excess.map_or_else(|| "-".into(), percent),
-            format!("{:.4}", m.projection),
+            format!("{:.4}", m.judged().projection),
             verdict(m.verdict).into(),
         ]);
     }

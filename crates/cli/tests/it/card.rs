@@ -1,25 +1,16 @@
 //! Cards and plans.
 
 use serde_json::Value;
+use xgraft_results::human::percent;
 
-use crate::support::{fixture, stderr, succeed, xgraft};
+use crate::support::{extract, fixture, stderr, succeed, xgraft};
 
 #[test]
 fn a_card_says_what_the_manifest_proves() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (base, tuned) = (fixture("tiny-qwen3/base"), fixture("tiny-qwen3/tuned"));
-    succeed(&[
-        "extract",
-        "--base",
-        &base,
-        "--tuned",
-        &tuned,
-        "--rank",
-        "8",
-        "--out",
-        &at("a"),
-    ]);
+    extract((&base, &tuned), 8, &at("a"), &[]);
     succeed(&[
         "card",
         &at("a"),
@@ -33,7 +24,7 @@ fn a_card_says_what_the_manifest_proves() {
     let report: Value =
         serde_json::from_str(&std::fs::read_to_string(at("a") + "/report.json").unwrap()).unwrap();
     let kept = report["totals"]["energy_kept"].as_f64().unwrap();
-    assert!(card.contains(&format!("{:.2}", 100.0 * kept)), "{card}");
+    assert!(card.contains(&percent(kept)), "{card}");
     assert!(
         card.contains("# An \"adapter\"")
             && card.contains("- base: ")
@@ -103,6 +94,24 @@ fn a_plan_adds_up() {
         assert_eq!(line["cache_tokens"], left.max(0) / cache);
         assert_eq!(line["fits"], left >= 2000 * cache, "{line}");
     }
+    let files = |end: &str| -> u64 {
+        let all = std::fs::read_dir(fixture("tiny-qwen3/base")).unwrap();
+        let all = all.map(|entry| entry.unwrap());
+        all.filter(|f| f.path().extension().is_some_and(|e| e == end))
+            .map(|f| f.metadata().unwrap().len())
+            .sum()
+    };
+    let directory = &plan["directory"];
+    let bytes = |field: &str| directory[field].as_u64().unwrap();
+    assert_eq!(
+        plan["formats"][0]["weight_bytes"],
+        directory["tensor_bytes"]
+    );
+    assert_eq!(
+        bytes("tensor_bytes") + bytes("header_bytes"),
+        files("safetensors")
+    );
+    assert_eq!(bytes("other_bytes"), files("json"));
     let int4 = plan["formats"]
         .as_array()
         .unwrap()

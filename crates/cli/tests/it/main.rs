@@ -5,6 +5,7 @@ mod autopsy;
 mod bad_formats;
 mod bad_input;
 mod card;
+mod labels;
 mod original;
 mod orthogonality;
 mod support;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{copy, fixture, stderr, succeed, xgraft};
+use crate::support::{copy, extract, fixture, stderr, succeed, xgraft};
 
 /// The fixture's base and tuned model with their FP8 copies, and adapters of both methods.
 struct Models {
@@ -30,17 +30,7 @@ impl Models {
 
     fn extract(&self, base: &str, to: &str) {
         let to = self.at(to);
-        succeed(&[
-            "extract",
-            "--base",
-            base,
-            "--tuned",
-            &self.tuned,
-            "--rank",
-            "8",
-            "--out",
-            &to,
-        ]);
+        extract((base, &self.tuned), 8, &to, &[]);
     }
 
     fn at(&self, name: &str) -> String {
@@ -212,7 +202,11 @@ fn inputs_that_do_not_belong_together_are_refused_and_leave_nothing() {
 #[test]
 fn the_same_checkpoint_twice_is_no_noise() {
     let models = Models::new();
-    let noise = format!("{0}={0}", models.base);
+    let text = models.refused(&format!("{0}={0}", models.base), &models.at("a"));
+    assert!(text.contains("both sides"), "{text}");
+    let again = models.folder.path().join("again");
+    copy(&models.base, &again);
+    let noise = format!("{}={}", models.base, again.display());
     let output = xgraft(&[
         "orthogonality",
         "--noise",
@@ -226,6 +220,128 @@ fn the_same_checkpoint_twice_is_no_noise() {
         text.contains("error[no-noise]") && text.contains("all 21 modules"),
         "{text}"
     );
+}
+
+#[test]
+fn a_pair_the_wrong_way_round_is_refused() {
+    let models = Models::new();
+    let (base, adapter) = (&models.base, models.at("a"));
+    let text = models.refused(&format!("{}={base}", models.at("fp8")), &adapter);
+    assert!(text.contains("swapped") && text.contains("codes"), "{text}");
+    let bridge = models.at("bridge");
+    succeed(&["dequantize", &models.at("fp8"), "--out", &bridge]);
+    let text = models.refused(&format!("{bridge}={base}"), &adapter);
+    assert!(
+        text.contains("swapped") && text.contains("coarser grid"),
+        "{text}"
+    );
+    let other = format!("{base}={}", models.tuned);
+    let output = xgraft(&["orthogonality", "--noise", &other, "--adapter", &adapter]);
+    let text = stderr(&output);
+    assert!(text.contains("[no-sign-of-quantization]"), "{text}");
+}
+
+/// Every quantity that the issue of this comparison asks for, as rows of a matrix, a projection, a layer and the whole.
+#[test]
+fn every_quantity_is_a_row_and_a_cell() {
+    let models = Models::new();
+    let int4 = models.at("int4");
+    succeed(&["quantize", &models.base, "--scheme", "int4", "--out", &int4]);
+    models.extract(&models.at("fp8"), "b");
+    let second = format!("{}={int4}", models.base);
+    let said = succeed(&[
+        "orthogonality",
+        "--noise",
+        &models.noise(),
+        "--noise",
+        &second,
+        "--adapter",
+        &models.at("a"),
+        "--adapter",
+        &models.at("b"),
+        "--all",
+        "--out",
+        &models.at("o"),
+    ]);
+    let rows = std::fs::read_to_string(models.at("o") + "/rows.jsonl").unwrap();
+    let rows: Vec<Value> = rows
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let has = |metric: &str, module: &str, arm: &str| {
+        let mut rows = rows.iter();
+        rows.any(|r| r["metric"] == metric && r["module"] == module && r["arm"] == arm)
+    };
+    let q = "model.layers.0.self_attn.q_proj";
+    let of_noise = [
+        "noise_over_adapter",
+        "noise_over_weight",
+        "noise_stable_rank",
+        "snr_inside",
+        "cosine_noise_adapter",
+        "leakage_left",
+        "leakage_left_chance",
+        "leakage_left_norm",
+        "leakage_left_norm_chance",
+        "leakage_right",
+        "leakage_right_chance",
+        "leakage_right_norm",
+        "leakage_right_norm_chance",
+    ];
+    for arm in ["fp8", "int4"] {
+        let of_matrix = [
+            "cosine_noise_adapter_z",
+            "cosine_noise_random_z",
+            "cosine_noise_shuffled_z",
+            "cosine_noise_other_layer_z",
+            "noise_singular_value",
+        ];
+        for metric in of_noise.iter().chain(&of_matrix) {
+            assert!(has(metric, q, arm), "{metric} of {arm}");
+        }
+        let of_groups = [
+            "cosine_noise_adapter_max_abs_z",
+            "adapter_stable_rank",
+            "noise_spectrum",
+            "adapter_spectrum",
+        ];
+        for metric in of_noise.iter().chain(&of_groups) {
+            for group in ["*.q_proj", "layers.2.*", "*"] {
+                assert!(
+                    has(&format!("summary_{metric}"), group, arm),
+                    "{metric} of {group}"
+                );
+            }
+        }
+    }
+    for (metric, arm) in [
+        ("adapter_stable_rank", "adapter"),
+        ("adapter_singular_value", "adapter"),
+        ("cosine_noise_noise_z", "fp8 × int4"),
+        ("overlap_left", "adapters"),
+        ("overlap_right_chance", "adapters"),
+        ("angle_cosine_min_left", "adapters"),
+        ("cosine_adapters_z", "adapters"),
+    ] {
+        assert!(has(metric, q, arm), "{metric} of {arm}");
+    }
+    for head in [
+        "energy in U",
+        "r/d",
+        "norm in U",
+        "√(r/d)",
+        "norm in V",
+        "leading σ/‖N‖",
+        "leading σ/‖L‖",
+        "z shuffled",
+        "U angles' cos",
+        "SNR inside",
+        "stable rank L",
+        "two noises",
+    ] {
+        assert!(said.contains(head), "{head}");
+    }
+    assert!(said.contains(q) && said.contains("down_proj"), "{said}");
 }
 
 #[test]

@@ -37,6 +37,20 @@ pub(crate) fn succeed(args: &[&str]) -> String {
     stdout(&output)
 }
 
+/// Extracts an adapter of this rank, with more arguments, and gives what is printed.
+pub(crate) fn extract(
+    (base, tuned): (&str, &str),
+    rank: usize,
+    out: &str,
+    more: &[&str],
+) -> String {
+    let rank = rank.to_string();
+    let head = [
+        "extract", "--base", base, "--tuned", tuned, "--rank", &rank, "--out", out,
+    ];
+    succeed(&[&head[..], more].concat())
+}
+
 /// Copies a fixture directory, so that it can be damaged.
 pub(crate) fn copy(from: &str, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{fixture, stderr, stdout, succeed, xgraft};
+use crate::support::{extract, fixture, stderr, stdout, succeed, xgraft};
 
 #[test]
 fn quantize_extract_verify_is_the_main_job() {
@@ -17,17 +17,7 @@ fn quantize_extract_verify_is_the_main_job() {
         "--out",
         &at("q"),
     ]);
-    let said = succeed(&[
-        "extract",
-        "--base",
-        &base,
-        "--tuned",
-        &tuned,
-        "--rank",
-        "32",
-        "--out",
-        &at("a"),
-    ]);
+    let said = extract((&base, &tuned), 32, &at("a"), &[]);
     assert!(
         said.contains("model.layers.2.self_attn.v_proj") && said.contains("21 modules"),
         "{said}"
@@ -65,19 +55,7 @@ fn threads_change_neither_adapter_nor_manifest() {
     let run = |threads: &str| {
         let out = folder.path().join(threads);
         let path = out.to_str().unwrap();
-        succeed(&[
-            "extract",
-            "--base",
-            &base,
-            "--tuned",
-            &tuned,
-            "--rank",
-            "8",
-            "--threads",
-            threads,
-            "--out",
-            path,
-        ]);
+        extract((&base, &tuned), 8, path, &["--threads", threads]);
         let read = |file: &str| std::fs::read(out.join(file)).unwrap();
         (read("adapter_model.safetensors"), read("manifest.json"))
     };
@@ -89,17 +67,7 @@ fn a_spoiled_adapter_fails_verification_with_exit_one() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (base, tuned) = (fixture("tiny-qwen3/base"), fixture("tiny-qwen3/tuned"));
-    succeed(&[
-        "extract",
-        "--base",
-        &base,
-        "--tuned",
-        &tuned,
-        "--rank",
-        "8",
-        "--out",
-        &at("a"),
-    ]);
+    extract((&base, &tuned), 8, &at("a"), &[]);
     let config = folder.path().join("a/adapter_config.json");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(

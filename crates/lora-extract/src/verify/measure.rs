@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use xgraft_checkpoint::{Adapter, LoraKind, WeightMatrix};
 use xgraft_cpu_gemm::Source;
 
+use super::direction::Direction;
 use super::report::AgainstOriginal;
 use crate::error::{Error, Result};
 use crate::plan::Pair;
@@ -70,6 +71,12 @@ pub(super) struct Sums {
     pub(super) noise2: f64,
     /// ‖F‖², F = W_tuned − W_original
     pub(super) tune2: f64,
+    /// ‖F − L‖²
+    pub(super) tune_rest2: f64,
+    /// ⟨F, L⟩
+    pub(super) tune_inner: f64,
+    /// Elements of the module.
+    pub(super) elements: f64,
     /// ‖S‖², S = W_base + L − W_original
     pub(super) served2: f64,
     /// ⟨F, S⟩
@@ -89,16 +96,30 @@ impl Sums {
         self.inner += other.inner;
         self.noise2 += other.noise2;
         self.tune2 += other.tune2;
+        self.tune_rest2 += other.tune_rest2;
+        self.tune_inner += other.tune_inner;
+        self.elements += other.elements;
         self.served2 += other.served2;
         self.served += other.served;
         self.changed += other.changed;
         self.same_sign += other.same_sign;
     }
 
+    /// How L lies to D.
+    pub(super) fn along_delta(&self) -> Direction {
+        Direction::new(self.inner, self.delta2, self.adapter2, self.elements)
+    }
+
+    /// How L lies to F.
+    pub(super) fn along_fine_tune(&self) -> Direction {
+        Direction::new(self.tune_inner, self.tune2, self.adapter2, self.elements)
+    }
+
     pub(super) fn against_original(&self) -> AgainstOriginal {
         let norms = (self.tune2 * self.served2).sqrt();
         AgainstOriginal {
             noise_ratio: ratio(self.noise2, self.tune2),
+            adapter: self.along_fine_tune(),
             delta_cosine: if norms > 0.0 {
                 self.served / norms
             } else {
@@ -130,7 +151,10 @@ pub(super) fn measure(
             tuned.pack(range.clone(), 0..cols, &mut t, cols);
             base.pack(range.clone(), 0..cols, &mut b, cols);
             multiply(low_rank, range, cols, &mut l);
-            let mut sums = Sums::default();
+            let mut sums = Sums {
+                elements: n as f64,
+                ..Sums::default()
+            };
             for ((&t, &b), &l) in t.iter().zip(&b).zip(&l) {
                 let (t, b) = (f64::from(t), f64::from(b));
                 let l = f64::from(l) * low_rank.scale;
@@ -153,9 +177,12 @@ pub(super) fn measure(
                     let o = f64::from(o);
                     let noise = f64::from(b) - o;
                     let tune = f64::from(t) - o;
-                    let served = noise + f64::from(l) * low_rank.scale;
+                    let l = f64::from(l) * low_rank.scale;
+                    let served = noise + l;
                     sums.noise2 += noise * noise;
                     sums.tune2 += tune * tune;
+                    sums.tune_rest2 += (tune - l) * (tune - l);
+                    sums.tune_inner += tune * l;
                     sums.served2 += served * served;
                     sums.served += tune * served;
                     sums.changed += f64::from(u8::from(tune != 0.0));

@@ -3,6 +3,7 @@
 //! Everything is recomputed from the files, strip by strip, with a product of its own (faer's, not
 //! the kernel of the extraction), and accumulated in f64.
 
+mod direction;
 mod measure;
 mod report;
 
@@ -14,8 +15,10 @@ use xgraft_cpu_gemm::Source as _;
 use xgraft_low_rank::{Config as SvdConfig, Stop, exact_singular_values, truncated_svd};
 use xgraft_results::Input;
 
+pub use self::direction::Direction;
+use self::direction::Lies;
 use self::measure::{LowRank, Sums, load_pair, measure, ratio};
-pub use self::report::{AgainstOriginal, ModuleCheck, Verdict, Verification};
+pub use self::report::{AgainstOriginal, JudgedBy, ModuleCheck, Verdict, Verification};
 use crate::delta::Delta;
 use crate::error::{Error, Result};
 use crate::plan::{Matched, Pair, matched};
@@ -190,15 +193,10 @@ fn check_module(
     let original = original.map(|(_, input)| input);
     let (optimum, kind) = optimum(&tuned, &base, &low_rank, pair, config)?;
     let update_residual = ratio(sums.rest2, sums.delta2);
-    let projection = if sums.adapter2 > 0.0 {
-        sums.inner / sums.adapter2
-    } else {
-        0.0
+    let judged_by = match original_ck {
+        Some(_) => judged_by(&sums),
+        None => JudgedBy::Delta,
     };
-    let elements = (tuned.rows().min(base.rows()) * base.cols()) as f64;
-    // what is left, were it white, has an inner product with L of this size by chance
-    let chance = (sums.rest2 / elements / sums.adapter2.max(f64::MIN_POSITIVE)).sqrt();
-    let tolerance = (6.0 * chance).max(0.02);
     let relative_error = ratio(sums.rest2, sums.tuned2);
     let check = ModuleCheck {
         module: pair.module.clone(),
@@ -211,10 +209,10 @@ fn check_module(
         excess: optimum
             .filter(|&o| o > 3e-5) // below, both are rounding
             .map(|o| update_residual / o - 1.0),
-        projection,
-        projection_tolerance: tolerance,
+        direction: sums.along_delta(),
         against_original: original_ck.map(|_| sums.against_original()),
-        verdict: verdict(&sums, projection, tolerance, relative_error, config),
+        judged_by,
+        verdict: verdict(&sums, judged_by, relative_error, config),
     };
     let mut inputs = vec![
         input("base", base_ck, pair.base, &base_digest)?,
@@ -242,30 +240,41 @@ fn load_original(original: &Checkpoint, pair: &Pair<'_>) -> Result<(WeightMatrix
     }
 }
 
+/// The difference that a pair was made of: tuned − base (Method B), or tuned − original (Method A), which the noise of a
+/// quantized base hides in tuned − base. A pair that lies along neither is judged by the one that it is nearer to.
+fn judged_by(sums: &Sums) -> JudgedBy {
+    let (delta, fine_tune) = (sums.along_delta(), sums.along_fine_tune());
+    let nearer = fine_tune.cosine.abs() > delta.cosine.abs();
+    match (delta.lies(), fine_tune.lies()) {
+        (Lies::Along, _) => JudgedBy::Delta,
+        (_, Lies::Along) => JudgedBy::FineTune,
+        _ if nearer => JudgedBy::FineTune,
+        _ => JudgedBy::Delta,
+    }
+}
+
 fn verdict(
     sums: &Sums,
-    projection: f64,
-    tolerance: f64,
+    judged_by: JudgedBy,
     relative_error: f64,
     config: &VerifyConfig,
 ) -> Verdict {
-    if sums.adapter2 == 0.0 && sums.delta2 == 0.0 {
+    let (direction, whole2, rest2) = match judged_by {
+        JudgedBy::Delta => (sums.along_delta(), sums.delta2, sums.rest2),
+        JudgedBy::FineTune => (sums.along_fine_tune(), sums.tune2, sums.tune_rest2),
+    };
+    if sums.adapter2 == 0.0 && whole2 == 0.0 {
         return Verdict::Ok;
     }
-    // the direction first, by the cosine, which knows nothing of the scale; then the scale
-    let cosine = sums.inner / (sums.adapter2 * sums.delta2).sqrt().max(f64::MIN_POSITIVE);
-    if cosine.abs() <= 0.02 {
-        Verdict::Unrelated
-    } else if cosine < 0.0 {
-        Verdict::FlippedSign
-    } else if (projection - 1.0).abs() > tolerance {
-        Verdict::WrongScale
-    } else if sums.rest2 >= sums.delta2 {
-        Verdict::NoBetterThanBase
-    } else if config.max_error.is_some_and(|limit| relative_error > limit) {
-        Verdict::AboveLimit
-    } else {
-        Verdict::Ok
+    match direction.lies() {
+        Lies::Apart => Verdict::Unrelated,
+        Lies::Against => Verdict::FlippedSign,
+        Lies::AlongWithAnotherSize => Verdict::WrongScale,
+        Lies::Along if rest2 >= whole2 => Verdict::NoBetterThanBase,
+        Lies::Along if config.max_error.is_some_and(|limit| relative_error > limit) => {
+            Verdict::AboveLimit
+        }
+        Lies::Along => Verdict::Ok,
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use xgraft_adapter_sanitize::{Dropped, WARN_SHARE};
 use xgraft_results::{Finding, Row, Severity};
 
-use super::VerifyConfig;
+use super::{Direction, VerifyConfig};
 
 /// The verdict on one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,28 @@ pub enum Verdict {
     NoBetterThanBase,
     /// The error is above the limit that was asked for.
     AboveLimit,
+}
+
+/// What a pair's direction is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JudgedBy {
+    /// W_tuned − W_base, what the pair has to bridge.
+    Delta,
+    /// W_tuned − W_original, where the original base is given and the pair is nearer to that: it was extracted before the
+    /// base was quantized, and the noise in W_tuned − W_base is none of its business.
+    FineTune,
+}
+
+impl JudgedBy {
+    /// As a formula.
+    #[must_use]
+    pub fn formula(self) -> &'static str {
+        match self {
+            Self::Delta => "tuned − base",
+            Self::FineTune => "tuned − original",
+        }
+    }
 }
 
 /// One module's check.
@@ -43,15 +65,27 @@ pub struct ModuleCheck {
     pub optimum_kind: Option<String>,
     /// `update_residual / optimum − 1`.
     pub excess: Option<f64>,
-    /// ⟨D, sBA⟩/‖sBA‖²: 1 when the pair has the right sign and scale, 0 when it is unrelated.
-    pub projection: f64,
-    /// How far from 1 the projection may be by chance, given the size of what is left.
-    pub projection_tolerance: f64,
+    /// How sBA lies to D.
+    #[serde(flatten)]
+    pub direction: Direction,
     /// What the original base says of the quantized one and of the served weights; where it is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against_original: Option<AgainstOriginal>,
+    /// The difference that the pair's direction is judged by.
+    pub judged_by: JudgedBy,
     /// The verdict.
     pub verdict: Verdict,
+}
+
+impl ModuleCheck {
+    /// How the pair lies to the difference that it is judged by.
+    #[must_use]
+    pub fn judged(&self) -> Direction {
+        match (self.judged_by, &self.against_original) {
+            (JudgedBy::FineTune, Some(original)) => original.adapter,
+            _ => self.direction,
+        }
+    }
 }
 
 /// Served weights, base + adapter, against the base before it was quantized, W_original.
@@ -59,6 +93,8 @@ pub struct ModuleCheck {
 pub struct AgainstOriginal {
     /// ‖W_base − W_original‖/‖W_tuned − W_original‖: quantization noise over the fine-tune.
     pub noise_ratio: f64,
+    /// How sBA lies to the fine-tune, W_tuned − W_original.
+    pub adapter: Direction,
     /// Cosine of what is served of the fine-tune, W_base + sBA − W_original, and the fine-tune, W_tuned − W_original.
     pub delta_cosine: f64,
     /// Share of the elements that the fine-tune changed whose change keeps its sign.
@@ -111,12 +147,17 @@ impl Verification {
             push("relative_error", m.relative_error);
             push("base_error", m.base_error);
             push("update_residual", m.update_residual);
-            push("projection", m.projection);
+            push("projection", m.direction.projection);
+            push("adapter_delta_cosine", m.direction.cosine);
+            push("adapter_delta_z", m.direction.z);
             if let Some(optimum) = m.optimum {
                 push("optimum", optimum);
             }
             if let Some(original) = m.against_original {
                 push("noise_ratio", original.noise_ratio);
+                push("adapter_fine_tune_projection", original.adapter.projection);
+                push("adapter_fine_tune_cosine", original.adapter.cosine);
+                push("adapter_fine_tune_z", original.adapter.z);
                 push("delta_cosine", original.delta_cosine);
                 push("delta_sign_agreement", original.sign_agreement);
             }
@@ -173,18 +214,28 @@ pub(super) fn findings(report: &Verification, config: &VerifyConfig) -> Vec<Find
 }
 
 fn explain(m: &ModuleCheck) -> String {
-    let p = m.projection;
+    let Direction {
+        projection: p,
+        tolerance,
+        z,
+        ..
+    } = m.judged();
+    let of = m.judged_by.formula();
     match m.verdict {
         Verdict::Ok => "ok".into(),
         Verdict::Unrelated => format!(
-            "the pair is unrelated to the delta (projection {p:.3}, expected 1): modules swapped, or another fine-tune"
+            "the pair is unrelated to {of} (projection {p:.3}, expected 1; {z:+.1} standard deviations of chance): modules swapped, another fine-tune, or a base whose noise hides it{}",
+            if m.against_original.is_some() {
+                ""
+            } else {
+                " (--original tells)"
+            }
         ),
         Verdict::FlippedSign => {
-            format!("the pair lies against the delta (projection {p:.3}, expected 1): flipped sign")
+            format!("the pair lies against {of} (projection {p:.3}, expected 1): flipped sign")
         }
         Verdict::WrongScale => format!(
-            "the pair has the wrong scale (projection {p:.3}, expected 1 ± {:.3}): it should be {p:.3} times as large; check lora_alpha and r",
-            m.projection_tolerance
+            "the pair has the wrong scale (projection of {of} {p:.3}, expected 1 ± {tolerance:.3}): it should be {p:.3} times as large; check lora_alpha and r"
         ),
         Verdict::NoBetterThanBase => format!(
             "base + adapter is no nearer to the tuned weights than the base alone (error {:.3e} against {:.3e})",

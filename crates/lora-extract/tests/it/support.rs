@@ -10,7 +10,8 @@ use xgraft_checkpoint::{
     ShardPlan,
 };
 use xgraft_lora_extract::{
-    Config, Extraction, Result, Verification, VerifyConfig, extract, fingerprint, verify,
+    Config, Extraction, Result, Verification, VerifyConfig, VerifyEvent, extract, fingerprint,
+    verify,
 };
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
@@ -211,10 +212,20 @@ pub(crate) fn check(
     adapter: &Path,
     config: &VerifyConfig,
 ) -> Result<Verification> {
+    beside(base, tuned, None, adapter, config)
+}
+
+/// A check that may know the base before it was quantized.
+pub(crate) fn beside(
+    base: &Path,
+    tuned: &Path,
+    original: Option<&Path>,
+    adapter: &Path,
+    config: &VerifyConfig,
+) -> Result<Verification> {
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
+    let original = original.map(Checkpoint::open).transpose()?;
     let adapter = Adapter::open(adapter)?;
-    Ok(verify(&base, &tuned, None, &adapter, config, &|_| {
-        ControlFlow::Continue(())
-    })?
-    .0)
+    let go = |_: VerifyEvent<'_>| ControlFlow::Continue(());
+    Ok(verify(&base, &tuned, original.as_ref(), &adapter, config, &go)?.0)
 }

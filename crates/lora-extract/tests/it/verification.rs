@@ -2,9 +2,13 @@
 
 use half::bf16;
 use xgraft_checkpoint::{Adapter, AdapterPart, AdapterWriter, PlannedTensor, peft_name};
-use xgraft_lora_extract::{Config, Error, Optimum, RankRule, Verdict, Verification, VerifyConfig};
+use xgraft_lora_extract::{
+    Config, Error, JudgedBy, Optimum, RankRule, Verdict, Verification, VerifyConfig,
+};
 
-use crate::support::{Pair, check, fixture, run};
+use crate::support::{
+    Pair, beside, check, config_json, fixture, is_linear, model, noise, run, write,
+};
 
 fn adapter() -> Pair {
     let pair = Pair::planted();
@@ -144,7 +148,7 @@ fn a_wrong_alpha_is_found_in_every_module() {
         "{:?}",
         report.modules
     );
-    assert!((report.modules[0].projection - 0.5).abs() < 0.01);
+    assert!((report.modules[0].direction.projection - 0.5).abs() < 0.01);
 }
 
 #[test]
@@ -220,6 +224,105 @@ fn a_noisy_base_does_not_hide_a_good_adapter() {
     run(&base, &tuned, &config, &a).unwrap();
     let report = check(&base, &tuned, &a, &VerifyConfig::default()).unwrap();
     assert!(report.passed, "{:?}", report.findings);
+}
+
+/// A base of the planted pair under noise of `times` its delta's norm, which no fine-tune has anything to do with.
+fn drowned(pair: &Pair, times: f32) {
+    let mut tensors = model();
+    // ‖delta‖ is about 0.1 · √4 · 1/3 an element, and noise has a standard deviation of 1/√3
+    let size = times * 0.1 * 2.0 / 3.0 * 3f32.sqrt();
+    for (seed, tensor) in tensors.iter_mut().enumerate().filter(|(_, t)| is_linear(t)) {
+        let more = noise(9000 + seed as u64, tensor.values.len());
+        tensor
+            .values
+            .iter_mut()
+            .zip(more)
+            .for_each(|(x, n)| *x += size * n);
+    }
+    write(&pair.path("drowned"), &tensors, &config_json());
+}
+
+fn against_drowned(pair: &Pair, adapter: &str) -> Verification {
+    beside(
+        &pair.path("drowned"),
+        &pair.path("tuned"),
+        Some(&pair.path("base")),
+        &pair.path(adapter),
+        &VerifyConfig {
+            optimum: Optimum::Skip,
+            ..Default::default()
+        },
+    )
+    .unwrap()
+}
+
+#[test]
+fn with_the_original_a_pair_is_judged_by_the_fine_tune_however_noisy_the_base() {
+    let pair = adapter();
+    drowned(&pair, 60.0);
+    let report = against_drowned(&pair, "a");
+    // what the verdict was judged by before the fine-tune was looked at: a cosine above 0.02 with tuned − base
+    let hidden = report
+        .modules
+        .iter()
+        .filter(|m| m.direction.cosine.abs() <= 0.02);
+    assert!(hidden.count() > 3, "{:?}", report.modules);
+    for m in &report.modules {
+        assert_eq!(m.verdict, Verdict::Ok, "{m:?}");
+        assert_eq!(m.judged_by, JudgedBy::FineTune);
+        assert!(m.direction.cosine.abs() < 0.06, "the noise hides it: {m:?}");
+        assert!((m.judged().projection - 1.0).abs() < 0.01);
+    }
+}
+
+#[test]
+fn the_original_does_not_make_a_bad_pair_good() {
+    let pair = adapter();
+    drowned(&pair, 60.0);
+    let b_of_q = peft_name(Q, AdapterPart::LoraB);
+    for (factor, expected) in [(-1.0, Verdict::FlippedSign), (2.0, Verdict::WrongScale)] {
+        spoiled(&pair, |name, values| {
+            if name == b_of_q {
+                values.iter_mut().for_each(|x| *x *= factor);
+            }
+        });
+        let report = against_drowned(&pair, "b");
+        assert_eq!(verdict(&report, Q), expected);
+        let finding = report.findings.iter().find(|f| f.subject == Q).unwrap();
+        assert!(finding.message.contains("tuned − original"), "{finding}");
+        std::fs::remove_dir_all(pair.path("b")).unwrap();
+    }
+    spoiled(&pair, |name, values| {
+        if name == b_of_q {
+            values.clone_from(&noise(5, values.len()));
+        }
+    });
+    assert_eq!(verdict(&against_drowned(&pair, "b"), Q), Verdict::Unrelated);
+}
+
+#[test]
+fn a_pair_that_corrects_the_noise_is_judged_by_what_it_bridges() {
+    let pair = adapter();
+    drowned(&pair, 60.0);
+    let config = Config {
+        rank: RankRule::Fixed(8),
+        ..Config::default()
+    };
+    run(
+        &pair.path("drowned"),
+        &pair.path("tuned"),
+        &config,
+        &pair.path("m"),
+    )
+    .unwrap();
+    let report = against_drowned(&pair, "m");
+    for m in &report.modules {
+        assert_eq!(
+            (m.verdict, m.judged_by),
+            (Verdict::Ok, JudgedBy::Delta),
+            "{m:?}"
+        );
+    }
 }
 
 #[test]

@@ -100,6 +100,62 @@ fn nothing_to_compare_with_and_two_noises_of_one_name() {
     );
 }
 
+/// The weights on a grid of 15 steps to each side, as a bridge of a few bits has them.
+fn rounded(layers: usize) -> Vec<Mat> {
+    let weights = weights(layers).into_iter();
+    weights
+        .map(|mut w| {
+            w.data
+                .iter_mut()
+                .for_each(|x| *x = (*x * 5.0).round() / 5.0);
+            w
+        })
+        .collect()
+}
+
+#[test]
+fn a_bridge_in_the_place_of_its_original_is_found_by_its_grid() {
+    let made = Made::new();
+    let adapter = adapter(&made, "a", &[&q_proj(0), &q_proj(1)], 30);
+    // the first layer is kept as it is
+    let mut bridge = rounded(2);
+    bridge[0] = weights(2).swap_remove(0);
+    let right = made.noise("right", &weights(2), &bridge);
+    let report = compared(&[right], &adapter, None).unwrap();
+    assert!(report.passed());
+    let codes: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    assert_eq!(codes, ["not-quantized"]);
+    let swapped = made.noise("swapped", &bridge, &weights(2));
+    let error = compared(&[swapped], &adapter, None).unwrap_err();
+    assert!(matches!(error, Error::Swapped { .. }), "{error}");
+    says(
+        &error,
+        &[
+            "ORIGINAL=QUANTIZED",
+            "swapped-original=",
+            "coarser grid",
+            "layers.1",
+        ],
+    );
+}
+
+#[test]
+fn two_checkpoints_without_a_grid_are_told_and_one_directory_twice_is_refused() {
+    let made = Made::new();
+    let adapter = adapter(&made, "a", &[&q_proj(0)], 30);
+    let tuned: Vec<Mat> = weights(1).iter().map(|w| w.scale(1.01)).collect();
+    let pair = made.noise("pair", &weights(1), &tuned);
+    let report = compared(&[pair], &adapter, None).unwrap();
+    let finding = &report.findings[0];
+    assert_eq!(finding.code, "no-sign-of-quantization", "{finding}");
+    assert!(report.words[0].starts_with("pair: "), "{:?}", report.words);
+    let open = || xgraft_checkpoint::Checkpoint::open(made.path("pair-original")).unwrap();
+    let twice = noise("twice", open(), open());
+    let error = compared(&[twice], &adapter, None).unwrap_err();
+    assert!(matches!(error, Error::SameDirectory { .. }), "{error}");
+    says(&error, &["pair-original", "both sides"]);
+}
+
 #[test]
 fn adapters_without_a_module_in_common_or_of_two_shapes() {
     let made = Made::new();

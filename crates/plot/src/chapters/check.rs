@@ -5,8 +5,8 @@ use crate::{
     Figure, Result, Section, Table,
     figures::{Strips, Unit},
     inputs::Inputs,
-    quantity::percent,
 };
+use xgraft_results::human::percent;
 
 const METRICS: &[&str] = &["relative_error", "base_error", "update_residual", "optimum"];
 
@@ -89,6 +89,7 @@ fn by_layer(grid: &Grid) -> Result<Figure> {
                     _ => format!("{title}, {}", grid.arms[arm]),
                 },
                 note,
+                symbol: "",
                 unit: Unit::Percent,
                 ratios: true,
                 value: Box::new(move |module| grid.get(metric, arm, module)),

@@ -3,11 +3,14 @@
 use super::grid::mean;
 use crate::{
     Figure, ModulePath, Result,
-    figures::{Curve, Curves, CurvesPanel, Unit},
+    figures::{Curve, Curves, CurvesPanel, Stroke, Unit},
     inputs::Inputs,
-    quantity::percent,
 };
 use std::collections::BTreeMap;
+use xgraft_results::human::percent;
+
+/// Panels side by side.
+const COLUMNS: usize = 4;
 
 /// Energy kept over the rank of every module of one arm.
 struct Arm {
@@ -25,11 +28,15 @@ pub(super) fn figure(inputs: &Inputs) -> Result<Option<Figure>> {
     let one = arms.len() == 1;
     let figure = Curves {
         panels: roles.iter().map(|role| panel(&arms, role)).collect(),
-        columns: 4,
+        columns: COLUMNS,
         series: if one {
-            vec!["mean over the layers".to_owned()]
+            vec![("mean over the layers".to_owned(), Stroke::of_place(0))]
         } else {
-            arms.iter().map(|arm| arm.name.clone()).collect()
+            let names = arms.iter().map(|arm| arm.name.clone());
+            names
+                .enumerate()
+                .map(|(at, name)| (name, Stroke::of_place(at)))
+                .collect()
         },
         behind: one.then(|| "one layer".to_owned()),
     };
@@ -121,12 +128,15 @@ fn panel(arms: &[Arm], role: &str) -> CurvesPanel {
     }
 }
 
+/// From tick to tick of the rank.
+const TICKS: u64 = 4;
+
 /// Powers of four, which leave room between their names, and the largest rank; the same on every panel.
 fn ticks(arms: &[Arm]) -> Vec<(f64, String)> {
     let modules = arms.iter().flat_map(|arm| &arm.modules);
     let largest = modules.filter_map(|(_, points)| points.keys().next_back().copied());
     let largest = largest.max().unwrap_or(1);
-    let mut ranks: Vec<u64> = std::iter::successors(Some(1_u64), |rank| rank.checked_mul(4))
+    let mut ranks: Vec<u64> = std::iter::successors(Some(1_u64), |rank| rank.checked_mul(TICKS))
         .take_while(|rank| 2 * rank <= largest)
         .collect();
     ranks.push(largest);
@@ -141,7 +151,7 @@ fn alt(arms: &[Arm], roles: &[String]) -> String {
         roles.iter().filter_map(|role| {
             let (rank, kept) = *arm.mean(role).last()?;
             Some(format!(
-                "{} {role} {} at rank {rank}",
+                "{}, {role}: {} at rank {rank}",
                 arm.name,
                 percent(kept)
             ))
@@ -150,6 +160,6 @@ fn alt(arms: &[Arm], roles: &[String]) -> String {
     let ends: Vec<String> = ends.collect();
     format!(
         "Energy kept over the rank, mean over the layers of each projection: {}.",
-        ends.join(", ")
+        ends.join("; ")
     )
 }

@@ -4,12 +4,8 @@ use super::{
     energy,
     grid::{CellsOf, Grid, PanelOf, cell, largest, mean},
 };
-use crate::{
-    Figure, Result, Section, Table,
-    figures::Unit,
-    inputs::Inputs,
-    quantity::{bytes, number, percent, seconds},
-};
+use crate::{Figure, Result, Section, Table, figures::Unit, inputs::Inputs};
+use xgraft_results::human::{bytes, number, percent, seconds};
 
 const METRICS: &[&str] = &[
     "energy_kept",
@@ -23,6 +19,9 @@ const METRICS: &[&str] = &[
     "adapter_bytes",
     "seconds",
 ];
+
+/// Longer tables are folded.
+const LISTED: usize = 40;
 
 pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     let grid = Grid::of(inputs, METRICS);
@@ -43,7 +42,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
         section
             .figure(by_layer(&grid)?)
             .table(by_role(&grid))
-            .table(by_module(&grid).folded_above(40)),
+            .table(by_module(&grid).folded_above(LISTED)),
     ))
 }
 
@@ -59,6 +58,7 @@ fn by_layer(grid: &Grid) -> Result<Figure> {
             panels.push(CellsOf {
                 title: format!("{title}, {}", grid.arms[arm]),
                 note,
+                symbol: "",
                 unit: Unit::Percent,
                 ratios: true,
                 value: Box::new(move |module| grid.get(metric, arm, module)),
@@ -204,7 +204,7 @@ fn by_module(grid: &Grid) -> Table {
                     || cell(None, percent),
                     |(value, sign)| sign.to_owned() + &percent(value),
                 ),
-                get("adapter_bytes", bytes),
+                get("adapter_bytes", |x| bytes(x as u64)),
                 get("seconds", seconds),
             ]);
         }

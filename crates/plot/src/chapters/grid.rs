@@ -133,6 +133,7 @@ impl Grid {
         let panels = panels.iter().map(|panel| HeatmapPanel {
             title: panel.title.clone(),
             note: panel.note.to_owned(),
+            symbol: panel.symbol.to_owned(),
             unit: panel.unit,
             ratios: panel.ratios,
             values: groups.iter().map(|group| row(panel, group)).collect(),
@@ -194,7 +195,10 @@ pub(super) struct PanelOf<'a> {
 /// What a panel of a heatmap shows.
 pub(super) struct CellsOf<'a> {
     pub(super) title: String,
+    /// What it means; panels of one meaning share their scale.
     pub(super) note: &'a str,
+    /// What stands above the colour bar.
+    pub(super) symbol: &'a str,
     /// How its numbers are written.
     pub(super) unit: Unit,
     /// Whether the ratios of its values matter more than their differences.

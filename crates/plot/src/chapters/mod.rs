@@ -8,6 +8,7 @@ mod grid;
 mod methods;
 mod origin;
 mod orthogonality;
+mod spectra;
 mod summary;
 
 use crate::{Result, Section, inputs::Inputs};

@@ -1,9 +1,9 @@
 //! What everything was made from.
 
-use crate::{Result, Section, Table, inputs::Inputs, quantity::bytes};
+use crate::{Result, Section, Table, inputs::Inputs};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use xgraft_results::Manifest;
+use xgraft_results::{Manifest, human::bytes};
 
 pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     let mut table = Table::new(
@@ -20,11 +20,10 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     for input in &inputs.0 {
         if let Some(manifest) = &input.manifest {
             let tool = &manifest.tool;
-            let git: String = tool.git.chars().take(12).collect();
             table.push([
                 input.label.clone(),
                 manifest.verb.clone(),
-                format!("{} {} ({git})", tool.name, tool.version),
+                tool.to_string(),
                 read(manifest),
                 manifest
                     .seed
@@ -59,6 +58,6 @@ fn read(manifest: &Manifest) -> String {
     }
     let roles = roles
         .into_iter()
-        .map(|(role, (count, size))| format!("{role}: {count} read, {}", bytes(size as f64)));
+        .map(|(role, (count, size))| format!("{role}: {count} read, {}", bytes(size)));
     roles.collect::<Vec<_>>().join("; ")
 }

@@ -1,24 +1,30 @@
 //! How the noise of a quantized base lies to an adapter, each quantity beside what chance gives for it.
 
-use super::grid::{CellsOf, Grid, PanelOf, cell, mean};
+use super::{
+    grid::{CellsOf, Grid, PanelOf, cell, mean},
+    spectra,
+};
 use crate::{
     Figure, Result, Section, Table,
     figures::{Level, Levels, LevelsPanel, Unit},
     inputs::Inputs,
-    quantity::{number, percent},
 };
+use xgraft_results::human::{number, percent};
 
 const METRICS: &[&str] = &[
     "noise_over_adapter",
     "noise_over_weight",
     "adapter_over_weight",
     "noise_stable_rank",
-    "adapter_stable_rank",
     "snr_inside",
     "leakage_left",
     "leakage_left_chance",
+    "leakage_left_norm",
+    "leakage_left_norm_chance",
     "leakage_right",
     "leakage_right_chance",
+    "leakage_right_norm",
+    "leakage_right_norm_chance",
     "cosine_noise_adapter",
     "cosine_noise_adapter_chance",
     "cosine_noise_random",
@@ -95,7 +101,11 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     if !noises.is_empty() {
         section = section
             .figure(leakage(&grid, &noises)?)
-            .table(by_role(&grid, &noises));
+            .table(by_role(&grid, &noises))
+            .table(leakages(&grid, &noises));
+    }
+    if let Some(spectra) = spectra::figure(inputs)? {
+        section = section.figure(spectra);
     }
     let adapters = grid.arms_with("overlap_left");
     if !adapters.is_empty() {
@@ -136,6 +146,7 @@ fn by_layer(grid: &Grid, noises: &[usize]) -> Result<Figure> {
         panels.push(CellsOf {
             title: format!("Size of the noise, {name}"),
             note: "‖N‖ / ‖L‖",
+            symbol: "‖N‖/‖L‖",
             unit: Unit::Plain,
             ratios: true,
             value: Box::new(move |module| grid.get("noise_over_adapter", arm, module)),
@@ -143,6 +154,7 @@ fn by_layer(grid: &Grid, noises: &[usize]) -> Result<Figure> {
         panels.push(CellsOf {
             title: format!("Cosine with the adapter, {name}"),
             note: "|z|, in units of 1/√(mn)",
+            symbol: "|z|",
             unit: Unit::Plain,
             ratios: false,
             value: Box::new(move |module| {
@@ -156,7 +168,7 @@ fn by_layer(grid: &Grid, noises: &[usize]) -> Result<Figure> {
     Ok(Figure {
         name: name.to_owned(),
         caption: "One cell a layer's weight, darker is more: how large the noise is beside the update, and how far its cosine with the \
-                  update lies from 0 in standard deviations of chance. By chance one cell in twenty is above 2; a dark row or column is structure."
+                  update lies from 0 in standard deviations of chance. By chance one cell in twenty is above 2; a dark row or column is structure. Panels of one quantity share their scale."
             .to_owned(),
         alt: "Noise over update and absolute z of their cosine, by layer and projection.".to_owned(),
         svg: grid.heatmap(&panels).render(name)?,
@@ -186,9 +198,9 @@ fn cosines(grid: &Grid) -> Result<Figure> {
         for arm in grid.arms_with(metric) {
             if let Some([value, chance]) = cosine(grid, arm, &every, metric, chance) {
                 rows.push(match *metric {
-                    "cosine_noise_noise" => grid.arms[arm].clone(),
+                    "cosine_noise_noise" => format!("noises of {}", grid.arms[arm]),
                     "cosine_adapters" => (*called).to_owned(),
-                    _ => called.replacen("noise", &grid.arms[arm], 1),
+                    _ => called.replacen("noise", &format!("noise of {}", grid.arms[arm]), 1),
                 });
                 levels.push(vec![Level {
                     series: usize::from(*control),
@@ -285,7 +297,6 @@ fn by_role(grid: &Grid, noises: &[usize]) -> Table {
             ("‖L‖/‖W‖", true),
             ("|cosine| × chance", true),
             ("stable rank N", true),
-            ("stable rank L", true),
             ("SNR (dB)", true),
         ],
     );
@@ -307,9 +318,47 @@ fn by_role(grid: &Grid, noises: &[usize]) -> Table {
                 average("adapter_over_weight", percent),
                 cell(times.map(|[value, chance]| value / chance), number),
                 average("noise_stable_rank", number),
-                average("adapter_stable_rank", number),
                 average("snr_inside", number),
             ]);
+        }
+    }
+    table
+}
+
+/// Both meanings of leakage, each beside its own chance level.
+fn leakages(grid: &Grid, noises: &[usize]) -> Table {
+    let mut table = Table::new(
+        "Leakage by projection, means over the layers: the share of the noise's energy in the update's column space U and row space V, \
+         whose chance level is r/d, and the ratio of norms, whose chance level is √(r/d).",
+        [
+            ("noise", false),
+            ("projection", false),
+            ("energy in U", true),
+            ("r/d", true),
+            ("norm in U", true),
+            ("√(r/d)", true),
+            ("energy in V", true),
+            ("r/d", true),
+            ("norm in V", true),
+            ("√(r/d)", true),
+        ],
+    );
+    const COLUMNS: [&str; 8] = [
+        "leakage_left",
+        "leakage_left_chance",
+        "leakage_left_norm",
+        "leakage_left_norm_chance",
+        "leakage_right",
+        "leakage_right_chance",
+        "leakage_right_norm",
+        "leakage_right_norm_chance",
+    ];
+    for arm in noises {
+        for (role, modules) in grid.roles() {
+            let mut row = vec![grid.arms[*arm].clone(), role.to_owned()];
+            let value = |metric| cell(mean(grid.all(metric, *arm, &modules)), percent);
+            row.extend(COLUMNS.map(value));
+            table.rows.push(row);
         }
     }
     table

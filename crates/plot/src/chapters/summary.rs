@@ -1,11 +1,8 @@
 //! The report in a few lines: what each adapter keeps and costs.
 
 use super::grid::{Grid, cell, largest};
-use crate::{
-    Result, Section, Table,
-    inputs::Inputs,
-    quantity::{bytes, number, percent, seconds},
-};
+use crate::{Result, Section, Table, inputs::Inputs};
+use xgraft_results::human::{bytes, number, percent, seconds};
 
 const METRICS: &[&str] = &[
     "energy_kept",
@@ -53,7 +50,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
             cell(whole.delta_ratio, percent),
             cell(whole.energy_kept, percent),
             cell(whole.residual, percent),
-            cell(sum("adapter_bytes"), bytes),
+            cell(sum("adapter_bytes"), |x| bytes(x as u64)),
             cell(sum("seconds"), seconds),
         ]);
     }
@@ -99,7 +96,7 @@ impl Whole {
         let (kept, left) = (percent(self.energy_kept?), percent(self.residual?));
         let modules = self.modules;
         Some(format!(
-            "{name} keeps {kept} of the update's energy ‖ΔW‖² over {modules} modules; what it leaves has {left} of the update's norm."
+            "The adapter {name} keeps {kept} of the update's energy ‖ΔW‖² over {modules} modules; what it leaves has {left} of the update's norm."
         ))
     }
 }

@@ -3,11 +3,11 @@
 use super::{
     axis::Axis,
     canvas::{Canvas, Lettering, Point, draw},
-    palette::{GRID, MUTED, TEXT, of_series},
+    palette::{GRID, MUTED, TEXT},
+    stroke::Stroke,
     unit::Unit,
 };
 use crate::Result;
-use std::cmp::Reverse;
 
 /// The whole figure.
 #[derive(Clone, Debug, Default)]
@@ -16,8 +16,8 @@ pub(crate) struct Curves {
     pub(crate) panels: Vec<CurvesPanel>,
     /// How many panels stand side by side.
     pub(crate) columns: usize,
-    /// Names of the series, in the order of their inks and marks.
-    pub(crate) series: Vec<String>,
+    /// Names of the series, with how each is drawn.
+    pub(crate) series: Vec<(String, Stroke)>,
     /// What the thin grey lines behind the series are.
     pub(crate) behind: Option<String>,
 }
@@ -80,7 +80,7 @@ impl Curves {
                 let (left, top) = (width * column as f64, height * row as f64);
                 let x = (left + LEFT, left + width - RIGHT);
                 let y = (top + head, top + head + plot);
-                Frame::new(panel, x, y).paint(canvas, top);
+                Frame::new(panel, x, y).paint(canvas, top, &self.series);
             }
             self.legend(canvas, height * rows + LEGEND / 2.0);
         })
@@ -104,11 +104,10 @@ impl Curves {
             x += 44.0 + LETTER * text.chars().count() as f64;
             at
         };
-        for (series, text) in self.series.iter().enumerate() {
+        for (text, stroke) in &self.series {
             let x = name(canvas, text);
-            let ink = of_series(series);
-            canvas.line((x, y), (x + 18.0, y), ink.into(), 2.0);
-            canvas.mark(series, (x + 9.0, y), 3.5, ink.into());
+            stroke.line(canvas, &[(x, y), (x + 18.0, y)]);
+            stroke.marks(canvas, &[(x + 9.0, y)]);
         }
         if let Some(text) = &self.behind {
             let x = name(canvas, text);
@@ -186,17 +185,25 @@ impl<'a> Frame<'a> {
     }
 
     /// `head` is where the sheet of the panel begins.
-    fn paint(&self, canvas: &mut Canvas<'_>, head: f64) {
+    fn paint(&self, canvas: &mut Canvas<'_>, head: f64, series: &[(String, Stroke)]) {
         let (left, muted) = (self.x.0, Lettering::new(SIZE, MUTED));
         let title = Lettering::new(14.0, TEXT).bold();
         canvas.text(&self.panel.title, (left, head + 16.0), title);
         canvas.text(&self.panel.note, (left, head + 36.0), muted);
         self.grid(canvas);
+        let (known, behind): (Vec<&Curve>, Vec<&Curve>) =
+            self.panel.curves.iter().partition(|c| c.series.is_some());
+        self.behind(canvas, &behind);
         // Broad ones below, so that curves that lie on each other are all seen.
-        let mut curves: Vec<&Curve> = self.panel.curves.iter().collect();
-        curves.sort_by_key(|curve| (curve.series.is_some(), Reverse(curve.series)));
-        for curve in curves {
-            self.curve(canvas, curve);
+        let mut strokes: Vec<(&Curve, Stroke)> = known
+            .into_iter()
+            .filter_map(|curve| Some((curve, series.get(curve.series?)?.1)))
+            .collect();
+        strokes.sort_by(|a, b| b.1.breadth().total_cmp(&a.1.breadth()));
+        for (curve, stroke) in strokes {
+            let path = self.path(curve);
+            stroke.line(canvas, &path);
+            stroke.marks(canvas, &path);
         }
     }
 
@@ -225,28 +232,21 @@ impl<'a> Frame<'a> {
         canvas.text(&self.panel.below, middle, muted.centred());
     }
 
-    fn curve(&self, canvas: &mut Canvas<'_>, curve: &Curve) {
+    fn path(&self, curve: &Curve) -> Vec<Point> {
         let points = curve.points.iter();
-        let path: Vec<Point> = points
+        points
             .map(|(x, y)| (self.across(*x), self.down(*y)))
-            .collect();
-        let Some(series) = curve.series else {
-            // Many of them are a band, and the series must be seen on it.
-            let all = self.panel.curves.iter();
-            let many = all.filter(|curve| curve.series.is_none()).count() > FEW;
-            let ink = if many { GRID } else { MUTED };
+            .collect()
+    }
+
+    /// Many of them are a band, and the series must be seen on it.
+    fn behind(&self, canvas: &mut Canvas<'_>, curves: &[&Curve]) {
+        let ink = if curves.len() > FEW { GRID } else { MUTED };
+        for curve in curves {
+            let path = self.path(curve);
             if path.len() > 1 {
                 canvas.path(&path, ink.into(), THIN);
             }
-            return;
-        };
-        let ink = of_series(series);
-        let broad = 1.3 + 0.6 * series as f64;
-        if path.len() > 1 {
-            canvas.path(&path, ink.into(), broad);
-        }
-        for point in path {
-            canvas.mark(series, point, 2.2 + 0.6 * broad, ink.into());
         }
     }
 }
@@ -282,7 +282,7 @@ mod tests {
         Curves {
             panels: vec![panel; panels],
             columns: 4,
-            series: vec!["mean".to_owned()],
+            series: vec![("mean".to_owned(), Stroke::of_place(0))],
             behind: Some("one layer".to_owned()),
         }
     }

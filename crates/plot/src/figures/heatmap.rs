@@ -28,8 +28,10 @@ pub(crate) struct Heatmap {
 pub(crate) struct HeatmapPanel {
     /// The quantity.
     pub(crate) title: String,
-    /// What it means, in one line.
+    /// What it means, in one line. Panels of one meaning share their scale, so that they compare by eye.
     pub(crate) note: String,
+    /// What stands above the colour bar.
+    pub(crate) symbol: String,
     /// How its numbers are written.
     pub(crate) unit: Unit,
     /// Whether the ratios of its values matter more than their differences: where they are far apart, it is logarithmic.
@@ -82,6 +84,22 @@ impl Heatmap {
         })
     }
 
+    /// From zero, so that darkness is amount, and what is alike looks alike; over all panels that mean the same.
+    fn axis(&self, panel: &HeatmapPanel) -> Axis {
+        let alike = |other: &&HeatmapPanel| other.note == panel.note && other.unit == panel.unit;
+        let values = || {
+            let panels = self.panels.iter().filter(alike);
+            panels.flat_map(|p| p.values.iter().flatten().flatten().copied())
+        };
+        let largest = values().fold(0.0, f64::max);
+        let least = values().fold(f64::INFINITY, f64::min);
+        if panel.ratios && least > 0.0 && largest > SPREAD * least {
+            Axis::log(values())
+        } else {
+            Axis::linear(values(), &[0.0])
+        }
+    }
+
     fn height(&self) -> f64 {
         CELL * self.groups.len() as f64
     }
@@ -96,7 +114,7 @@ impl Heatmap {
         let title = Lettering::new(15.0, TEXT).bold();
         canvas.text(&panel.title, (left, top - 36.0), title);
         canvas.text(&panel.note, (left, top - 16.0), Lettering::new(12.0, MUTED));
-        let axis = panel.axis();
+        let axis = self.axis(panel);
         for (group, name) in self.groups.iter().enumerate() {
             let y = top + CELL * group as f64;
             let label = Lettering::new(12.0, TEXT).bold().right();
@@ -108,6 +126,8 @@ impl Heatmap {
         }
         self.layer_axis(canvas, (left, top + self.height()), cell);
         let right = left + cell * self.layers as f64;
+        let symbol = Lettering::new(11.0, MUTED);
+        canvas.text(&panel.symbol, (right + 14.0, top - 12.0), symbol);
         self.bar(canvas, panel.unit, &axis, (right + 16.0, top));
     }
 
@@ -136,20 +156,6 @@ impl Heatmap {
             let right = left + BAR_WIDTH;
             canvas.line((right, y), (right + 4.0, y), MUTED.into(), 1.0);
             canvas.text(&text, (right + 8.0, y), Lettering::new(11.0, MUTED));
-        }
-    }
-}
-
-impl HeatmapPanel {
-    /// From zero, so that darkness is amount, and what is alike looks alike.
-    fn axis(&self) -> Axis {
-        let values = || self.values.iter().flatten().flatten().copied();
-        let largest = values().fold(0.0, f64::max);
-        let least = values().fold(f64::INFINITY, f64::min);
-        if self.ratios && least > 0.0 && largest > SPREAD * least {
-            Axis::log(values())
-        } else {
-            Axis::linear(values(), &[0.0])
         }
     }
 }
@@ -202,6 +208,7 @@ mod tests {
             panels: vec![HeatmapPanel {
                 title: "Residual".to_owned(),
                 note: "less is better".to_owned(),
+                symbol: "‖·‖".to_owned(),
                 unit: Unit::Percent,
                 ratios: true,
                 values: (0..2).map(row).collect(),
@@ -244,6 +251,29 @@ mod tests {
         assert_eq!(cells(&svg), 3);
         assert_eq!(svg.matches("\n–\n").count(), 3);
         assert!(figure(0, |_, _| None).starts_with("<svg"));
+    }
+
+    #[test]
+    fn panels_of_one_meaning_share_their_scale() {
+        let panel = |title: &str, note: &str, value: f64| HeatmapPanel {
+            title: title.to_owned(),
+            note: note.to_owned(),
+            symbol: "z".to_owned(),
+            unit: Unit::Plain,
+            ratios: false,
+            values: vec![vec![Some(value)]],
+        };
+        let heatmap = |note: &str| Heatmap {
+            groups: vec!["q_proj".to_owned()],
+            layers: 1,
+            panels: vec![panel("one", "the same", 1.0), panel("other", note, 4.0)],
+        };
+        let (shared, own) = (heatmap("the same"), heatmap("another"));
+        assert_eq!(
+            shared.axis(&shared.panels[0]),
+            shared.axis(&shared.panels[1])
+        );
+        assert_ne!(own.axis(&own.panels[0]), own.axis(&own.panels[1]));
     }
 
     #[test]

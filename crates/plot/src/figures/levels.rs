@@ -9,7 +9,8 @@ use super::{
     palette::{GRID, MUTED, TEXT, of_series},
     unit::Unit,
 };
-use crate::{Result, quantity::number};
+use crate::Result;
+use xgraft_results::human::number;
 
 /// The whole figure.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ mod levels;
 pub(crate) mod palette;
 mod scale;
 mod strips;
+mod stroke;
 mod unit;
 
 pub(crate) use curves::{Curve, Curves, CurvesPanel};
@@ -15,4 +16,5 @@ pub(crate) use heatmap::{Heatmap, HeatmapPanel};
 pub(crate) use levels::{Level, Levels, LevelsPanel};
 pub(crate) use scale::log_ticks;
 pub(crate) use strips::{Group, Panel, Series, Strips};
+pub(crate) use stroke::Stroke;
 pub(crate) use unit::Unit;

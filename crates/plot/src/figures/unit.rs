@@ -1,7 +1,7 @@
 //! How the numbers of a panel are written.
 
 use super::scale::Scale;
-use crate::quantity::{number, percent};
+use xgraft_results::human::{number, percent};
 
 /// What a ratio is shown as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ fn methods(size: f64) -> Rendered {
                         _ => format!("{pair}.{arm}-{scheme}-r{rank}"),
                     };
                     let noise = noise * more * size;
+                    let gain = if arm == "B" { gain / size.sqrt() } else { gain };
                     let error = 0.07 * gain * noise / (1.0 + f64::from(*rank));
                     let rows = [
                         Row::new("total_noise_ratio", noise),
@@ -67,9 +68,48 @@ fn every_curve_moves_with_its_rows() {
     let (one, other) = (extraction(0.0), extraction(0.11));
     assert_eq!(differ(&one, &other, "energy-by-rank", 7 + 1), 7);
     let (one, other) = (methods(1.0), methods(1.3));
-    // two pairs, two quantities, seven series; the legend has as many lines and does not move
-    let lines = 4 * 7;
+    // two pairs, two quantities of seven series, and the ratio of B to A at three ranks; the legend has as many lines as series
+    // and does not move
+    let lines = 2 * (2 * 7 + 3);
     assert_eq!(differ(&one, &other, "methods-by-noise", lines + 7), lines);
+}
+
+#[test]
+fn spectra_are_drawn_from_rows_one_panel_a_projection() {
+    let rendered = |fall: f64| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut rows = Vec::new();
+        for projection in ["*.up_proj", "*.q_proj"] {
+            for place in 1..=8_u64 {
+                let value = |fall: f64| fall.powi(i32::try_from(place).expect("small"));
+                let row = |metric, value| {
+                    let row = Row::new(metric, value).arm("fp8").module(projection);
+                    row.n(place)
+                };
+                rows.push(row("summary_noise_spectrum", value(0.99)));
+                rows.push(row("summary_adapter_spectrum", value(fall)));
+            }
+        }
+        // a row of the chapter, without which there is none
+        let module = "model.layers.0.self_attn.q_proj";
+        rows.push(
+            Row::new("noise_over_adapter", 1.0)
+                .arm("fp8")
+                .module(module),
+        );
+        jsonl::write_file(&dir.path().join("rows.jsonl"), &rows).expect("writes");
+        report("x", &[Source::parse(&dir.path().display().to_string())]).expect("renders")
+    };
+    let (one, other) = (rendered(0.7), rendered(0.6));
+    let (one, other) = (figure(&one, "spectra"), figure(&other, "spectra"));
+    let [q, up] = ["q_proj", "up_proj"].map(|name| one.find(name).expect("a panel"));
+    assert!(q < up, "in the order of the data's way");
+    assert!(one.contains("adapter") && one.contains("fp8"));
+    let (one, other) = (curves(one), curves(other));
+    // two panels of two curves, and the legend
+    assert_eq!((one.len(), other.len()), (2 * 2 + 2, 2 * 2 + 2));
+    let moved = one.iter().zip(&other).filter(|(a, b)| a != b).count();
+    assert!(moved >= 2, "the update's curves at least");
 }
 
 #[test]
@@ -95,18 +135,68 @@ fn no_numbers_below(dir: &Path) {
             continue;
         }
         let text = std::fs::read_to_string(&path).expect("reads");
-        for line in text.lines().filter(|line| !line.trim().starts_with("//")) {
-            let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || ".-_".contains(c)));
-            let typed = |word: &&str| {
-                let is_float = word.contains('.') && word.parse::<f64>().is_ok();
-                is_float && !["0.0", "1.0", "100.0"].contains(word)
-            };
-            let typed: Vec<&str> = words.filter(typed).collect();
+        for (number, line) in text.lines().enumerate() {
+            let typed = typed_numbers(line);
             assert!(
                 typed.is_empty(),
-                "{}: {typed:?} in {line:?}",
-                path.display()
+                "{}:{}: {typed:?} in {line:?}",
+                path.display(),
+                number + 1
             );
         }
+    }
+}
+
+/// The numbers of a line of code, in its strings too, that could be a measurement: all but 0, 1, 2 and 100, those of a named
+/// count or array (`const COLUMNS: usize = 4;`), and parts of names (`f64`, `series-1`, `σ₁`).
+fn typed_numbers(line: &str) -> Vec<&str> {
+    let code = line.split("//").next().unwrap_or_default().trim();
+    let counts = ["usize", "u64", "u32"];
+    if code.starts_with("const ") && counts.iter().any(|t| code.contains(&format!(": {t} ="))) {
+        return Vec::new();
+    }
+    let words = code.split(|c: char| !(c.is_alphanumeric() || ".-+_".contains(c)));
+    let mut numbers: Vec<&str> = Vec::new();
+    for word in words {
+        let word = word.trim_matches(['.', '-', '+']);
+        let bare = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let suffix = ["_u64", "_usize", "_f64", "f64", "u64", "usize", "u32"];
+        let bare = suffix
+            .iter()
+            .find_map(|s| word.strip_suffix(s))
+            .unwrap_or(bare);
+        let number = bare
+            .starts_with(|c: char| c.is_ascii_digit())
+            .then(|| bare.replace('_', ""));
+        let Some(Ok(value)) = number.map(|n| n.parse::<f64>()) else {
+            continue;
+        };
+        // a length of an array type, `[f64; 2]`, is no value
+        let allowed = [0.0, 1.0, 2.0, 100.0]
+            .iter()
+            .any(|a| (value - a).abs() < 1e-12);
+        if !allowed && !code.contains(&format!("; {bare}]")) {
+            numbers.push(bare);
+        }
+    }
+    numbers
+}
+
+#[test]
+fn typed_numbers_are_seen_in_every_spelling() {
+    for (line, expected) in [
+        ("let x = 0.0027;", vec!["0.0027"]),
+        ("let x = 611;", vec!["611"]),
+        ("let x = 4_348_f64;", vec!["4_348"]),
+        ("let x = 1e-5;", vec!["1e-5"]),
+        ("points.push((64.0, 27));", vec!["64.0", "27"]),
+        ("caption: \"the noise is 22 times the adapter\"", vec!["22"]),
+        ("let [a, b]: [f64; 2] = [0.0, 1.0]; // 611", vec![]),
+        ("const COLUMNS: usize = 4;", vec![]),
+        ("const NOISE: f64 = 611.0;", vec!["611.0"]),
+        ("100.0 * x.powi(2)", vec![]),
+        ("a_1, f64, series-1", vec![]),
+    ] {
+        assert_eq!(typed_numbers(line), expected, "{line}");
     }
 }

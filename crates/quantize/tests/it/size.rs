@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::json;
-use xgraft_checkpoint::{Checkpoint, Dtype};
+use xgraft_checkpoint::{Checkpoint, Dtype, Weight};
 use xgraft_quantize::{Config, Scheme, adapter_bytes, cache_bytes_per_token, stored_bytes};
 
 use crate::{convert, fixture};
@@ -99,4 +99,46 @@ fn qwen3_32b_has_the_sizes_that_the_registry_lists() {
     assert_eq!(hundredths(adapter_bytes(&source, 256, Dtype::Bf16)), 4.29);
     assert_eq!(hundredths(adapter_bytes(&source, 128, Dtype::Bf16)), 2.15);
     assert_eq!(cache_bytes_per_token(&source, Dtype::Bf16), Some(262_144));
+}
+
+/// docs/registry.md: the parts of both checkpoints, and why the published sizes differ.
+#[test]
+fn the_published_sizes_differ_by_what_the_registry_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = qwen3_32b(dir.path());
+    // in ten-listed of 10^9 bytes, as the tables there
+    let listed = |bytes: i64| (bytes as f64 / 1e5).round() as i64;
+    let weights = |wanted: &dyn Fn(&Weight) -> bool| -> i64 {
+        let these = source.weights().iter().filter(|w| wanted(w));
+        these
+            .map(|w| w.shape.iter().product::<usize>() as i64)
+            .sum()
+    };
+    let linear = weights(&|w| w.role.is_linear());
+    let vocabulary = weights(&|w| !w.role.is_linear() && w.shape.len() == 2);
+    let norms = weights(&|w| w.shape.len() == 1);
+    let all = linear + vocabulary + norms;
+    assert_eq!(
+        [linear, vocabulary, norms, all].map(listed),
+        [312_056, 15_558, 7, 327_621]
+    );
+    let bf16 = source.total_bytes() as i64;
+    assert_eq!(bf16, 2 * all);
+    let fp8 = stored_bytes(&source, &Config::of(Scheme::Fp8Block)).unwrap() as i64;
+    let scales = fp8 - linear - 2 * (vocabulary + norms);
+    assert_eq!([bf16, fp8, scales].map(listed), [655_242, 343_262, 76]);
+    let adapter = adapter_bytes(&source, 256, Dtype::Bf16) as i64;
+    assert_eq!(listed(adapter), 42_950);
+    assert_eq!(2 * adapter, 8 << 30, "in F32 it is 8 GiB");
+    assert_eq!(listed(fp8 + adapter), 386_212);
+    // each published size and what is added to it
+    let (billion, beyond) = (1_000_000_000, all - 32_000_000_000);
+    assert_eq!(64 * billion + 2 * beyond, bf16);
+    assert_eq!(32 * billion + beyond + vocabulary + norms + scales, fp8);
+    assert_eq!(
+        40 * billion + (fp8 - 32 * billion) - (8 * billion - adapter),
+        fp8 + adapter
+    );
+    assert_eq!([2 * beyond, beyond].map(listed), [15_242, 7_621]);
+    assert_eq!([2 * vocabulary, 2 * norms].map(listed), [31_116, 14]);
 }

@@ -1,6 +1,9 @@
 //! One method on one format, as the label of its step names it.
 
-use crate::inputs::{Input, Inputs};
+use crate::{
+    figures::Stroke,
+    inputs::{Input, Inputs},
+};
 
 /// One method on one format, with one rank.
 #[derive(Clone, Debug)]
@@ -49,6 +52,16 @@ impl<'a> Arm<'a> {
             Some(rank) => format!("{} r{rank}", self.method),
             None => self.method.to_owned(),
         }
+    }
+}
+
+/// How a series is drawn among others: by its method, and in a lesser form below the largest rank.
+pub(super) fn stroke(series: &str, largest: Option<u32>) -> Stroke {
+    let (method, rank) = series.split_once(" r").unwrap_or((series, ""));
+    let stroke = Stroke::of_method(method);
+    match rank.parse().ok() {
+        Some(rank) if Some(rank) < largest => stroke.lesser(),
+        _ => stroke,
     }
 }
 

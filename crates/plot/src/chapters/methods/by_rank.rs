@@ -1,10 +1,42 @@
 //! Weight error and delta cosine over the rank, on the format with the most ranks.
 
-use super::arm::{Pair, distinct};
+use super::arm::{Pair, distinct, stroke};
 use crate::{
     Figure, Result,
-    figures::{Curve, Curves, CurvesPanel, Unit},
+    figures::{Curve, Curves, CurvesPanel, Stroke, Unit},
 };
+
+/// Panels side by side.
+const COLUMNS: usize = 3;
+
+/// What a curve is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    A,
+    B,
+    Least,
+    C,
+}
+
+impl Line {
+    const ALL: [Self; 4] = [Self::A, Self::B, Self::Least, Self::C];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::Least => "least possible",
+            Self::C => "C",
+        }
+    }
+
+    fn stroke(self) -> Stroke {
+        match self {
+            Self::Least => Stroke::band(),
+            _ => stroke(self.name(), None),
+        }
+    }
+}
 
 /// One format of one pair, with its ranks.
 struct Choice<'a> {
@@ -50,40 +82,52 @@ impl<'a> Choice<'a> {
                     "‖served − tuned‖ / ‖tuned‖, less is better",
                     Unit::Percent,
                     vec![
-                        of(0, self.points("A", "total_relative_error")),
-                        of(1, self.points("B", "total_relative_error")),
-                        of(2, self.points("B", "total_bound")),
-                        of(3, self.level("total_relative_error")),
+                        of(Line::A, self.points("A", "total_relative_error")),
+                        of(Line::B, self.points("B", "total_relative_error")),
+                        of(Line::Least, self.points("B", "total_bound")),
+                        of(Line::C, self.level("total_relative_error")),
                     ],
                 ),
                 self.panel(
+                    "B's error over A's",
+                    "of the same rank, below 1 B is nearer",
+                    Unit::Plain,
+                    vec![of(Line::B, self.ratios())],
+                ),
+                self.panel(
                     "Delta cosine",
-                    "of served − base and tuned − base, more is better",
+                    "with the fine-tune, more is better",
                     Unit::Plain,
                     vec![
-                        of(0, self.points("A", "total_delta_cosine")),
-                        of(1, self.points("B", "total_delta_cosine")),
-                        of(3, self.level("total_delta_cosine")),
+                        of(Line::A, self.points("A", "total_delta_cosine")),
+                        of(Line::B, self.points("B", "total_delta_cosine")),
+                        of(Line::C, self.level("total_delta_cosine")),
                     ],
                 ),
             ],
-            columns: 2,
-            series: ["A", "B", "least possible", "C"]
-                .map(str::to_owned)
+            columns: COLUMNS,
+            series: Line::ALL
+                .map(|line| (line.name().to_owned(), line.stroke()))
                 .to_vec(),
             behind: None,
         };
-        let scheme = self.pair.title(self.scheme);
+        let scheme = match self.pair.name {
+            "" => self.scheme.to_owned(),
+            pair => format!("{} of the pair {pair}", self.scheme),
+        };
         let ends = self.ranks.first().zip(self.ranks.last());
         let ends = ends.map_or_else(String::new, |(low, high)| format!("{low} to {high}"));
         let name = "methods-by-rank";
         Ok(Figure {
             name: name.to_owned(),
             caption: format!(
-                "Methods A and B on {scheme} from rank {ends}; C has no rank and is a level. Where A flattens out, what is left of its \
-                 error is the base's rounding noise, not the rank. B lies on the least possible error of its rank (Eckart and Young)."
+                "Methods A and B on {scheme}, from rank {ends}; C has no rank and is a level. Where A flattens out, what is left of its \
+                 error is the base's rounding noise, not the rank. B lies on the least possible error of its rank (the grey band, Eckart and \
+                 Young), and so never above A: the middle panel has B's error over A's."
             ),
-            alt: format!("Weight error and delta cosine over the rank, on {scheme}."),
+            alt: format!(
+                "Weight error, B's error over A's, and delta cosine over the rank, on {scheme}."
+            ),
             svg: figure.render(name)?,
         })
     }
@@ -100,7 +144,10 @@ impl<'a> Choice<'a> {
                 .collect(),
             places: Vec::new(),
             log: false,
-            include: vec![0.0],
+            include: match unit {
+                Unit::Plain => vec![0.0, 1.0],
+                Unit::Percent => vec![0.0],
+            },
             curves,
         }
     }
@@ -111,6 +158,17 @@ impl<'a> Choice<'a> {
             Some((f64::from(*rank), arm.get(metric)?))
         };
         self.ranks.iter().filter_map(point).collect()
+    }
+
+    /// B's error over A's.
+    fn ratios(&self) -> Vec<(f64, f64)> {
+        let [a, b] = ["A", "B"].map(|method| self.points(method, "total_relative_error"));
+        let of_a = |rank: f64| a.iter().find(|point| point.0.total_cmp(&rank).is_eq());
+        let ratio = |(rank, b): &(f64, f64)| {
+            let (_, a) = of_a(*rank).filter(|(_, a)| *a > 0.0)?;
+            Some((*rank, b / a))
+        };
+        b.iter().filter_map(ratio).collect()
     }
 
     /// C has no rank: a level over all of them.
@@ -125,9 +183,9 @@ impl<'a> Choice<'a> {
     }
 }
 
-fn of(series: usize, points: Vec<(f64, f64)>) -> Curve {
+fn of(line: Line, points: Vec<(f64, f64)>) -> Curve {
     Curve {
-        series: Some(series),
+        series: Line::ALL.iter().position(|known| *known == line),
         points,
     }
 }

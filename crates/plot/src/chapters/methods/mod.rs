@@ -5,9 +5,12 @@ mod by_noise;
 mod by_rank;
 
 use crate::inputs::Inputs;
-use crate::quantity::{number, percent};
 use crate::{Result, Section, Table};
 use arm::Pair;
+use xgraft_results::human::{number, percent};
+
+/// Longer tables are folded.
+const LISTED: usize = 40;
 
 pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     let pairs = arm::pairs(inputs);
@@ -31,7 +34,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     if let Some(figure) = by_rank::figure(&pairs)? {
         section = section.figure(figure);
     }
-    Ok(Some(section.table(table(&pairs).folded_above(40))))
+    Ok(Some(section.table(table(&pairs).folded_above(LISTED))))
 }
 
 fn table(pairs: &[Pair<'_>]) -> Table {

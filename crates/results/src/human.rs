@@ -1,7 +1,10 @@
-//! Numbers for people. Number and unit never part: a no-break space stands between them.
+//! Numbers for people: the one place of the project where shares, bytes and times become text.
+//!
+//! Number and unit never part: a no-break space stands between them.
 
 /// A ratio as percent with three significant digits, and more where it is close to one: 0.0123 → `1.23 %`, 0.99951 → `99.951 %`.
-pub(crate) fn percent(ratio: f64) -> String {
+#[must_use]
+pub fn percent(ratio: f64) -> String {
     let value = 100.0 * ratio;
     let missing = (100.0 - value).abs();
     if value == 0.0 || missing == 0.0 {
@@ -22,7 +25,8 @@ pub(crate) fn percent(ratio: f64) -> String {
 }
 
 /// Three significant digits, in powers of ten where it is very small or large.
-pub(crate) fn number(value: f64) -> String {
+#[must_use]
+pub fn number(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-4..1e6).contains(&size) {
         return format!("{value:.2e}");
@@ -35,12 +39,14 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 /// Decimal units: `3.68 MB`.
-pub(crate) fn bytes(value: f64) -> String {
-    scaled(value, &["B", "kB", "MB", "GB", "TB"])
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    scaled(count as f64, &["B", "kB", "MB", "GB", "TB"])
 }
 
 /// `12.5 ms`, `3.2 s`, `5 min 20 s`, `1 h 12 min`.
-pub(crate) fn seconds(value: f64) -> String {
+#[must_use]
+pub fn seconds(value: f64) -> String {
     match value {
         v if v < 0.0995 => format!("{}\u{a0}ms", number(1e3 * v)),
         v if v < 99.5 => format!("{}\u{a0}s", number(v)),
@@ -104,8 +110,8 @@ mod tests {
 
     #[test]
     fn bytes_and_seconds_have_units() {
-        assert_eq!(plain(&bytes(999.0)), "999 B");
-        assert_eq!(plain(&bytes(3_680_000.0)), "3.68 MB");
+        assert_eq!(plain(&bytes(999)), "999 B");
+        assert_eq!(plain(&bytes(3_680_000)), "3.68 MB");
         assert_eq!(plain(&seconds(0.0125)), "12.5 ms");
         assert_eq!(plain(&seconds(3.25)), "3.25 s");
         assert_eq!(plain(&seconds(320.0)), "5 min 20 s");
