@@ -3,15 +3,15 @@
 use serde_json::json;
 use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, ScaleDtype, WeightDtype};
 use xgraft_checkpoint::{
-    Checkpoint, Converted, Dtype, Fate, Fp8Layout, OutputDir, Packing, PlannedTensor, Quantization,
-    Rewrite, RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, pack_strips, rewrite,
+    Checkpoint, Dtype, Fate, Fp8Layout, OutputDir, Packing, PlannedTensor, Quantization, Rewrite,
+    RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, pack_strips, rewrite,
 };
 use xgraft_cpu_gemm::Source as _;
 
 use crate::config::Config;
 use crate::convert::{Cost, Job, bf16_bytes};
 use crate::error::{Error, Result};
-use crate::report::{Conversion, ModuleReport};
+use crate::report::{Conversion, Loss, ModuleReport};
 use crate::scheme::{Method, Simulated};
 use crate::search::Search;
 
@@ -71,7 +71,8 @@ pub fn quantize(
                     Fate::Keep
                 }
             },
-            convert: &|weight, matrix| {
+            load: &|weight| source.load(weight),
+            convert: &|weight, matrix, sink| {
                 let base = base.map(|base| counterpart(base, weight)).transpose()?;
                 let job = Job {
                     weight,
@@ -79,7 +80,9 @@ pub fn quantize(
                     base: base.as_ref(),
                     search: config.search,
                 };
-                convert(&job, &method)
+                let (tensors, report) = convert(&job, &method)?;
+                sink.tensors(&tensors)?;
+                Ok(report)
             },
             on_event,
             config: &text,
@@ -259,7 +262,7 @@ fn stored_groups(weight: &Weight, recipe: &GroupRecipe, packing: Packing) -> Sto
     }
 }
 
-fn convert(job: &Job<'_>, method: &Method) -> Result<Converted<ModuleReport>> {
+fn convert(job: &Job<'_>, method: &Method) -> Result<(Vec<Vec<u8>>, ModuleReport)> {
     let (tensors, cost) = match method {
         Method::Blocks { recipe, .. } => {
             let quantized = job.blocks(recipe)?;
@@ -280,10 +283,7 @@ fn convert(job: &Job<'_>, method: &Method) -> Result<Converted<ModuleReport>> {
         Method::Simulated(simulated) => simulate(job, simulated)?,
     };
     let bytes_out = tensors.iter().map(|t| t.len() as u64).sum();
-    Ok(Converted {
-        note: note(job, cost, bytes_out)?,
-        tensors,
-    })
+    Ok((tensors, note(job, cost, bytes_out)?))
 }
 
 fn simulate(job: &Job<'_>, simulated: &Simulated) -> Result<(Vec<Vec<u8>>, Cost)> {
@@ -291,13 +291,13 @@ fn simulate(job: &Job<'_>, simulated: &Simulated) -> Result<(Vec<Vec<u8>>, Cost)
         Simulated::Blocks(recipe) => {
             let quantized = job.blocks(recipe)?;
             (
-                vec![bf16_bytes(&quantized).0],
+                vec![bf16_bytes(&quantized)],
                 job.cost_of_blocks(&quantized)?,
             )
         }
         Simulated::Groups(recipe) => {
             let quantized = job.groups(recipe, 0..job.shape().0)?;
-            (vec![bf16_bytes(&quantized).0], job.cost_of_all(&quantized))
+            (vec![bf16_bytes(&quantized)], job.cost_of_all(&quantized))
         }
     })
 }
@@ -310,11 +310,13 @@ fn note(job: &Job<'_>, Cost { trip, delta }: Cost, bytes_out: u64) -> Result<Mod
     Ok(ModuleReport {
         module: job.weight.module.clone(),
         shape: [job.matrix.rows(), job.matrix.cols()],
-        relative_error: trip.relative_error(),
-        error2: trip.error2,
-        norm2: trip.norm2,
-        max_abs_error: f64::from(trip.max_abs_error),
-        saturated: trip.saturated as u64,
+        loss: Some(Loss {
+            relative_error: trip.relative_error(),
+            error2: trip.error2,
+            norm2: trip.norm2,
+            max_abs_error: f64::from(trip.max_abs_error),
+            saturated: trip.saturated as u64,
+        }),
         delta,
         bytes_in: (job.data()?.len() * element) as u64,
         bytes_out,

@@ -13,16 +13,10 @@ pub struct ModuleReport {
     pub module: String,
     /// [out, in].
     pub shape: [usize; 2],
-    /// ‖decoded − original‖/‖original‖, Frobenius: what the round trip through the format costs.
-    pub relative_error: f64,
-    /// ‖decoded − original‖².
-    pub error2: f64,
-    /// ‖original‖².
-    pub norm2: f64,
-    /// Largest absolute error of an element.
-    pub max_abs_error: f64,
-    /// Elements that were clamped to the largest value of the format.
-    pub saturated: u64,
+    /// What the round trip through the format costs; nothing of a weight that was only decoded, whose values are rounded to
+    /// BF16 once.
+    #[serde(flatten)]
+    pub loss: Option<Loss>,
     /// What is left of the fine-tune; where the base is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<DeltaSums>,
@@ -32,6 +26,21 @@ pub struct ModuleReport {
     pub bytes_out: u64,
 }
 
+/// What a weight has lost in a format, measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// ‖decoded − original‖/‖original‖, Frobenius.
+    pub relative_error: f64,
+    /// ‖decoded − original‖².
+    pub error2: f64,
+    /// ‖original‖².
+    pub norm2: f64,
+    /// Largest absolute error of an element.
+    pub max_abs_error: f64,
+    /// Elements that were clamped to the largest value of the format.
+    pub saturated: u64,
+}
+
 /// The whole of `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -39,8 +48,9 @@ pub struct Report {
     pub schema: String,
     /// Converted weights, in model order.
     pub modules: Vec<ModuleReport>,
-    /// ‖decoded − original‖/‖original‖ over all of them.
-    pub relative_error: f64,
+    /// ‖decoded − original‖/‖original‖ over all of them; nothing of weights that were only decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_error: Option<f64>,
     /// Tensor bytes of the source.
     pub bytes_in: u64,
     /// Tensor bytes written.
@@ -53,15 +63,15 @@ pub struct Report {
 impl Report {
     pub(crate) fn of(done: &[Rewritten<ModuleReport>]) -> Self {
         let modules: Vec<ModuleReport> = done.iter().filter_map(|d| d.note.clone()).collect();
-        let sum = |f: &dyn Fn(&ModuleReport) -> f64| modules.iter().map(f).sum::<f64>();
-        let (error2, norm2) = (sum(&|m| m.error2), sum(&|m| m.norm2));
+        let losses: Vec<Loss> = modules.iter().filter_map(|m| m.loss).collect();
+        let sum = |f: &dyn Fn(&Loss) -> f64| losses.iter().map(f).sum::<f64>();
+        let (error2, norm2) = (sum(&|l| l.error2), sum(&|l| l.norm2));
         Self {
             schema: "xgraft.quantize-report/1".into(),
-            relative_error: if norm2 > 0.0 {
-                (error2 / norm2).sqrt()
-            } else {
-                0.0
-            },
+            relative_error: (!losses.is_empty()).then(|| match norm2 > 0.0 {
+                true => (error2 / norm2).sqrt(),
+                false => 0.0,
+            }),
             bytes_in: done.iter().map(|d| d.bytes_in).sum(),
             bytes_out: done.iter().map(|d| d.bytes_out).sum(),
             modules,
@@ -81,7 +91,11 @@ impl Report {
 
     /// ‖decoded − original‖/‖original − base‖: the noise over the fine-tune.
     fn noise_ratio(&self, delta: DeltaSums) -> f64 {
-        let error2: f64 = self.modules.iter().map(|m| m.error2).sum();
+        let error2: f64 = self
+            .modules
+            .iter()
+            .filter_map(|m| Some(m.loss?.error2))
+            .sum();
         if delta.before2 > 0.0 {
             (error2 / delta.before2).sqrt()
         } else {
@@ -104,7 +118,9 @@ impl Report {
                     None => row,
                 });
             };
-            push("quantization_error", m.relative_error, None);
+            if let Some(loss) = &m.loss {
+                push("quantization_error", loss.relative_error, None);
+            }
             push("weight_bytes", m.bytes_out as f64, Some("bytes"));
             if let Some(delta) = &m.delta {
                 push("delta_cosine", delta.cosine(), None);
@@ -113,7 +129,7 @@ impl Report {
         }
         let delta = self.delta();
         for (metric, value) in [
-            ("total_relative_error", Some(self.relative_error)),
+            ("total_relative_error", self.relative_error),
             ("total_delta_cosine", delta.map(|d| d.cosine())),
             (
                 "total_delta_sign_agreement",

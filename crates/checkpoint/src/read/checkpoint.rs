@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::grouped;
 use super::load;
 use super::mapped::{self, MappedWeight};
 use super::matrix::WeightMatrix;
+use super::packed::PackedMatrix;
 use super::store::{ShardIdentity, Store};
 use super::stream::Hash;
 use crate::digest::Digest;
@@ -16,7 +18,7 @@ use crate::model::bitsandbytes::{MAX_STATE_BYTES, QuantState, STATE};
 use crate::model::config::ModelConfig;
 use crate::model::fold::Fold;
 use crate::model::quantization::Quantization;
-use crate::model::weight::{TensorInfo, Weight};
+use crate::model::weight::{Stored, TensorInfo, Weight};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -163,6 +165,19 @@ impl Checkpoint {
         let (rows, _) = weight.matrix_shape();
         let (matrix, digests) = load::rows(&self.store, weight, 0..rows, Hash::Yes)?;
         Ok((matrix, Digest::of_all(&digests)))
+    }
+
+    /// Reads a whole weight of packed integers and leaves it packed, with the digest of [`Checkpoint::load`]; `None` for any
+    /// other weight.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn load_packed(&self, weight: &Weight) -> Result<Option<(PackedMatrix, Digest)>> {
+        let Stored::Grouped(stored) = &weight.stored else {
+            return Ok(None);
+        };
+        let (matrix, digests) = grouped::packed(&self.store, weight, stored)?;
+        Ok(Some((matrix, Digest::of_all(&digests))))
     }
 
     /// Reads some rows of a weight in its stored form. Packed integers lie across rows: they are read whole for any of

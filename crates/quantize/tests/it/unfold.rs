@@ -5,8 +5,7 @@ use std::path::Path;
 use half::f16;
 use serde_json::json;
 use xgraft_checkpoint::{
-    Checkpoint, Converted, Dtype, Fate, NormKind, OutputDir, PlannedTensor, Rewrite, Role, Weight,
-    rewrite,
+    Checkpoint, Dtype, Fate, NormKind, OutputDir, PlannedTensor, Rewrite, Role, Weight, rewrite,
 };
 use xgraft_cpu_gemm::Source as _;
 use xgraft_quantize::{Config, Conversion, Error, Layout, Result, Scheme, dequantize, fingerprint};
@@ -53,20 +52,18 @@ fn fold(to: &Path) {
                 w if is_divided(w) => planned(w, Dtype::F16),
                 _ => Fate::Keep,
             },
-            convert: &|weight, matrix| {
+            load: &|weight| source.load(weight),
+            convert: &|weight, matrix, sink| {
                 let cols = matrix.cols();
                 let values = matrix.to_f32().into_iter().enumerate();
-                let bytes = if is_scaled(weight) {
+                let bytes: Vec<u8> = if is_scaled(weight) {
                     let scaled = values.map(|(i, x)| x * scale(i % cols));
                     scaled.flat_map(f32::to_le_bytes).collect()
                 } else {
                     let divided = values.map(|(i, x)| f16::from_f32(x / scale(i)));
                     divided.flat_map(f16::to_le_bytes).collect()
                 };
-                Ok(Converted {
-                    tensors: vec![bytes],
-                    note: (),
-                })
+                Ok(sink.tensors(&[bytes])?)
             },
             on_event: &|_| Ok(()),
             config: &source.config().with_quantization(None),
