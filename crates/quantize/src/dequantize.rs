@@ -91,10 +91,10 @@ fn load(
     weight: &Weight,
     unfolding: &Unfolding,
 ) -> xgraft_checkpoint::Result<(Loaded, Digest)> {
-    if unfolding.factors(&weight.tensor).is_none() {
-        if let Some((packed, digest)) = source.load_packed(weight)? {
-            return Ok((Loaded::Packed(packed), digest));
-        }
+    if unfolding.factors(&weight.tensor).is_none()
+        && let Some((packed, digest)) = source.load_packed(weight)?
+    {
+        return Ok((Loaded::Packed(packed), digest));
     }
     let (matrix, digest) = source.load(weight)?;
     Ok((Loaded::Matrix(matrix), digest))
@@ -149,6 +149,9 @@ fn convert(
 /// Elements that are decoded between two writes: more than enough for all threads, and far less than a matrix.
 const PART: usize = 1 << 23;
 
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
 /// Writes a tensor of so many rows and columns as `decode` gives it, some rows at a time.
 fn write(
     sink: &mut Sink<'_>,
@@ -158,7 +161,11 @@ fn write(
 ) -> Result<()> {
     // A multiple of every height of blocks.
     let step = PART.div_ceil(cols.max(1)).next_multiple_of(256);
-    buffer.resize(buffer.len().max(step.min(rows) * cols), bf16::ZERO);
+    let needed = step.min(rows) * cols + LINE;
+    buffer.resize(buffer.len().max(needed), bf16::ZERO);
+    // Whole lines of the cache are written faster than parts of two.
+    let first = buffer.as_ptr().align_offset(LINE).min(LINE);
+    let buffer = &mut buffer[first..];
     sink.tensor(|tensor| {
         for start in (0..rows).step_by(step) {
             let range = start..rows.min(start + step);
