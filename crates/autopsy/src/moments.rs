@@ -4,7 +4,7 @@
 //! error of a sum is some 1e-6 of its terms. Where that does not hold (numbers that are not finite, or whose fourth power
 //! leaves the range of f32) the tile is summed again in f64, number by number.
 
-use crate::arch::{Bf16Lanes, Isa, LANES, TileSums};
+use crate::arch::{BF16_LANES, Bf16Lanes, Isa, TileSums};
 
 /// Between these magnitudes the fourth power of a number is a normal f32, and so is a sum of a tile of them.
 const FOURTH_POWER: std::ops::Range<f32> = 1e-8..1e8;
@@ -52,16 +52,15 @@ impl Moments {
     }
 
     /// Takes in the rows of a tile in BF16 as [`Self::add`] takes in their numbers; false, and nothing is taken in, if the sums in f32
-    /// are not exact enough.
+    /// are not exact enough or not given.
     #[must_use]
     pub(crate) fn add_bf16(&mut self, isa: Isa, rows: &[&[Bf16Lanes]]) -> bool {
-        let sums = isa.sums_bf16(rows);
-        let exact = is_exact(&sums);
-        if exact {
-            let lanes: usize = rows.iter().map(|row| row.len()).sum();
-            self.merge(&Self::from_sums(lanes * LANES, &sums));
-        }
-        exact
+        let Some(sums) = isa.sums_bf16(rows).filter(is_exact) else {
+            return false;
+        };
+        let lanes: usize = rows.iter().map(|row| row.len()).sum();
+        self.merge(&Self::from_sums(lanes * BF16_LANES, &sums));
+        true
     }
 
     /// Takes in another set. The result depends on the order of merges, which callers keep fixed.

@@ -75,7 +75,7 @@ pub use model::weight::{Stored, TensorInfo, Weight};
 pub use read::checkpoint::Checkpoint;
 pub use read::grouped::unpack_grouped;
 pub use read::inventory::Inventory;
-pub use read::mapped::{Mapped, MappedWeight};
+pub use read::mapped::{Mapped, MappedWeight, Window};
 pub use read::matrix::WeightMatrix;
 pub use read::packed::PackedMatrix;
 pub use read::store::ShardIdentity;

@@ -5,32 +5,43 @@
 )]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256d, __m256i, __m512, _CMP_EQ_OQ, _mm_add_pd, _mm_add_sd, _mm_cvtsd_f64,
-    _mm_unpackhi_pd, _mm256_add_pd, _mm256_add_ps, _mm256_castpd256_pd128, _mm256_castps256_ps128,
-    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepu16_epi32, _mm256_cvtps_pd,
-    _mm256_extractf128_pd, _mm256_extractf128_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps,
-    _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_sub_ps,
-    _mm512_add_pd, _mm512_add_ps, _mm512_castpd512_pd256, _mm512_castps512_ps256,
-    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtps_pd,
-    _mm512_extractf32x8_ps, _mm512_extractf64x4_pd, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_slli_epi32, _mm512_sub_ps,
+    __m256, __m256d, __m256i, __m512, __m512d, __m512i, _CMP_EQ_OQ, _MM_HINT_T0, _mm_add_pd,
+    _mm_add_sd, _mm_cvtsd_f64, _mm_prefetch, _mm_unpackhi_pd, _mm256_add_epi16, _mm256_add_pd,
+    _mm256_add_ps, _mm256_and_si256, _mm256_castpd256_pd128, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_pd, _mm256_extractf128_pd,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_max_epi16, _mm256_max_epu16, _mm256_max_ps,
+    _mm256_min_epu16, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_sub_ps,
+    _mm512_add_epi16, _mm512_add_pd, _mm512_add_ps, _mm512_and_si512, _mm512_castpd512_pd256,
+    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtps_pd,
+    _mm512_extractf32x8_ps, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_max_epi16,
+    _mm512_max_epu16, _mm512_max_ps, _mm512_min_epu16, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_epi16, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_sub_ps,
 };
 use std::mem::transmute;
 
-use super::{Bf16Lanes, Lanes, TileSums, portable};
+use super::{BF16_LANES, Bf16Lanes, Lanes, TileSums, bf16_extremes, portable};
 
 /// [`Lanes`] in registers.
 ///
 /// # Safety
 /// Every function needs the instructions of its type.
 trait Vector: Copy {
+    /// [`Bf16Lanes`] in registers.
+    type Words: Words;
+
     unsafe fn load(from: &Lanes) -> Self;
-    unsafe fn load_bf16(from: &Bf16Lanes) -> Self;
+    /// The first, third, ... of numbers in BF16.
+    unsafe fn even(words: Self::Words) -> Self;
+    /// The second, fourth, ... of them.
+    unsafe fn odd(words: Self::Words) -> Self;
     unsafe fn splat(x: f32) -> Self;
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
+    /// `self · other + sum`, rounded once.
+    unsafe fn mul_add(self, other: Self, sum: Self) -> Self;
     /// The smaller; `other` if one is NaN.
     unsafe fn min(self, other: Self) -> Self;
     /// The larger; `other` if one is NaN.
@@ -38,63 +49,71 @@ trait Vector: Copy {
     unsafe fn zeros(self) -> u32;
     /// The sum in f64, in halves.
     unsafe fn sum(self) -> f64;
+    /// The sum of both in f64, first lane by lane and then in halves.
+    unsafe fn sum_with(self, other: Self) -> f64;
     /// The smallest of lanes without NaN.
     unsafe fn lowest(self) -> f32;
     /// The largest of lanes without NaN.
     unsafe fn highest(self) -> f32;
 }
 
-/// Sixteen numbers as they are stored.
-trait Stored {
-    /// # Safety
-    /// The processor must have the instructions of `V`.
-    unsafe fn load<V: Vector>(&self) -> V;
+/// Thirty-two integers of sixteen bits.
+///
+/// # Safety
+/// Every function needs the instructions of its type.
+trait Words: Copy {
+    unsafe fn load(from: &Bf16Lanes) -> Self;
+    unsafe fn splat(x: u16) -> Self;
+    unsafe fn max_signed(self, other: Self) -> Self;
+    unsafe fn max_unsigned(self, other: Self) -> Self;
+    unsafe fn min_unsigned(self, other: Self) -> Self;
+    /// Each without its highest bit, times two.
+    unsafe fn doubled(self) -> Self;
+    fn each(self) -> [u16; BF16_LANES];
 }
 
-impl Stored for Lanes {
-    #[inline(always)]
-    unsafe fn load<V: Vector>(&self) -> V {
-        // SAFETY: as the caller promises.
-        unsafe { V::load(self) }
-    }
-}
-
-impl Stored for Bf16Lanes {
-    #[inline(always)]
-    unsafe fn load<V: Vector>(&self) -> V {
-        // SAFETY: as the caller promises.
-        unsafe { V::load_bf16(self) }
+/// Adds the powers of some numbers to their sums.
+///
+/// # Safety
+/// The processor must have the instructions of `V`.
+#[inline(always)]
+unsafe fn add_powers<V: Vector>(sums: [V; 4], x: V) -> [V; 4] {
+    let [s1, s2, s3, s4] = sums;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let x2 = x.mul(x);
+        [
+            s1.add(x),
+            x.mul_add(x, s2),
+            x2.mul_add(x, s3),
+            x2.mul_add(x2, s4),
+        ]
     }
 }
 
 /// # Safety
 /// The processor must have the instructions of `V`.
 #[inline(always)]
-unsafe fn sums<V: Vector, S: Stored>(rows: &[&[S]]) -> TileSums {
+unsafe fn sums<V: Vector>(tile: &[Lanes]) -> TileSums {
     // SAFETY: as the caller promises.
     unsafe {
-        let (zero, infinity) = (V::splat(0.0), V::splat(f32::INFINITY));
-        let (mut s1, mut s2, mut s3, mut s4) = (zero, zero, zero, zero);
+        let mut sums = [V::splat(0.0); 4];
+        let infinity = V::splat(f32::INFINITY);
         let (mut low, mut high) = (infinity, V::splat(f32::NEG_INFINITY));
         let mut least_square = infinity;
-        for row in rows {
-            for lanes in *row {
-                let x = lanes.load::<V>();
-                let x2 = x.mul(x);
-                s1 = s1.add(x);
-                s2 = s2.add(x2);
-                s3 = s3.add(x2.mul(x));
-                s4 = s4.add(x2.mul(x2));
-                low = x.min(low);
-                high = x.max(high);
-                least_square = x2.min(least_square);
-            }
+        for lanes in tile {
+            let x = V::load(lanes);
+            sums = add_powers(sums, x);
+            low = x.min(low);
+            high = x.max(high);
+            least_square = x.mul(x).min(least_square);
         }
         // To count takes one instruction more than to know that there is nothing to count, which is the rule.
         let zeros = match least_square.lowest() > 0.0 {
             true => 0,
-            false => zeros::<V, S>(rows),
+            false => tile.iter().map(|lanes| V::load(lanes).zeros()).sum(),
         };
+        let [s1, s2, s3, s4] = sums;
         TileSums {
             powers: [s1.sum(), s2.sum(), s3.sum(), s4.sum()],
             min: low.lowest(),
@@ -104,16 +123,58 @@ unsafe fn sums<V: Vector, S: Stored>(rows: &[&[S]]) -> TileSums {
     }
 }
 
+/// Bytes by which a loop over rows in BF16 asks for memory ahead of itself: the same rows of the next tiles.
+const AHEAD: usize = 512;
+
 /// # Safety
 /// The processor must have the instructions of `V`.
 #[inline(always)]
-unsafe fn zeros<V: Vector, S: Stored>(rows: &[&[S]]) -> u32 {
-    let mut zeros = 0;
-    for row in rows {
-        for lanes in *row {
-            // SAFETY: as the caller promises.
-            zeros += unsafe { lanes.load::<V>().zeros() };
+unsafe fn sums_bf16<V: Vector>(rows: &[&[Bf16Lanes]]) -> Option<TileSums> {
+    // SAFETY: as the caller promises; a prefetch may be of any address.
+    unsafe {
+        let (mut even, mut odd) = ([V::splat(0.0); 4], [V::splat(0.0); 4]);
+        let (mut signed, mut unsigned) = (V::Words::splat(0x8000), V::Words::splat(0));
+        let mut least = V::Words::splat(u16::MAX);
+        for row in rows {
+            for lanes in *row {
+                _mm_prefetch::<_MM_HINT_T0>(lanes.as_ptr().wrapping_add(AHEAD).cast());
+                let words = V::Words::load(lanes);
+                even = add_powers(even, V::even(words));
+                odd = add_powers(odd, V::odd(words));
+                signed = words.max_signed(signed);
+                unsigned = words.max_unsigned(unsigned);
+                least = words.doubled().min_unsigned(least);
+            }
         }
+        let signed = signed.each().into_iter().map(u16::cast_signed).max();
+        let unsigned = unsigned.each().into_iter().max();
+        let (min, max) = bf16_extremes(signed?, unsigned?)?;
+        let zeros = match least.each().into_iter().min() {
+            Some(0) => zeros_bf16(rows),
+            _ => 0,
+        };
+        let [(e1, o1), (e2, o2), (e3, o3), (e4, o4)] = std::array::from_fn(|i| (even[i], odd[i]));
+        Some(TileSums {
+            powers: [
+                e1.sum_with(o1),
+                e2.sum_with(o2),
+                e3.sum_with(o3),
+                e4.sum_with(o4),
+            ],
+            min,
+            max,
+            zeros,
+        })
+    }
+}
+
+#[inline(always)]
+fn zeros_bf16(rows: &[&[Bf16Lanes]]) -> u32 {
+    let mut zeros = 0;
+    for lanes in rows.iter().copied().flatten() {
+        let bits = lanes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
+        // At most 32, so that a short integer counts them.
+        zeros += u32::from(bits.map(|b| u16::from(b << 1 == 0)).sum::<u16>());
     }
     zeros
 }
@@ -130,10 +191,10 @@ unsafe fn products<V: Vector>(xs: &[Lanes], ys: &[Lanes]) -> [f64; 6] {
             let d = x.sub(y);
             sums[0] = sums[0].add(x);
             sums[1] = sums[1].add(y);
-            sums[2] = sums[2].add(x.mul(x));
-            sums[3] = sums[3].add(y.mul(y));
-            sums[4] = sums[4].add(x.mul(y));
-            sums[5] = sums[5].add(d.mul(d));
+            sums[2] = x.mul_add(x, sums[2]);
+            sums[3] = y.mul_add(y, sums[3]);
+            sums[4] = x.mul_add(y, sums[4]);
+            sums[5] = d.mul_add(d, sums[5]);
         }
         let [a, b, c, d, e, f] = sums;
         [a.sum(), b.sum(), c.sum(), d.sum(), e.sum(), f.sum()]
@@ -157,17 +218,17 @@ macro_rules! instruction_set {
                 $(#[target_feature(enable = $feature)])+
                 fn inner(tile: &[Lanes]) -> TileSums {
                     // SAFETY: this function has the features of the vector.
-                    unsafe { sums::<$vector, _>(&[tile]) }
+                    unsafe { sums::<$vector>(tile) }
                 }
                 // SAFETY: `self` exists only where `detect` found the features.
                 unsafe { inner(tile) }
             }
 
-            pub(super) fn sums_bf16(self, rows: &[&[Bf16Lanes]]) -> TileSums {
+            pub(super) fn sums_bf16(self, rows: &[&[Bf16Lanes]]) -> Option<TileSums> {
                 $(#[target_feature(enable = $feature)])+
-                fn inner(rows: &[&[Bf16Lanes]]) -> TileSums {
+                fn inner(rows: &[&[Bf16Lanes]]) -> Option<TileSums> {
                     // SAFETY: this function has the features of the vector.
-                    unsafe { sums::<$vector, _>(rows) }
+                    unsafe { sums_bf16::<$vector>(rows) }
                 }
                 // SAFETY: `self` exists only where `detect` found the features.
                 unsafe { inner(rows) }
@@ -214,8 +275,8 @@ macro_rules! instruction_set {
 }
 
 instruction_set!(
-    /// Proof that the processor has AVX2.
-    Avx2, Ymm2, "avx2", "popcnt"
+    /// Proof that the processor has AVX2 and FMA.
+    Avx2, Ymm2, "avx2", "fma", "popcnt"
 );
 instruction_set!(
     /// Proof that the processor has AVX-512 F, BW, DQ and VL.
@@ -236,6 +297,22 @@ unsafe fn sum_of_4(lanes: __m256d) -> f64 {
     }
 }
 
+/// The sum of eight likewise.
+///
+/// # Safety
+/// The processor must have AVX-512 F.
+#[inline(always)]
+unsafe fn sum_of_8(lanes: __m512d) -> f64 {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let upper = _mm512_extractf64x4_pd::<1>(lanes);
+        sum_of_4(_mm256_add_pd(_mm512_castpd512_pd256(lanes), upper))
+    }
+}
+
+/// The bits of the second of two numbers in BF16.
+const UPPER: i32 = 0xffff_0000_u32.cast_signed();
+
 /// Lane by lane, by an instruction for each of the registers.
 macro_rules! lanewise {
     ($($name:ident = $instruction:ident [$($register:tt),+];)+) => {$(
@@ -253,6 +330,8 @@ macro_rules! lanewise {
 struct Ymm2(__m256, __m256);
 
 impl Vector for Ymm2 {
+    type Words = [__m256i; 2];
+
     lanewise! {
         add = _mm256_add_ps[0, 1];
         sub = _mm256_sub_ps[0, 1];
@@ -268,15 +347,32 @@ impl Vector for Ymm2 {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: &Bf16Lanes) -> Self {
-        // SAFETY: the halves of sixteen numbers of two bytes are two registers, and the caller promises AVX2.
+    unsafe fn even([low, high]: [__m256i; 2]) -> Self {
+        // SAFETY: the caller promises AVX2.
         unsafe {
-            let [low, high] = transmute::<Bf16Lanes, [__m128i; 2]>(*from);
-            let widen = |half| {
-                let bits = _mm256_cvtepu16_epi32(half);
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
-            };
+            let widen = |words| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words));
             Self(widen(low), widen(high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn odd([low, high]: [__m256i; 2]) -> Self {
+        // SAFETY: the caller promises AVX2.
+        unsafe {
+            let upper = _mm256_set1_epi32(UPPER);
+            let widen = |words| _mm256_castsi256_ps(_mm256_and_si256(words, upper));
+            Self(widen(low), widen(high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, other: Self, sum: Self) -> Self {
+        // SAFETY: the caller promises FMA.
+        unsafe {
+            Self(
+                _mm256_fmadd_ps(self.0, other.0, sum.0),
+                _mm256_fmadd_ps(self.1, other.1, sum.1),
+            )
         }
     }
 
@@ -309,6 +405,24 @@ impl Vector for Ymm2 {
     }
 
     #[inline(always)]
+    unsafe fn sum_with(self, other: Self) -> f64 {
+        // SAFETY: the caller promises AVX.
+        unsafe {
+            let low = |x| _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+            let high = |x| _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(x));
+            let both = |half: fn(Self) -> __m256| (half(self), half(other));
+            let (a, b) = both(|x| x.0);
+            let (c, d) = both(|x| x.1);
+            let left = _mm256_add_pd(_mm256_add_pd(low(a), low(b)), _mm256_add_pd(low(c), low(d)));
+            let right = _mm256_add_pd(
+                _mm256_add_pd(high(a), high(b)),
+                _mm256_add_pd(high(c), high(d)),
+            );
+            sum_of_4(_mm256_add_pd(left, right))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn lowest(self) -> f32 {
         // SAFETY: the caller promises AVX.
         unsafe { each(_mm256_min_ps(self.0, self.1)).fold(f32::INFINITY, f32::min) }
@@ -332,6 +446,8 @@ fn each(register: __m256) -> std::array::IntoIter<f32, 8> {
 struct Zmm(__m512);
 
 impl Vector for Zmm {
+    type Words = __m512i;
+
     lanewise! {
         add = _mm512_add_ps[0];
         sub = _mm512_sub_ps[0];
@@ -347,12 +463,26 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: &Bf16Lanes) -> Self {
-        // SAFETY: sixteen numbers of two bytes are half a register, and the caller promises AVX-512.
+    unsafe fn even(words: __m512i) -> Self {
+        // SAFETY: the caller promises AVX-512.
+        unsafe { Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))) }
+    }
+
+    #[inline(always)]
+    unsafe fn odd(words: __m512i) -> Self {
+        // SAFETY: the caller promises AVX-512.
         unsafe {
-            let bits = _mm512_cvtepu16_epi32(transmute::<Bf16Lanes, __m256i>(*from));
-            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)))
+            Self(_mm512_castsi512_ps(_mm512_and_si512(
+                words,
+                _mm512_set1_epi32(UPPER),
+            )))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, other: Self, sum: Self) -> Self {
+        // SAFETY: the caller promises AVX-512.
+        unsafe { Self(_mm512_fmadd_ps(self.0, other.0, sum.0)) }
     }
 
     #[inline(always)]
@@ -374,9 +504,21 @@ impl Vector for Zmm {
         unsafe {
             let low = _mm512_cvtps_pd(_mm512_castps512_ps256(self.0));
             let high = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(self.0));
-            let eight = _mm512_add_pd(low, high);
-            let upper = _mm512_extractf64x4_pd::<1>(eight);
-            sum_of_4(_mm256_add_pd(_mm512_castpd512_pd256(eight), upper))
+            sum_of_8(_mm512_add_pd(low, high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_with(self, other: Self) -> f64 {
+        // SAFETY: the caller promises AVX-512.
+        unsafe {
+            let low = |x| _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+            let high = |x| _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(x));
+            let low = _mm512_add_pd(low(self.0), low(other.0));
+            sum_of_8(_mm512_add_pd(
+                low,
+                _mm512_add_pd(high(self.0), high(other.0)),
+            ))
         }
     }
 
@@ -390,5 +532,109 @@ impl Vector for Zmm {
     unsafe fn highest(self) -> f32 {
         // SAFETY: the caller promises AVX-512.
         unsafe { _mm512_reduce_max_ps(self.0) }
+    }
+}
+
+/// Each function by the instructions of both registers.
+impl Words for [__m256i; 2] {
+    #[inline(always)]
+    unsafe fn load(from: &Bf16Lanes) -> Self {
+        // SAFETY: the bytes are two registers, of which any bits are valid.
+        unsafe { transmute::<Bf16Lanes, Self>(*from) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: u16) -> Self {
+        // SAFETY: the caller promises AVX2.
+        unsafe { [_mm256_set1_epi16(x.cast_signed()); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn max_signed(self, other: Self) -> Self {
+        // SAFETY: the caller promises AVX2.
+        unsafe {
+            [
+                _mm256_max_epi16(self[0], other[0]),
+                _mm256_max_epi16(self[1], other[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn max_unsigned(self, other: Self) -> Self {
+        // SAFETY: the caller promises AVX2.
+        unsafe {
+            [
+                _mm256_max_epu16(self[0], other[0]),
+                _mm256_max_epu16(self[1], other[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn min_unsigned(self, other: Self) -> Self {
+        // SAFETY: the caller promises AVX2.
+        unsafe {
+            [
+                _mm256_min_epu16(self[0], other[0]),
+                _mm256_min_epu16(self[1], other[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn doubled(self) -> Self {
+        // SAFETY: the caller promises AVX2.
+        unsafe { self.map(|words| _mm256_add_epi16(words, words)) }
+    }
+
+    #[inline(always)]
+    fn each(self) -> [u16; BF16_LANES] {
+        // SAFETY: two registers are as many integers.
+        unsafe { transmute::<Self, [u16; BF16_LANES]>(self) }
+    }
+}
+
+impl Words for __m512i {
+    #[inline(always)]
+    unsafe fn load(from: &Bf16Lanes) -> Self {
+        // SAFETY: the bytes are a register, of which any bits are valid.
+        unsafe { transmute::<Bf16Lanes, Self>(*from) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: u16) -> Self {
+        // SAFETY: the caller promises AVX-512.
+        unsafe { _mm512_set1_epi16(x.cast_signed()) }
+    }
+
+    #[inline(always)]
+    unsafe fn max_signed(self, other: Self) -> Self {
+        // SAFETY: the caller promises AVX-512 BW.
+        unsafe { _mm512_max_epi16(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn max_unsigned(self, other: Self) -> Self {
+        // SAFETY: the caller promises AVX-512 BW.
+        unsafe { _mm512_max_epu16(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn min_unsigned(self, other: Self) -> Self {
+        // SAFETY: the caller promises AVX-512 BW.
+        unsafe { _mm512_min_epu16(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn doubled(self) -> Self {
+        // SAFETY: the caller promises AVX-512 BW.
+        unsafe { _mm512_add_epi16(self, self) }
+    }
+
+    #[inline(always)]
+    fn each(self) -> [u16; BF16_LANES] {
+        // SAFETY: a register is as many integers.
+        unsafe { transmute::<Self, [u16; BF16_LANES]>(self) }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::grouped;
 use super::load;
-use super::mapped::{self, MappedWeight};
+use super::mapped::{self, MappedWeight, Window};
 use super::matrix::WeightMatrix;
 use super::packed::PackedMatrix;
 use super::store::{ShardIdentity, Store};
@@ -215,6 +215,21 @@ impl Checkpoint {
     /// [`Error::NotFinite`], [`Error::Tensor`] for other types, [`Error::Io`].
     pub fn map(&self, weight: &Weight) -> Result<Option<MappedWeight>> {
         mapped::weight(&self.store, weight)
+    }
+
+    /// Maps some of a tensor's bytes for one look at them. Nothing is decoded, checked or hashed.
+    ///
+    /// The file must not be written or cut while the window is open.
+    ///
+    /// # Panics
+    /// If the range leaves the tensor.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Tensor`] if the file was cut while it was in use.
+    pub fn window(&self, tensor: &TensorInfo, bytes: Range<u64>) -> Result<Window> {
+        check_part(&bytes, tensor.bytes);
+        let span = self.store.span(tensor)?;
+        mapped::window(span.part(bytes.start, bytes.end - bytes.start))
     }
 
     /// Gives a tensor's bytes to `chunk` in order, at most [`CHUNK_BYTES`](crate::CHUNK_BYTES) at a time and never
