@@ -30,6 +30,7 @@
 //!
 //! **Invariant:** nothing is written, and no number that is not finite stops the work.
 
+mod alike;
 mod arch;
 mod autopsy;
 mod beside;
@@ -39,11 +40,13 @@ mod judge;
 mod moments;
 mod numbers;
 mod outliers;
+mod peers;
 mod report;
 mod scan;
 mod thresholds;
 mod verdict;
 
+pub use alike::name_pattern;
 pub use autopsy::{Event, autopsy, inputs};
 pub use error::{Error, Result};
 pub use inspect::{Declared, Inspection, Layout, LayoutCount, TensorEntry, inspect};

@@ -214,10 +214,25 @@ impl<'a> Numbers<'a> {
         }
     }
 
+    /// Whether the numbers are stored as codes with scales.
+    pub(crate) fn has_codes(&self) -> bool {
+        !matches!(self.form, Form::Plain(_))
+    }
+
     /// How many codes of a tile are the largest of their format, of either sign; zero where there are no codes.
     pub(crate) fn saturated(&self, strip: &Strip, rows: Range<usize>, cols: &Range<usize>) -> u64 {
-        let Form::Fp8 { format, .. } = &self.form else {
-            return 0;
+        let format = match &self.form {
+            Form::Fp8 { format, .. } => format,
+            Form::Unpacked(WeightMatrix::Grouped(matrix)) => {
+                let last = (matrix.levels.count() - 1) as u8;
+                let ends = |code: &&u8| **code == 0 || **code == last;
+                let of_row = |row: usize| {
+                    let codes = &matrix.codes[row * self.cols..][cols.clone()];
+                    codes.iter().filter(ends).count() as u64
+                };
+                return rows.map(of_row).sum();
+            }
+            _ => return 0,
         };
         let largest = match format {
             Format::E4m3 => 0x7e,

@@ -13,6 +13,9 @@ use crate::output::{Account, begin, commit, judged, print_grouped, say, say_json
 use crate::progress::Progress;
 use crate::table::{Table, bytes, percent};
 
+/// The most findings of one kind that are printed.
+const LIST_FINDINGS: usize = 16;
+
 pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
     let mut thresholds = Thresholds::default();
     for text in &args.thresholds {
@@ -68,7 +71,7 @@ pub(crate) fn run(args: &Autopsy, global: &Global) -> anyhow::Result<ExitCode> {
         say_json(&report)?;
     } else {
         print(&report, args.all, reference.is_some())?;
-        print_grouped(&report.findings, usize::MAX);
+        print_grouped(&report.gathered(), LIST_FINDINGS);
     }
     Ok(judged(report.healthy))
 }
@@ -93,12 +96,11 @@ fn digests(checkpoint: &Checkpoint, reference: Option<&Checkpoint>) -> anyhow::R
 }
 
 fn print(report: &Report, all: bool, with_reference: bool) -> anyhow::Result<()> {
-    let mut listed: Vec<&TensorReport> = report
-        .tensors
-        .iter()
-        .filter(|t| all || t.verdict != Verdict::Healthy)
-        .collect();
-    listed.sort_by_key(|t| std::cmp::Reverse(t.verdict));
+    let mut listed: Vec<Vec<&TensorReport>> = match all {
+        true => report.tensors.iter().map(|t| vec![t]).collect(),
+        false => report.alike(),
+    };
+    listed.sort_by_key(|group| std::cmp::Reverse(group[0].verdict));
     if !listed.is_empty() {
         say(&tensors(&listed, with_reference))?;
     }
@@ -116,20 +118,34 @@ fn print(report: &Report, all: bool, with_reference: bool) -> anyhow::Result<()>
     ))
 }
 
-fn tensors(listed: &[&TensorReport], with_reference: bool) -> String {
+/// One line for the first of each group.
+fn tensors(listed: &[Vec<&TensorReport>], with_reference: bool) -> String {
     let mut head = vec![
-        "tensor", "verdict", "stored", "mean", "std", "min", "max", "kurtosis", "zeros",
+        "tensor",
+        "verdict",
+        "stored",
+        "mean",
+        "std",
+        "min",
+        "max",
+        "kurtosis",
+        "zeros",
+        "saturated",
     ];
     if with_reference {
         head.extend(["correlation", "relative error", "SNR"]);
     }
     let mut table = Table::new(&head);
     let or_dash = |x: Option<f64>, text: &dyn Fn(f64) -> String| x.map_or_else(|| "-".into(), text);
-    for t in listed {
+    for group in listed {
+        let t = group[0];
         let stats = t.stats.as_ref();
         let of = |f: &dyn Fn(&xgraft_autopsy::Stats) -> f64| or_dash(stats.map(f), &short);
         let mut cells = vec![
-            t.tensor.clone(),
+            match group.len() {
+                1 => t.tensor.clone(),
+                n => format!("{} (+ {} alike)", t.tensor, n - 1),
+            },
             t.verdict.name().to_owned(),
             t.stored.clone(),
             of(&|s| s.mean),
@@ -138,6 +154,7 @@ fn tensors(listed: &[&TensorReport], with_reference: bool) -> String {
             of(&|s| s.max),
             or_dash(stats.and_then(|s| s.kurtosis), &short),
             or_dash(stats.map(|s| s.zero_share), &percent),
+            or_dash(stats.and_then(|s| s.saturated_share), &percent),
         ];
         if with_reference {
             let r = t.reference.as_ref();
