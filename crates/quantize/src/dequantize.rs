@@ -22,7 +22,8 @@ use crate::unfold::{Scaled, Unfolding};
 /// shards matters.
 ///
 /// With `reference`, the checkpoint before it was quantized, channel scales that AWQ or `SmoothQuant` has moved from the
-/// norms into the weights are moved back, and the norms are the reference's. What is left, or may be, is a finding.
+/// norms into the weights are moved back, and the norms are the reference's. What is left, or may be, is a finding, and stands
+/// in `config.json` as `xgraft_channel_scales`.
 ///
 /// # Errors
 /// A checkpoint without quantized weights, codes or scales that are NaN, a reference that is none of this checkpoint, or a
@@ -46,6 +47,10 @@ pub fn dequantize(
         }
         None => Unfolding::none(source),
     };
+    let text = match unfolding.left() {
+        Some(left) => source.config().with_field("xgraft_channel_scales", &left),
+        None => source.config().with_quantization(None),
+    };
     let buffer = RefCell::new(Vec::new());
     let done = rewrite(
         source,
@@ -57,7 +62,7 @@ pub fn dequantize(
                 convert(weight, &loaded, &unfolding, &mut buffer.borrow_mut(), sink)
             },
             on_event,
-            config: &source.config().with_quantization(None),
+            config: &text,
             max_shard_bytes: config.max_shard_bytes,
         },
     )?;

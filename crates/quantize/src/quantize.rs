@@ -132,16 +132,13 @@ fn layout_of(source: &Checkpoint) -> String {
 fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<()> {
     let (rows, cols) = weight.matrix_shape();
     if let Method::Groups { recipe, packing } = method {
-        let group = recipe.group.size(cols);
+        check_group(weight, recipe)?;
         let indivisible = |what, len: usize, by: usize| Error::Indivisible {
             tensor: weight.tensor.clone(),
             what,
             len,
             by,
         };
-        if !cols.is_multiple_of(group) {
-            return Err(indivisible("columns", cols, group));
-        }
         match packing {
             Packing::Awq | Packing::Gptq { .. } if !rows.is_multiple_of(8) => {
                 return Err(indivisible("rows", rows, 8));
@@ -153,20 +150,28 @@ fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<
         }
     }
     if let Method::Simulated(Simulated::Groups(recipe)) = method {
-        let by = recipe.group.size(cols);
-        if !cols.is_multiple_of(by) {
-            return Err(Error::Indivisible {
-                tensor: weight.tensor.clone(),
-                what: "columns",
-                len: cols,
-                by,
-            });
-        }
+        check_group(weight, recipe)?;
     }
     match base {
         Some(base) => base_weight(base, weight).map(drop),
         None => Ok(()),
     }
+}
+
+/// Refuses groups that do not divide the columns.
+fn check_group(weight: &Weight, recipe: &GroupRecipe) -> Result<()> {
+    let columns = weight.matrix_shape().1;
+    let group = recipe.group.size(columns);
+    if columns.is_multiple_of(group) {
+        return Ok(());
+    }
+    let fits = (1..group).rev().find(|size| columns.is_multiple_of(*size));
+    Err(Error::GroupSize {
+        tensor: weight.tensor.clone(),
+        columns,
+        group,
+        fits: fits.unwrap_or(1),
+    })
 }
 
 /// Refuses a checkpoint of another model.

@@ -151,7 +151,7 @@ fn grown(layers: usize) -> Vec<Tensor> {
             tensors.push(bf16_tensor(&at(name), &shape, &numbers));
         }
     }
-    let last = 0.2 * 600f32.powf((layers - 1) as f32 / layers.max(12) as f32);
+    let last = 0.15 * 600f32.powf((layers - 1) as f32 / layers.max(12) as f32);
     let last = norm(normal(256, 0.3), last);
     tensors.push(bf16_tensor("model.norm.weight", &[256], &last));
     tensors

@@ -172,9 +172,21 @@ impl Facts<'_> {
                 config["layout"].as_str().unwrap_or("?"),
                 config["search"].as_str().unwrap_or("amax"),
             ),
-            "dequantize" => "A bridge: the BF16 values of a quantized checkpoint. It is not the checkpoint that was quantized; what rounding took is gone.".to_owned(),
+            "dequantize" => format!("A bridge: the BF16 values of a quantized checkpoint. It is not the checkpoint that was quantized; what rounding took is gone.{}", self.scales()),
             "merge" => "A checkpoint with an adapter folded in; every weight keeps the format that it had.".to_owned(),
             other => format!("Made by `xgraft {other}`."),
+        }
+    }
+
+    /// Whether channel scales are still in the weights of a bridge.
+    fn scales(&self) -> String {
+        let findings = self.report["findings"].as_array();
+        let left = |f: &&Value| matches!(f["code"].as_str(), Some("scales-folded" | "scales-left"));
+        match findings.map_or(0, |all| all.iter().filter(left).count()) {
+            0 => String::new(),
+            n => format!(
+                " The input channels of {n} layers may still be multiplied by scales that the norms or layers before them are divided by: the model is the same, these weights are not comparable with the original's (`xgraft_channel_scales` in `config.json`)."
+            ),
         }
     }
 

@@ -383,7 +383,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
     assert!(matches!(
         refused(groups_of_fp8),
         Error::Option {
-            option: "group",
+            option: "--group-size",
             ..
         }
     ));
@@ -400,7 +400,14 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
     };
     let error = run(&odd);
     assert!(
-        matches!(error, Error::Indivisible { by: 100, .. }),
+        matches!(
+            error,
+            Error::GroupSize {
+                group: 100,
+                fits: 64,
+                ..
+            }
+        ),
         "{error}"
     );
     let delta = Config {

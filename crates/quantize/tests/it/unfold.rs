@@ -235,3 +235,55 @@ fn a_reference_of_another_model_is_refused() {
     }
     assert!(error.hint().is_some());
 }
+
+#[test]
+fn without_the_norms_it_is_said_that_scales_may_be_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("d");
+    // One layer as AutoAWQ wrote it, without any norm.
+    let done = bridge(&fixture("golden/packed-awq"), None, &to).unwrap();
+    let finding = done
+        .report
+        .findings
+        .iter()
+        .find(|f| f.code == "scales-folded");
+    let finding = finding.expect("a warning");
+    assert!(
+        finding.message.contains("not in this checkpoint"),
+        "{finding}"
+    );
+    assert!(finding.hint.is_some());
+    let left = &json(&to.join("config.json"))["xgraft_channel_scales"];
+    assert_eq!(left["folded"], true);
+    let layer = finding.subject.rsplit('.').next().unwrap();
+    let layers = left["layers"].as_array().unwrap();
+    assert!(layers.iter().any(|l| l == layer), "{left}");
+}
+
+#[test]
+fn the_configuration_says_which_layers_keep_scales() {
+    let folder = tempfile::tempdir().unwrap();
+    let awq = awq(folder.path());
+    let base = fixture("tiny-qwen3/base");
+    let layers =
+        |to: &Path| json(&to.join("config.json"))["xgraft_channel_scales"]["layers"].clone();
+    let (with, without) = (folder.path().join("with"), folder.path().join("without"));
+    bridge(&awq, None, &without).unwrap();
+    bridge(&awq, Some(&base), &with).unwrap();
+    assert_eq!(
+        layers(&without),
+        json!([
+            "down_proj",
+            "gate_proj",
+            "k_proj",
+            "q_proj",
+            "up_proj",
+            "v_proj"
+        ])
+    );
+    assert_eq!(layers(&with), json!(["down_proj"]));
+    let plain = folder.path().join("plain");
+    convert(&base, &folder.path().join("q"), &Config::of(Scheme::Int4));
+    bridge(&folder.path().join("q"), None, &plain).unwrap();
+    assert!(layers(&plain).is_null());
+}
