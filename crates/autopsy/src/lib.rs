@@ -9,6 +9,9 @@
 //! block. The alternative, mean and standard deviation of each tensor, cannot see even INT4 that is decoded with wrong
 //! signs, whose mean is zero and whose standard deviation is of the right order.
 //!
+//! What is wrong with all blocks alike, the peers of a tensor show: the same one in other layers. Of a tensor without peers (the
+//! embedding, the head, the norms of a model of one layer) only gross faults show without a reference.
+//!
 //! [`inspect`] reads headers only and accepts directories that nothing else opens, because it is for those.
 //!
 //! ```

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use xgraft_autopsy::{Error, Event, Report, TensorReport, Thresholds, Verdict, autopsy, inputs};
+use xgraft_autopsy::{Error, Event, Report, TensorReport, Thresholds, autopsy, inputs};
 use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_results::Input;
 
