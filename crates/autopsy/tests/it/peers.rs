@@ -13,11 +13,8 @@ fn changed(name: &str, change: impl Fn(usize, f32) -> f32) -> TempDir {
     let tensors: Vec<Tensor> = base()
         .into_iter()
         .map(|(own, shape, numbers)| {
-            let numbers = numbers.into_iter().enumerate();
-            let numbers: Vec<f32> = match own == name {
-                true => numbers.map(|(i, x)| change(i, x)).collect(),
-                false => numbers.map(|(_, x)| x).collect(),
-            };
+            let change = |(i, x)| if own == name { change(i, x) } else { x };
+            let numbers: Vec<f32> = numbers.into_iter().enumerate().map(change).collect();
             f32_tensor(&own, &shape, &numbers)
         })
         .collect();
