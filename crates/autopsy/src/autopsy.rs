@@ -11,6 +11,7 @@ use xgraft_results::{Finding, Input};
 use crate::error::{Error, Result};
 use crate::judge::judge;
 use crate::numbers::{BadScales, Numbers};
+use crate::peers;
 use crate::report::{Comparison, Report, Stats, TensorReport, by_role};
 use crate::scan::{Scan, scan};
 use crate::thresholds::{Group, Limits, Thresholds};
@@ -62,7 +63,7 @@ pub fn autopsy(
         elements: checkpoint.weights().iter().map(elements).sum(),
     })?;
     let counterparts = Counterparts::new(reference);
-    let (mut tensors, mut skipped) = (Vec::new(), Vec::new());
+    let (mut tensors, mut roles, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
     let mut findings = counterparts.missing_from(checkpoint);
     for weight in checkpoint.weights() {
         tell(Event::Begin {
@@ -83,7 +84,9 @@ pub fn autopsy(
                     done((rows * numbers.cols) as u64)
                 })?;
                 let scales = numbers.bad_scales();
-                tensors.push(tensor_report(weight, Ok(found), scales, limits));
+                let codes = numbers.has_codes();
+                tensors.push(tensor_report(weight, Ok((found, codes)), scales, limits));
+                roles.push(weight.role);
             }
             Ok(None) => {
                 skipped.push(weight.tensor.clone());
@@ -91,11 +94,13 @@ pub fn autopsy(
             }
             Err(Error::Checkpoint(refused @ CheckpointError::Quantized { .. })) => {
                 tensors.push(tensor_report(weight, Err(Box::new(refused)), None, limits));
+                roles.push(weight.role);
                 done(elements(weight))?;
             }
             Err(error) => return Err(error),
         }
     }
+    peers::judge(&mut tensors, &roles, thresholds);
     findings.extend(tensors.iter().filter_map(TensorReport::finding));
     Ok(Report {
         schema: "xgraft.autopsy-report/1".into(),
@@ -138,8 +143,8 @@ pub fn inputs(
     Ok(inputs)
 }
 
-/// The statistics of a weight, or why its packed codes and scales are no numbers.
-type Found = Result<Scan, Box<CheckpointError>>;
+/// The statistics of a weight and whether it is stored as codes, or why its packed codes and scales are no numbers.
+type Found = Result<(Scan, bool), Box<CheckpointError>>;
 
 fn examine(
     numbers: &Numbers<'_>,
@@ -172,10 +177,10 @@ fn tensor_report(
         blocks: 0,
     };
     match found {
-        Ok(scan) => {
+        Ok((scan, codes)) => {
             report.faults = judge(&scan, scales, limits);
             let bad_scales = scales.map(|s| s.count());
-            report.stats = Some(Stats::of(&scan, scales.is_some(), bad_scales));
+            report.stats = Some(Stats::of(&scan, codes, bad_scales));
             report.reference = (scan.total.pairs.n > 0).then(|| Comparison::of(&scan));
             report.blocks = scan.blocks.len() as u64;
         }

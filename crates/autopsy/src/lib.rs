@@ -9,6 +9,9 @@
 //! block. The alternative, mean and standard deviation of each tensor, cannot see even INT4 that is decoded with wrong
 //! signs, whose mean is zero and whose standard deviation is of the right order.
 //!
+//! What is wrong with all blocks alike, the peers of a tensor show: the same one in other layers. Of a tensor without peers (the
+//! embedding, the head, the norms of a model of one layer) only gross faults show without a reference.
+//!
 //! [`inspect`] reads headers only and accepts directories that nothing else opens, because it is for those.
 //!
 //! ```
@@ -30,6 +33,7 @@
 //!
 //! **Invariant:** nothing is written, and no number that is not finite stops the work.
 
+mod alike;
 mod arch;
 mod autopsy;
 mod beside;
@@ -39,11 +43,13 @@ mod judge;
 mod moments;
 mod numbers;
 mod outliers;
+mod peers;
 mod report;
 mod scan;
 mod thresholds;
 mod verdict;
 
+pub use alike::name_pattern;
 pub use autopsy::{Event, autopsy, inputs};
 pub use error::{Error, Result};
 pub use inspect::{Declared, Inspection, Layout, LayoutCount, TensorEntry, inspect};

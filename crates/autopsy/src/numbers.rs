@@ -5,25 +5,21 @@ use std::ops::Range;
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use xgraft_block_scale::{BlockShape, Format};
-use xgraft_checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, Weight, WeightMatrix};
+use xgraft_checkpoint::{Checkpoint, Dtype, Stored, TensorInfo, Weight, WeightMatrix, Window};
 use xgraft_cpu_gemm::Source as _;
 use xgraft_fp8_codec::{Codec, Rows, RowsMut};
 
-use crate::arch::{Bf16Lanes, Isa, LANES};
+use crate::arch::{BF16_LANES, Bf16Lanes, Isa};
 use crate::error::Result;
 
 /// Rows and columns of a block: the unit in which statistics are kept.
 pub(crate) const BLOCK: usize = 128;
 
 /// Rows of a tile, which is what is decoded at once.
-pub(crate) const TILE_ROWS: usize = 16;
+pub(crate) const TILE_ROWS: usize = 32;
 
 /// The most numbers of a tile.
 pub(crate) const TILE: usize = TILE_ROWS * BLOCK;
-
-/// Bytes of one strip of rows, unless a tile's rows have more: it stays in the second-level cache between being read and
-/// being summed.
-const STRIP_BYTES: usize = 512 << 10;
 
 /// A weight that can be read in strips of rows.
 ///
@@ -50,11 +46,17 @@ enum Form<'a> {
     Unpacked(WeightMatrix),
 }
 
-/// Some rows of a weight in memory.
-#[derive(Default)]
+/// Some rows of a weight as they are stored.
 pub(crate) struct Strip {
     first_row: usize,
-    bytes: Vec<u8>,
+    /// Nothing for codes that are in memory already.
+    bytes: Option<Window>,
+}
+
+impl Strip {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or_default()
+    }
 }
 
 /// How many of a set of scales cannot be meant.
@@ -115,13 +117,6 @@ impl<'a> Numbers<'a> {
         }))
     }
 
-    /// How many rows to read at once: those of some tiles, at most those of a block, and a block's number is a multiple.
-    pub(crate) fn strip_rows(&self) -> usize {
-        let row_bytes = self.cols * self.element_bytes();
-        let rows = (STRIP_BYTES / row_bytes.max(1)).clamp(TILE_ROWS, BLOCK);
-        1 << rows.ilog2()
-    }
-
     fn element_bytes(&self) -> usize {
         match &self.form {
             Form::Plain(tensor) => tensor.dtype.bytes(),
@@ -129,19 +124,22 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// Reads rows into `strip`, unless they are in memory already.
-    pub(crate) fn read(&self, rows: Range<usize>, strip: &mut Strip) -> Result<()> {
-        strip.first_row = rows.start;
+    /// Some rows, which are let go with the strip.
+    pub(crate) fn strip(&self, rows: &Range<usize>) -> Result<Strip> {
         let row_bytes = (self.cols * self.element_bytes()) as u64;
         let range = rows.start as u64 * row_bytes..rows.end as u64 * row_bytes;
-        match &self.form {
+        let bytes = match &self.form {
+            // A map of nothing is an error to some systems.
+            _ if range.is_empty() => None,
             Form::Plain(tensor) | Form::Fp8 { codes: tensor, .. } => {
-                self.checkpoint
-                    .read_bytes(tensor, range, &mut strip.bytes)?;
+                Some(self.checkpoint.window(tensor, range)?)
             }
-            Form::Unpacked(_) => {}
-        }
-        Ok(())
+            Form::Unpacked(_) => None,
+        };
+        Ok(Strip {
+            first_row: rows.start,
+            bytes,
+        })
     }
 
     /// Gives the rows of a tile to `work` as they are stored, if that is BF16 and the tile has whole lanes.
@@ -153,13 +151,13 @@ impl<'a> Numbers<'a> {
         work: impl FnOnce(&[&[Bf16Lanes]]) -> T,
     ) -> Option<T> {
         let bf16 = matches!(&self.form, Form::Plain(tensor) if tensor.dtype == Dtype::Bf16);
-        if !bf16 || !cols.len().is_multiple_of(LANES) {
+        if !bf16 || !cols.len().is_multiple_of(BF16_LANES) {
             return None;
         }
         let mut tile = [&[][..]; TILE_ROWS];
         for (row, slot) in rows.clone().zip(&mut tile) {
             let start = 2 * ((row - strip.first_row) * self.cols + cols.start);
-            *slot = strip.bytes[start..start + 2 * cols.len()].as_chunks().0;
+            *slot = strip.bytes()[start..start + 2 * cols.len()].as_chunks().0;
         }
         Some(work(&tile[..rows.len()]))
     }
@@ -180,7 +178,7 @@ impl<'a> Numbers<'a> {
             Form::Plain(tensor) => {
                 let size = tensor.dtype.bytes();
                 for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
-                    let bytes = &strip.bytes[start(row) * size..(start(row) + width) * size];
+                    let bytes = &strip.bytes()[start(row) * size..(start(row) + width) * size];
                     decode(self.isa, tensor.dtype, bytes, out);
                 }
             }
@@ -190,7 +188,7 @@ impl<'a> Numbers<'a> {
                 scales,
                 ..
             } => {
-                let codes = &strip.bytes[start(rows.start)..start(rows.end - 1) + width];
+                let codes = &strip.bytes()[start(rows.start)..start(rows.end - 1) + width];
                 Codec::best().decode_f32(
                     *format,
                     Rows::new(codes, width, self.cols),
@@ -216,10 +214,25 @@ impl<'a> Numbers<'a> {
         }
     }
 
+    /// Whether the numbers are stored as codes with scales.
+    pub(crate) fn has_codes(&self) -> bool {
+        !matches!(self.form, Form::Plain(_))
+    }
+
     /// How many codes of a tile are the largest of their format, of either sign; zero where there are no codes.
     pub(crate) fn saturated(&self, strip: &Strip, rows: Range<usize>, cols: &Range<usize>) -> u64 {
-        let Form::Fp8 { format, .. } = &self.form else {
-            return 0;
+        let format = match &self.form {
+            Form::Fp8 { format, .. } => format,
+            Form::Unpacked(WeightMatrix::Grouped(matrix)) => {
+                let last = (matrix.levels.count() - 1) as u8;
+                let ends = |code: &&u8| **code == 0 || **code == last;
+                let of_row = |row: usize| {
+                    let codes = &matrix.codes[row * self.cols..][cols.clone()];
+                    codes.iter().filter(ends).count() as u64
+                };
+                return rows.map(of_row).sum();
+            }
+            _ => return 0,
         };
         let largest = match format {
             Format::E4m3 => 0x7e,
@@ -227,7 +240,7 @@ impl<'a> Numbers<'a> {
         };
         rows.map(|row| {
             let start = (row - strip.first_row) * self.cols + cols.start;
-            let codes = &strip.bytes[start..start + cols.len()];
+            let codes = &strip.bytes()[start..start + cols.len()];
             self.isa.count_magnitude(codes, largest)
         })
         .sum()

@@ -1,7 +1,7 @@
 //! Which blocks of a matrix differ from their neighbours, by medians, so that the faulty ones do not hide each other.
 
 /// A line of fewer values has no median worth comparing with.
-const LINE: usize = 4;
+pub(crate) const LINE: usize = 4;
 
 /// How far each value is from what its neighbours suggest; NaN stays NaN.
 ///

@@ -28,7 +28,8 @@ pub struct Stats {
     pub nan: u64,
     /// How many are infinite.
     pub infinite: u64,
-    /// Share of codes at the largest value of their format; `None` where there are no codes.
+    /// Share of codes at the ends of their format: the largest magnitude of FP8, the first and the last integer or level of
+    /// others, where every group has one or two. `None` where there are no codes.
     pub saturated_share: Option<f64>,
     /// Scales that are zero, negative or not finite; `None` where there are no scales.
     pub bad_scales: Option<u64>,
@@ -177,7 +178,7 @@ impl TensorReport {
             &self.tensor,
             format!("{}{more}", fault.message),
         );
-        let finding = match self.verdict.hint() {
+        let finding = match fault.hint() {
             Some(hint) => finding.hint(hint),
             None => finding,
         };
@@ -211,9 +212,13 @@ impl Report {
             if let Some(s) = &t.stats {
                 push("weight_mean", Some(s.mean), None);
                 push("weight_std", Some(s.std), None);
+                push("weight_min", Some(s.min), None);
+                push("weight_max", Some(s.max), None);
                 push("weight_abs_max", Some(s.abs_max()), None);
                 push("weight_kurtosis", s.kurtosis, None);
                 push("zero_share", Some(s.zero_share), None);
+                push("nan_count", Some(s.nan as f64), None);
+                push("infinite_count", Some(s.infinite as f64), None);
                 push("saturated_share", s.saturated_share, None);
             }
             if let Some(r) = &t.reference {

@@ -105,11 +105,8 @@ fn span(i: usize, len: usize) -> Range<usize> {
     i * BLOCK..len.min((i + 1) * BLOCK)
 }
 
-/// What a thread keeps between bands.
+/// What a thread keeps between bands: a tile of each side, decoded.
 struct Scratch {
-    strip: Strip,
-    reference: Strip,
-    /// A tile of each, decoded.
     xs: Vec<f32>,
     ys: Vec<f32>,
 }
@@ -117,8 +114,6 @@ struct Scratch {
 impl Default for Scratch {
     fn default() -> Self {
         Self {
-            strip: Strip::default(),
-            reference: Strip::default(),
             xs: vec![0.0; TILE],
             ys: vec![0.0; TILE],
         }
@@ -156,69 +151,87 @@ fn scan_band(
         zero_rows: 0,
         first_zero_row: None,
     };
-    let strip_rows = reference.map_or(BLOCK, Numbers::strip_rows);
-    let strip_rows = strip_rows.min(numbers.strip_rows());
-    for start in rows.clone().step_by(strip_rows) {
-        let strip = start..rows.end.min(start + strip_rows);
-        numbers.read(strip.clone(), &mut scratch.strip)?;
-        if let Some(reference) = reference {
-            reference.read(strip.clone(), &mut scratch.reference)?;
-        }
-        let zeros = |band: &Band| band.blocks[0].moments.zeros;
-        let zeros_before = zeros(&band);
+    let side = Side {
+        numbers,
+        strip: numbers.strip(&rows)?,
+    };
+    let reference = match reference {
+        Some(numbers) => Some(Side {
+            numbers,
+            strip: numbers.strip(&rows)?,
+        }),
+        None => None,
+    };
+    // Tiles side by side first: so the file is read forwards, from as many places as a tile has rows.
+    for row in rows.clone().step_by(TILE_ROWS) {
+        let tile = row..rows.end.min(row + TILE_ROWS);
         for (j, block) in band.blocks.iter_mut().enumerate() {
             let cols = span(j, numbers.cols);
-            scan_strip(numbers, reference, &strip, &cols, scratch, block);
+            scan_tile(
+                &side,
+                reference.as_ref(),
+                tile.clone(),
+                cols,
+                scratch,
+                block,
+            );
         }
-        // A row of zeros begins with as many zeros as the first block has columns.
-        let enough = span(0, numbers.cols).len() as u64;
-        if zeros(&band) - zeros_before >= enough {
-            for row in strip {
-                let zero = is_zero(numbers, &scratch.strip, row)
-                    && !reference.is_some_and(|r| is_zero(r, &scratch.reference, row));
-                if zero {
-                    band.zero_rows += 1;
-                    band.first_zero_row.get_or_insert(row);
-                }
+    }
+    // A row of zeros begins with as many zeros as the first block has columns.
+    let enough = span(0, numbers.cols).len() as u64;
+    if band
+        .blocks
+        .first()
+        .is_some_and(|b| b.moments.zeros >= enough)
+    {
+        for row in rows {
+            let zero = is_zero(&side, row) && !reference.as_ref().is_some_and(|r| is_zero(r, row));
+            if zero {
+                band.zero_rows += 1;
+                band.first_zero_row.get_or_insert(row);
             }
         }
     }
     Ok(band)
 }
 
-fn scan_strip(
-    numbers: &Numbers<'_>,
-    reference: Option<&Numbers<'_>>,
-    strip: &Range<usize>,
-    cols: &Range<usize>,
+/// A weight, or its reference, and the rows of it that are looked at.
+struct Side<'a> {
+    numbers: &'a Numbers<'a>,
+    strip: Strip,
+}
+
+fn scan_tile(
+    side: &Side<'_>,
+    reference: Option<&Side<'_>>,
+    rows: Range<usize>,
+    cols: Range<usize>,
     scratch: &mut Scratch,
     block: &mut Block,
 ) {
-    for row in strip.clone().step_by(TILE_ROWS) {
-        let rows = row..strip.end.min(row + TILE_ROWS);
-        block.saturated += numbers.saturated(&scratch.strip, rows.clone(), cols);
-        let taken = numbers.with_bf16(&scratch.strip, &rows, cols, |tile| {
-            block.moments.add_bf16(numbers.isa, tile)
-        });
-        let taken = taken == Some(true);
-        if taken && reference.is_none() {
-            continue;
-        }
-        let size = rows.len() * cols.len();
-        let xs = &mut scratch.xs[..size];
-        numbers.tile(&scratch.strip, rows.clone(), cols.clone(), xs);
-        if !taken {
-            block.moments.add(numbers.isa, xs);
-        }
-        if let Some(reference) = reference {
-            let ys = &mut scratch.ys[..size];
-            reference.tile(&scratch.reference, rows, cols.clone(), ys);
-            block.pairs.add(numbers.isa, xs, ys);
-        }
+    let (numbers, strip) = (side.numbers, &side.strip);
+    block.saturated += numbers.saturated(strip, rows.clone(), &cols);
+    let taken = numbers.with_bf16(strip, &rows, &cols, |tile| {
+        block.moments.add_bf16(numbers.isa, tile)
+    });
+    let taken = taken == Some(true);
+    if taken && reference.is_none() {
+        return;
+    }
+    let size = rows.len() * cols.len();
+    let xs = &mut scratch.xs[..size];
+    numbers.tile(strip, rows.clone(), cols.clone(), xs);
+    if !taken {
+        block.moments.add(numbers.isa, xs);
+    }
+    if let Some(reference) = reference {
+        let ys = &mut scratch.ys[..size];
+        reference.numbers.tile(&reference.strip, rows, cols, ys);
+        block.pairs.add(numbers.isa, xs, ys);
     }
 }
 
-fn is_zero(numbers: &Numbers<'_>, strip: &Strip, row: usize) -> bool {
+fn is_zero(Side { numbers, strip }: &Side<'_>, row: usize) -> bool {
     (0..numbers.cols.div_ceil(BLOCK)).all(|j| {
         let cols = span(j, numbers.cols);
         let mut tile = [0f32; BLOCK];

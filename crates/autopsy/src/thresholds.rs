@@ -95,6 +95,13 @@ pub struct Limits {
     pub block_ratio_max: f64,
     /// Mis-scaled: median RMS of a whole row or column of blocks this many times above or below the tensor's.
     pub line_ratio_max: f64,
+    /// Mis-scaled: RMS of the tensor this many times above or below that of its peers, the tensors of the same role in all layers,
+    /// in the layers near it, and of roles with the same limits, whichever are nearest.
+    pub peer_ratio_max: f64,
+    /// Flat: share of zeros of a norm above this, where the norms of the model have few.
+    pub zero_share_max: f64,
+    /// Biased: mean/RMS of a norm below this, where the norms of the model lie above zero.
+    pub mean_min: f64,
     /// Mis-decoded: kurtosis of the tensor or of a block below this. Uniform numbers have 1.8, two heaps 1.
     pub kurtosis_min: f64,
     /// Mis-scaled: share of a block's codes at the largest value of their format above this.
@@ -126,6 +133,9 @@ const LINEAR: Limits = Limits {
     block_mean_max: 0.3,
     block_ratio_max: 12.0,
     line_ratio_max: 100.0,
+    peer_ratio_max: 30.0,
+    zero_share_max: NONE,
+    mean_min: -NONE,
     kurtosis_min: 1.65,
     saturated_max: 0.05,
     correlation_min: 0.95,
@@ -145,6 +155,7 @@ const EMBEDDING: Limits = Limits {
     block_mean_max: 0.6,
     block_ratio_max: 100.0,
     line_ratio_max: 1e4,
+    peer_ratio_max: NONE,
     ..LINEAR
 };
 
@@ -157,6 +168,9 @@ const VECTOR: Limits = Limits {
     block_mean_max: NONE,
     block_ratio_max: NONE,
     line_ratio_max: NONE,
+    peer_ratio_max: NONE,
+    zero_share_max: NONE,
+    mean_min: -NONE,
     kurtosis_min: 0.0,
     saturated_max: NONE,
     correlation_min: -NONE,
@@ -168,14 +182,18 @@ const VECTOR: Limits = Limits {
     shift_max: 0.1,
 };
 
+/// Norms grow with depth, and the last one may be ten times as large as any other.
 const NORM: Limits = Limits {
     rms_max: 100.0,
+    peer_ratio_max: 30.0,
+    zero_share_max: 0.2,
+    mean_min: -0.3,
     ..VECTOR
 };
 
 const HEAD_NORM: Limits = Limits {
     rms_max: 300.0,
-    ..VECTOR
+    ..NORM
 };
 
 /// A bias may be all zero.
@@ -257,7 +275,7 @@ impl Thresholds {
 }
 
 impl Limits {
-    fn fields(&mut self) -> [(&'static str, &mut f64); 16] {
+    fn fields(&mut self) -> [(&'static str, &mut f64); 19] {
         [
             ("rms_max", &mut self.rms_max),
             ("rms_min", &mut self.rms_min),
@@ -266,6 +284,9 @@ impl Limits {
             ("block_mean_max", &mut self.block_mean_max),
             ("block_ratio_max", &mut self.block_ratio_max),
             ("line_ratio_max", &mut self.line_ratio_max),
+            ("peer_ratio_max", &mut self.peer_ratio_max),
+            ("zero_share_max", &mut self.zero_share_max),
+            ("mean_min", &mut self.mean_min),
             ("kurtosis_min", &mut self.kurtosis_min),
             ("saturated_max", &mut self.saturated_max),
             ("correlation_min", &mut self.correlation_min),
@@ -319,6 +340,6 @@ mod tests {
                 .set(&format!("linear.{field}=1"))
                 .unwrap();
         }
-        assert_eq!(fields.len(), 16);
+        assert_eq!(fields.len(), 19);
     }
 }

@@ -58,7 +58,7 @@ impl Verdict {
                 "the codes were used without their scales, or divided by them: value = code × scale, also where the file calls it weight_scale_inv"
             }
             Verdict::NotFinite => {
-                "look for NaN codes (0x7f, 0xff), broken scales, or a conversion to F16 that overflowed; take an earlier version of the file"
+                "look for NaN codes (0x7f, 0xff), scales that are zero, negative or NaN, or a conversion to F16 that overflowed; nothing repairs them in place: convert or quantize the original again, or fetch the file again"
             }
         })
     }
@@ -81,4 +81,20 @@ pub struct Fault {
     pub columns: Option<[usize; 2]>,
     /// What was found, for a person.
     pub message: String,
+}
+
+impl Fault {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.limit {
+            Some("peer_ratio_max") => Some(
+                "all of it was multiplied by one factor, or by none of its scales: compare with the checkpoint it was made from (--reference DIR); if training made it so, raise the limit (--threshold ROLE.peer_ratio_max=N)",
+            ),
+            Some("mean_min") => Some(
+                "it was negated, or is another tensor: compare with the checkpoint it was made from (--reference DIR)",
+            ),
+            _ => self.verdict.hint(),
+        }
+    }
 }

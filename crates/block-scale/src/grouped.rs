@@ -42,6 +42,20 @@ impl GroupedMatrix {
     /// [`Error::Count`] for a number of codes, scales, zero points or group indices that the shape does not give,
     /// [`Error::Group`] for an index beyond the last group, [`Error::Scale`] for a scale that is NaN or infinite.
     pub fn checked(self) -> Result<Self> {
+        let codes = self.codes.len();
+        self.checked_with(codes)
+    }
+
+    /// [`Self::checked`] of a matrix whose codes are elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::checked`], but for the number of codes.
+    pub fn checked_without_codes(self) -> Result<Self> {
+        let codes = self.rows * self.cols;
+        self.checked_with(codes)
+    }
+
+    fn checked_with(self, codes: usize) -> Result<Self> {
         let (rows, cols, groups) = (self.rows, self.cols, self.group.blocks(self.cols));
         let check = |what, expected: usize, found: usize| {
             if expected == found {
@@ -55,7 +69,7 @@ impl GroupedMatrix {
                 found,
             })
         };
-        check("codes", rows * cols, self.codes.len())?;
+        check("codes", rows * cols, codes)?;
         check("scales", rows * groups, self.scales.len())?;
         if let Some(zeros) = &self.zeros {
             check("zero points", rows * groups, zeros.len())?;
@@ -93,12 +107,15 @@ impl GroupedMatrix {
         out
     }
 
-    /// All elements, row by row, each rounded to BF16 once.
+    /// Some rows, each element rounded to BF16 once.
+    ///
+    /// **Shapes** `out` `[rows.len(), cols]`.
     ///
     /// # Panics
-    /// If `out` has not `rows × cols` elements.
-    pub fn decode_bf16(&self, out: &mut [bf16]) {
-        assert_eq!(out.len(), self.rows * self.cols, "elements of a matrix");
+    /// If `rows` leaves the matrix or `out` has another length.
+    pub fn decode_bf16(&self, rows: Range<usize>, out: &mut [bf16]) {
+        assert!(rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert_eq!(out.len(), rows.len() * self.cols, "elements of {rows:?}");
         if self.cols == 0 {
             return;
         }
@@ -106,7 +123,8 @@ impl GroupedMatrix {
         out.par_chunks_mut(self.cols)
             .enumerate()
             .with_min_len((1_usize << 14).div_ceil(self.cols))
-            .for_each_init(line, |line, (row, out)| {
+            .for_each_init(line, |line, (i, out)| {
+                let row = rows.start + i;
                 if let (Levels::Int(bits), None) = (self.levels, &self.groups_of) {
                     let (groups, codes) = self.integers(bits, row, 0..self.cols);
                     Codec::best().decode_bf16(groups, codes, out);
@@ -178,6 +196,12 @@ impl GroupedMatrix {
         };
         let groups = first + cols.start / size..first + end;
         (&self.codes[row * self.cols..][cols], groups)
+    }
+}
+
+impl AsRef<Self> for GroupedMatrix {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

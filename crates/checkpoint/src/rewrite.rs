@@ -10,8 +10,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::model::weight::{TensorInfo, Weight};
 use crate::read::checkpoint::Checkpoint;
-use crate::read::matrix::WeightMatrix;
 use crate::write::atomic::write_atomic;
+use crate::write::file::TensorWriter;
 use crate::write::output::OutputDir;
 use crate::write::plan::{PlannedTensor, ShardPlan};
 use crate::write::side_files::copy_side_files;
@@ -25,17 +25,56 @@ const NOTES: &str = "modules";
 pub enum Fate {
     /// Its tensors are copied, byte for byte.
     Keep,
-    /// Its tensors are replaced by these, whose bytes the conversion gives in the same order.
+    /// Its tensors are replaced by these, whose bytes the conversion writes in the same order.
     Replace(Vec<PlannedTensor>),
 }
 
-/// What a conversion makes of one weight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Converted<N> {
-    /// The bytes of each planned tensor, row-major, little-endian.
-    pub tensors: Vec<Vec<u8>>,
-    /// What the caller wants to know of it at the end, also after an interruption.
-    pub note: N,
+/// Takes the bytes of the tensors that a weight is replaced by.
+#[derive(Debug)]
+pub struct Sink<'a> {
+    writer: &'a CheckpointWriter,
+    planned: std::slice::Iter<'a, PlannedTensor>,
+}
+
+impl<'a> Sink<'a> {
+    fn new(writer: &'a CheckpointWriter, planned: &'a [PlannedTensor]) -> Self {
+        Self {
+            writer,
+            planned: planned.iter(),
+        }
+    }
+
+    /// Writes the next planned tensor, row-major, little-endian, in the parts that `write` gives.
+    ///
+    /// # Errors
+    /// Those of `write`, those of writing, and parts that are not the planned tensor together.
+    ///
+    /// # Panics
+    /// If all planned tensors are written.
+    pub fn tensor<E: From<Error>>(
+        &mut self,
+        write: impl FnOnce(&mut TensorWriter<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        #[expect(clippy::expect_used, reason = "a bug of the caller, and documented")]
+        let planned = self.planned.next().expect("one more planned tensor");
+        let mut tensor = self.writer.tensor(&planned.name)?;
+        write(&mut tensor)?;
+        Ok(tensor.finish()?)
+    }
+
+    /// Writes all planned tensors that are left, which must be as many.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    ///
+    /// # Panics
+    /// As [`Self::tensor`].
+    pub fn tensors(&mut self, tensors: &[Vec<u8>]) -> Result<()> {
+        for bytes in tensors {
+            self.tensor(|tensor| tensor.write(bytes))?;
+        }
+        Ok(())
+    }
 }
 
 /// One weight that is done.
@@ -78,15 +117,20 @@ pub enum RewriteEvent<'a> {
     },
 }
 
-/// Makes the bytes of a weight out of its matrix.
-pub type Convert<'a, N, E> = dyn Fn(&Weight, WeightMatrix) -> Result<Converted<N>, E> + 'a;
+/// Reads a weight that is replaced, and takes the digest of its tensors on the way: [`Checkpoint::load`], or another form.
+pub type Load<'a, M> = dyn Fn(&Weight) -> Result<(M, Digest)> + 'a;
+
+/// Writes the bytes that replace a weight, and gives what the caller wants to know of it at the end, also after an interruption.
+pub type Convert<'a, M, N, E> = dyn Fn(&Weight, M, &mut Sink<'_>) -> Result<N, E> + 'a;
 
 /// The functions of a rewriting.
-pub struct Rewrite<'a, N, E> {
+pub struct Rewrite<'a, M, N, E> {
     /// What becomes of each weight.
     pub fate: &'a dyn Fn(&Weight) -> Fate,
-    /// Makes the bytes of a weight that is replaced.
-    pub convert: &'a Convert<'a, N, E>,
+    /// Reads a weight that is replaced.
+    pub load: &'a Load<'a, M>,
+    /// Writes what a weight is replaced by.
+    pub convert: &'a Convert<'a, M, N, E>,
     /// Told of progress; its error ends the work, which can then be resumed.
     pub on_event: &'a dyn Fn(RewriteEvent<'_>) -> Result<(), E>,
     /// The text of the new `config.json`.
@@ -95,7 +139,7 @@ pub struct Rewrite<'a, N, E> {
     pub max_shard_bytes: u64,
 }
 
-impl<N, E> std::fmt::Debug for Rewrite<'_, N, E> {
+impl<M, N, E> std::fmt::Debug for Rewrite<'_, M, N, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rewrite")
             .field("max_shard_bytes", &self.max_shard_bytes)
@@ -111,11 +155,11 @@ impl<N, E> std::fmt::Debug for Rewrite<'_, N, E> {
 /// Those of reading and writing, and those of the conversion.
 ///
 /// # Panics
-/// If a conversion gives another number of tensors than was planned.
-pub fn rewrite<N, E>(
+/// If a conversion writes another number of tensors than was planned.
+pub fn rewrite<M, N, E>(
     source: &Checkpoint,
     out: &OutputDir,
-    job: &Rewrite<'_, N, E>,
+    job: &Rewrite<'_, M, N, E>,
 ) -> Result<Vec<Rewritten<N>>, E>
 where
     N: Serialize + DeserializeOwned,
@@ -238,25 +282,20 @@ fn note<N: Serialize>(notes: &Path, one: &Rewritten<N>) -> Result<()> {
     write_atomic(&path, &json)
 }
 
-fn rewrite_one<N, E: From<Error>>(
+fn rewrite_one<M, N, E: From<Error>>(
     source: &Checkpoint,
     item: &Item<'_>,
     writer: &CheckpointWriter,
-    job: &Rewrite<'_, N, E>,
+    job: &Rewrite<'_, M, N, E>,
 ) -> Result<Rewritten<N>, E> {
     let (digest, bytes_out, note) = match item.weight {
         Some(weight) if item.replaced => {
-            let (matrix, digest) = source.load(weight)?;
-            let converted = (job.convert)(weight, matrix)?;
-            check_count(item, converted.tensors.len());
-            let mut bytes_out = 0;
-            for (planned, bytes) in item.planned.iter().zip(&converted.tensors) {
-                let mut tensor = writer.tensor(&planned.name)?;
-                tensor.write(bytes)?;
-                tensor.finish()?;
-                bytes_out += bytes.len() as u64;
-            }
-            (digest, bytes_out, Some(converted.note))
+            let (matrix, digest) = (job.load)(weight)?;
+            let mut sink = Sink::new(writer, &item.planned);
+            let note = (job.convert)(weight, matrix, &mut sink)?;
+            check_count(item, item.planned.len() - sink.planned.len());
+            let bytes_out = item.planned.iter().filter_map(PlannedTensor::bytes);
+            (digest, bytes_out.sum(), Some(note))
         }
         _ => (copy(source, item, writer)?, item.bytes_in(), None),
     };

@@ -10,8 +10,8 @@ use xgraft_block_scale::{
     ScaleDtype, WeightDtype, quantize_rows,
 };
 use xgraft_checkpoint::{
-    Adapter, AdapterPart, Checkpoint, Converted, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _,
-    OutputDir, Packing, PlannedTensor, Rewrite, RewriteEvent, Role, Stored, StoredGroups, Weight,
+    Adapter, AdapterPart, Checkpoint, DEFAULT_SHARD_BYTES, Dtype, Fate, Identity as _, OutputDir,
+    Packing, PlannedTensor, Rewrite, RewriteEvent, Role, Stored, StoredGroups, Weight,
     WeightMatrix, pack_grouped, rewrite,
 };
 use xgraft_cpu_gemm::Source;
@@ -84,9 +84,12 @@ pub fn merge(
                 Some(_) => Fate::Replace(planned(base, weight)),
                 None => Fate::Keep,
             },
-            convert: &|weight, matrix| {
+            load: &|weight| base.load(weight),
+            convert: &|weight, matrix, sink| {
                 let change = Change::load(adapter, changes[weight.tensor.as_str()], weight)?;
-                convert(weight, &matrix, &change)
+                let (tensors, report) = convert(weight, &matrix, &change)?;
+                sink.tensors(&tensors)?;
+                Ok(report)
             },
             on_event,
             config: &base
@@ -223,7 +226,7 @@ fn convert(
     weight: &Weight,
     matrix: &WeightMatrix,
     change: &Change,
-) -> Result<Converted<ModuleReport>> {
+) -> Result<(Vec<Vec<u8>>, ModuleReport)> {
     let mut sums = Sums::default();
     let tensors = match &weight.stored {
         Stored::Plain(dtype) => vec![plain(*dtype, matrix, change, &mut sums)],
@@ -243,10 +246,7 @@ fn convert(
         }
         Stored::Grouped(stored) => grouped(weight, stored, matrix, change, &mut sums)?,
     };
-    Ok(Converted {
-        tensors,
-        note: sums.report(weight, change.rank()),
-    })
+    Ok((tensors, sums.report(weight, change.rank())))
 }
 
 /// Each strip of `step` rows, with the update and the exact sum.

@@ -61,8 +61,8 @@ impl<'a, const R: usize> Strip<'a, R> {
                 units.add::<L, F>(lanes, start / UNIT..end / UNIT, &group, &mut chains);
                 start = end / UNIT * UNIT;
             }
-            for step in start..end {
-                self.vector::<L, F, M>(lanes, step, &x[step], &group, &mut chains);
+            for (step, x) in x.iter().enumerate().take(end).skip(start) {
+                self.vector::<L, F, M>(lanes, step, x, &group, &mut chains);
             }
             start = end;
             place += 1;

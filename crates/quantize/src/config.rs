@@ -83,10 +83,10 @@ impl Config {
             })
         };
         if self.group.is_some() && self.scheme.usual_group().is_none() {
-            return refuse("group", "its groups are fixed");
+            return refuse("--group-size", "its groups are fixed");
         }
         if self.group == Some(0) {
-            return refuse("group", "a group has at least one element");
+            return Err(Error::EmptyGroup);
         }
         let integers = matches!(self.scheme, Scheme::Int4 | Scheme::Int3 | Scheme::Int2);
         if !self.symmetric && !integers {

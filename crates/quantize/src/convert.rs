@@ -238,24 +238,24 @@ fn strip_rows(cols: usize) -> usize {
     (1_usize << 17).div_ceil(cols.max(1))
 }
 
-/// The values of a source as BF16 bytes, and what rounding them to BF16 has cost.
-pub(crate) fn bf16_bytes<S: Source + Sync>(source: &S) -> (Vec<u8>, RoundTrip) {
-    let shape = (source.rows(), source.cols());
-    let mut bytes = vec![0; shape.0 * shape.1 * 2];
-    let width = strip_rows(shape.1) * shape.1 * 2;
-    let trips = bytes.par_chunks_mut(width.max(1)).zip(strips(shape));
-    let trips = trips.map(|(bytes, rows)| {
-        let values = rows_of(source, rows);
-        let mut rounded = vec![bf16::ZERO; values.len()];
-        rounded.convert_from_f32_slice(&values);
-        for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(&rounded) {
-            *to = value.to_le_bytes();
-        }
-        difference(&values, &rounded.to_f32_vec())
+/// Some rows of a source, rounded to BF16.
+///
+/// **Shapes** `out` `[rows.len(), cols]`.
+pub(crate) fn bf16_rows<S: Source + Sync>(source: &S, rows: Range<usize>, out: &mut [bf16]) {
+    let shape = (rows.len(), source.cols());
+    let width = strip_rows(shape.1) * shape.1;
+    let parts = out.par_chunks_mut(width.max(1)).zip(strips(shape));
+    parts.for_each(|(out, part)| {
+        let values = rows_of(source, rows.start + part.start..rows.start + part.end);
+        out.convert_from_f32_slice(&values);
     });
-    let trips = trips.collect::<Vec<_>>().into_iter();
-    let trip = trips.fold(RoundTrip::default(), RoundTrip::merge);
-    (bytes, trip)
+}
+
+/// The values of a source as BF16 bytes.
+pub(crate) fn bf16_bytes<S: Source + Sync>(source: &S) -> Vec<u8> {
+    let mut values = vec![bf16::ZERO; source.rows() * source.cols()];
+    bf16_rows(source, 0..source.rows(), &mut values);
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
 /// Of weights and what they are stored as. Sums have eight lanes, so that they do not wait for each other.

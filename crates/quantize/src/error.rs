@@ -79,8 +79,25 @@ pub enum Error {
         /// The first linear layer's module.
         example: String,
     },
-    /// Rows or columns that groups or words do not divide.
-    #[error("{tensor} has {len} {what}, expected a multiple of {by}")]
+    /// A group without elements.
+    #[error("--group-size: expected at least 1, found 0")]
+    EmptyGroup,
+    /// Columns that groups do not divide.
+    #[error(
+        "{tensor} has {columns} columns, expected a multiple of the group size {group} (--group-size); the largest below it that divides them is {fits}"
+    )]
+    GroupSize {
+        /// The tensor.
+        tensor: String,
+        /// Its columns.
+        columns: usize,
+        /// The elements of a group.
+        group: usize,
+        /// The largest smaller size that divides the columns.
+        fits: usize,
+    },
+    /// Rows or columns that words of several codes do not divide.
+    #[error("{tensor} has {len} {what}, expected a multiple of {by}, the codes in a word")]
     Indivisible {
         /// The tensor.
         tensor: String,
@@ -174,8 +191,14 @@ impl Error {
                 "a name must be a run of whole components, such as `mlp.down_proj`, and `re:` matches from the start of the module: \
                  `xgraft inspect` lists them"
             }
-            Self::Indivisible { .. } => {
+            Self::EmptyGroup => {
+                "leave --group-size out for the usual 128, or give one that divides the columns of every layer"
+            }
+            Self::GroupSize { .. } => {
                 "choose a --group-size that divides, or leave the module out with --keep"
+            }
+            Self::Indivisible { .. } => {
+                "use --layout compressed-tensors, whose last word may be partly filled, or leave the module out with --keep"
             }
             Self::NeedsBase => "pass --base",
             Self::Base { .. } => "--base must be the checkpoint that this one was fine-tuned from",

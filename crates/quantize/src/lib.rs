@@ -26,7 +26,7 @@
 //! let done = quantize(&source, None, &config, &out, &|_| Ok(()))?;
 //! out.commit()?;
 //! assert!(Checkpoint::open(&path)?.weight("model.layers.0.mlp.up_proj").unwrap().is_quantized());
-//! assert!(done.report.modules.iter().all(|m| m.relative_error < 0.03));
+//! assert!(done.report.relative_error.is_some_and(|error| error < 0.03));
 //! # Ok(())
 //! # }
 //! ```
@@ -47,7 +47,7 @@ pub use config::{Config, fingerprint};
 pub use dequantize::dequantize;
 pub use error::{Error, Result};
 pub use quantize::quantize;
-pub use report::{Conversion, ErrorOf, ModuleReport, Report};
+pub use report::{Conversion, Loss, ModuleReport, Report};
 pub use scheme::{Layout, Scheme};
 pub use search::{DeltaSums, Search};
 pub use simulated::simulated;

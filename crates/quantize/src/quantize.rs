@@ -2,16 +2,15 @@
 
 use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, ScaleDtype, WeightDtype};
 use xgraft_checkpoint::{
-    Checkpoint, Converted, Dtype, Fate, Fp8Layout, OutputDir, Packing, PlannedTensor, Quantization,
-    Rewrite, RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, names_module, pack_strips,
-    rewrite,
+    Checkpoint, Dtype, Fate, Fp8Layout, OutputDir, Packing, PlannedTensor, Quantization, Rewrite,
+    RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, names_module, pack_strips, rewrite,
 };
 use xgraft_cpu_gemm::Source as _;
 
 use crate::config::Config;
 use crate::convert::{Cost, Job, bf16_bytes};
 use crate::error::{Error, Result};
-use crate::report::{Conversion, ErrorOf, ModuleReport};
+use crate::report::{Conversion, Loss, ModuleReport};
 use crate::scheme::{Method, Simulated};
 use crate::search::Search;
 use crate::simulated;
@@ -66,7 +65,8 @@ pub fn quantize(
                     Fate::Keep
                 }
             },
-            convert: &|weight, matrix| {
+            load: &|weight| source.load(weight),
+            convert: &|weight, matrix, sink| {
                 let base = base.map(|base| counterpart(base, weight)).transpose()?;
                 let job = Job {
                     weight,
@@ -74,14 +74,16 @@ pub fn quantize(
                     base: base.as_ref(),
                     search: config.search,
                 };
-                convert(&job, &method)
+                let (tensors, report) = convert(&job, &method)?;
+                sink.tensors(&tensors)?;
+                Ok(report)
             },
             on_event,
             config: &text,
             max_shard_bytes: config.max_shard_bytes,
         },
     )?;
-    let mut conversion = Conversion::of(&done, ErrorOf::Quantization);
+    let mut conversion = Conversion::of(&done);
     conversion.report.simulated = simulated(source);
     if matches!(method, Method::Simulated(_)) {
         let name = config.scheme.name().to_owned();
@@ -153,16 +155,13 @@ fn layout_of(source: &Checkpoint) -> String {
 fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<()> {
     let (rows, cols) = weight.matrix_shape();
     if let Method::Groups { recipe, packing } = method {
-        let group = recipe.group.size(cols);
+        check_group(weight, recipe)?;
         let indivisible = |what, len: usize, by: usize| Error::Indivisible {
             tensor: weight.tensor.clone(),
             what,
             len,
             by,
         };
-        if !cols.is_multiple_of(group) {
-            return Err(indivisible("columns", cols, group));
-        }
         match packing {
             Packing::Awq | Packing::Gptq { .. } if !rows.is_multiple_of(8) => {
                 return Err(indivisible("rows", rows, 8));
@@ -174,20 +173,28 @@ fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<
         }
     }
     if let Method::Simulated(Simulated::Groups(recipe)) = method {
-        let by = recipe.group.size(cols);
-        if !cols.is_multiple_of(by) {
-            return Err(Error::Indivisible {
-                tensor: weight.tensor.clone(),
-                what: "columns",
-                len: cols,
-                by,
-            });
-        }
+        check_group(weight, recipe)?;
     }
     match base {
         Some(base) => base_weight(base, weight).map(drop),
         None => Ok(()),
     }
+}
+
+/// Refuses groups that do not divide the columns.
+fn check_group(weight: &Weight, recipe: &GroupRecipe) -> Result<()> {
+    let columns = weight.matrix_shape().1;
+    let group = recipe.group.size(columns);
+    if columns.is_multiple_of(group) {
+        return Ok(());
+    }
+    let fits = (1..group).rev().find(|size| columns.is_multiple_of(*size));
+    Err(Error::GroupSize {
+        tensor: weight.tensor.clone(),
+        columns,
+        group,
+        fits: fits.unwrap_or(1),
+    })
 }
 
 /// Refuses a checkpoint of another model.
@@ -283,7 +290,7 @@ fn stored_groups(weight: &Weight, recipe: &GroupRecipe, packing: Packing) -> Sto
     }
 }
 
-fn convert(job: &Job<'_>, method: &Method) -> Result<Converted<ModuleReport>> {
+fn convert(job: &Job<'_>, method: &Method) -> Result<(Vec<Vec<u8>>, ModuleReport)> {
     let (tensors, cost) = match method {
         Method::Blocks { recipe, .. } => {
             let quantized = job.blocks(recipe)?;
@@ -304,10 +311,7 @@ fn convert(job: &Job<'_>, method: &Method) -> Result<Converted<ModuleReport>> {
         Method::Simulated(simulated) => simulate(job, simulated)?,
     };
     let bytes_out = tensors.iter().map(|t| t.len() as u64).sum();
-    Ok(Converted {
-        note: note(job, cost, bytes_out)?,
-        tensors,
-    })
+    Ok((tensors, note(job, cost, bytes_out)?))
 }
 
 fn simulate(job: &Job<'_>, simulated: &Simulated) -> Result<(Vec<Vec<u8>>, Cost)> {
@@ -315,13 +319,13 @@ fn simulate(job: &Job<'_>, simulated: &Simulated) -> Result<(Vec<Vec<u8>>, Cost)
         Simulated::Blocks(recipe) => {
             let quantized = job.blocks(recipe)?;
             (
-                vec![bf16_bytes(&quantized).0],
+                vec![bf16_bytes(&quantized)],
                 job.cost_of_blocks(&quantized)?,
             )
         }
         Simulated::Groups(recipe) => {
             let quantized = job.groups(recipe, 0..job.shape().0)?;
-            (vec![bf16_bytes(&quantized).0], job.cost_of_all(&quantized))
+            (vec![bf16_bytes(&quantized)], job.cost_of_all(&quantized))
         }
     })
 }
@@ -334,11 +338,13 @@ fn note(job: &Job<'_>, Cost { trip, delta }: Cost, bytes_out: u64) -> Result<Mod
     Ok(ModuleReport {
         module: job.weight.module.clone(),
         shape: [job.matrix.rows(), job.matrix.cols()],
-        relative_error: trip.relative_error(),
-        error2: trip.error2,
-        norm2: trip.norm2,
-        max_abs_error: f64::from(trip.max_abs_error),
-        saturated: trip.saturated as u64,
+        loss: Some(Loss {
+            relative_error: trip.relative_error(),
+            error2: trip.error2,
+            norm2: trip.norm2,
+            max_abs_error: f64::from(trip.max_abs_error),
+            saturated: trip.saturated as u64,
+        }),
         delta,
         bytes_in: (job.data()?.len() * element) as u64,
         bytes_out,

@@ -13,17 +13,10 @@ pub struct ModuleReport {
     pub module: String,
     /// [out, in].
     pub shape: [usize; 2],
-    /// ‖decoded − original‖/‖original‖, Frobenius: what the round trip through the format costs. Of a bridge the same of its
-    /// rounding to BF16 ([`ErrorOf`]).
-    pub relative_error: f64,
-    /// ‖decoded − original‖².
-    pub error2: f64,
-    /// ‖original‖².
-    pub norm2: f64,
-    /// Largest absolute error of an element.
-    pub max_abs_error: f64,
-    /// Elements that were clamped to the largest value of the format.
-    pub saturated: u64,
+    /// What the round trip through the format costs; nothing of a weight that was only decoded, whose values are rounded to
+    /// BF16 once.
+    #[serde(flatten)]
+    pub loss: Option<Loss>,
     /// What is left of the fine-tune; where the base is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<DeltaSums>,
@@ -33,34 +26,19 @@ pub struct ModuleReport {
     pub bytes_out: u64,
 }
 
-/// Which rounding the errors of a report are of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorOf {
-    /// Of the model's weights to the format.
-    #[default]
-    Quantization,
-    /// Of the decoded values to BF16: a bridge's, and not what the quantization took before.
-    Bf16,
-}
-
-impl ErrorOf {
-    /// As a person reads it.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Quantization => "quantization error",
-            Self::Bf16 => "rounding of the decoded values to BF16",
-        }
-    }
-
-    /// The verb, the metric of a module, and that of the whole.
-    fn metrics(self) -> [&'static str; 3] {
-        match self {
-            Self::Quantization => ["quantize", "quantization_error", "total_relative_error"],
-            Self::Bf16 => ["dequantize", "bf16_rounding", "total_bf16_rounding"],
-        }
-    }
+/// What a weight has lost in a format, measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// ‖decoded − original‖/‖original‖, Frobenius.
+    pub relative_error: f64,
+    /// ‖decoded − original‖².
+    pub error2: f64,
+    /// ‖original‖².
+    pub norm2: f64,
+    /// Largest absolute error of an element.
+    pub max_abs_error: f64,
+    /// Elements that were clamped to the largest value of the format.
+    pub saturated: u64,
 }
 
 /// The whole of `report.json`.
@@ -70,11 +48,9 @@ pub struct Report {
     pub schema: String,
     /// Converted weights, in model order.
     pub modules: Vec<ModuleReport>,
-    /// What the errors are of.
-    #[serde(default)]
-    pub error_of: ErrorOf,
-    /// ‖decoded − original‖/‖original‖ over all of them; of a bridge ‖bridge − decoded‖/‖decoded‖.
-    pub relative_error: f64,
+    /// ‖decoded − original‖/‖original‖ over all of them; nothing of weights that were only decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_error: Option<f64>,
     /// The formats that were simulated on these weights, here or before, first to last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub simulated: Vec<String>,
@@ -88,19 +64,18 @@ pub struct Report {
 }
 
 impl Report {
-    fn of(done: &[Rewritten<ModuleReport>], error_of: ErrorOf) -> Self {
+    fn of(done: &[Rewritten<ModuleReport>]) -> Self {
         let modules: Vec<ModuleReport> = done.iter().filter_map(|d| d.note.clone()).collect();
-        let sum = |f: &dyn Fn(&ModuleReport) -> f64| modules.iter().map(f).sum::<f64>();
-        let (error2, norm2) = (sum(&|m| m.error2), sum(&|m| m.norm2));
+        let losses: Vec<Loss> = modules.iter().filter_map(|m| m.loss).collect();
+        let sum = |f: &dyn Fn(&Loss) -> f64| losses.iter().map(f).sum::<f64>();
+        let (error2, norm2) = (sum(&|l| l.error2), sum(&|l| l.norm2));
         Self {
             schema: "xgraft.quantize-report/1".into(),
-            error_of,
             simulated: Vec::new(),
-            relative_error: if norm2 > 0.0 {
-                (error2 / norm2).sqrt()
-            } else {
-                0.0
-            },
+            relative_error: (!losses.is_empty()).then(|| match norm2 > 0.0 {
+                true => (error2 / norm2).sqrt(),
+                false => 0.0,
+            }),
             bytes_in: done.iter().map(|d| d.bytes_in).sum(),
             bytes_out: done.iter().map(|d| d.bytes_out).sum(),
             modules,
@@ -120,7 +95,11 @@ impl Report {
 
     /// ‖decoded − original‖/‖original − base‖: the noise over the fine-tune.
     fn noise_ratio(&self, delta: DeltaSums) -> f64 {
-        let error2: f64 = self.modules.iter().map(|m| m.error2).sum();
+        let error2: f64 = self
+            .modules
+            .iter()
+            .filter_map(|m| Some(m.loss?.error2))
+            .sum();
         if delta.before2 > 0.0 {
             (error2 / delta.before2).sqrt()
         } else {
@@ -128,15 +107,14 @@ impl Report {
         }
     }
 
-    /// The measurements as rows.
+    /// The measurements of `verb` as rows.
     #[must_use]
-    pub fn rows(&self, arm: &str) -> Vec<Row> {
-        let [verb, of_module, of_all] = self.error_of.metrics();
+    pub fn rows(&self, verb: &str) -> Vec<Row> {
         let mut rows = Vec::new();
         for m in &self.modules {
             let mut push = |metric: &str, value: f64, unit: Option<&str>| {
                 let row = Row::new(metric, value)
-                    .arm(arm)
+                    .arm(verb)
                     .module(&m.module)
                     .source(verb);
                 rows.push(match unit {
@@ -144,7 +122,9 @@ impl Report {
                     None => row,
                 });
             };
-            push(of_module, m.relative_error, None);
+            if let Some(loss) = &m.loss {
+                push("quantization_error", loss.relative_error, None);
+            }
             push("weight_bytes", m.bytes_out as f64, Some("bytes"));
             if let Some(delta) = &m.delta {
                 push("delta_cosine", delta.cosine(), None);
@@ -153,7 +133,7 @@ impl Report {
         }
         let delta = self.delta();
         for (metric, value) in [
-            (of_all, Some(self.relative_error)),
+            ("total_relative_error", self.relative_error),
             ("total_delta_cosine", delta.map(|d| d.cosine())),
             (
                 "total_delta_sign_agreement",
@@ -161,13 +141,13 @@ impl Report {
             ),
             ("total_noise_ratio", delta.map(|d| self.noise_ratio(d))),
         ] {
-            let row = value.map(|value| Row::new(metric, value).arm(arm).source(verb));
+            let row = value.map(|value| Row::new(metric, value).arm(verb).source(verb));
             rows.extend(row);
         }
         rows.push(
             Row::new("checkpoint_bytes", self.bytes_out as f64)
                 .unit("bytes")
-                .arm(arm)
+                .arm(verb)
                 .source(verb),
         );
         rows
@@ -184,9 +164,9 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    pub(crate) fn of(done: &[Rewritten<ModuleReport>], error_of: ErrorOf) -> Self {
+    pub(crate) fn of(done: &[Rewritten<ModuleReport>]) -> Self {
         Self {
-            report: Report::of(done, error_of),
+            report: Report::of(done),
             inputs: done
                 .iter()
                 .map(|d| Input {

@@ -10,9 +10,10 @@
 //!
 //! **Source** `AutoAWQ` 0.2.9 `quantize/scale.py` (`scale_ln_fcs`, `scale_fc_fc`), `models/qwen3.py` (`get_layers_for_scaling`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
+use serde_json::{Value, json};
 use xgraft_checkpoint::{Checkpoint, Dtype, NormKind, Quantization, Role, Weight};
 use xgraft_cpu_gemm::Source;
 use xgraft_results::{Finding, Input};
@@ -32,6 +33,8 @@ pub(crate) struct Unfolding {
     /// What was read of the reference.
     pub(crate) inputs: Vec<Input>,
     pub(crate) findings: Vec<Finding>,
+    /// The last components of the modules whose channels may still be scaled.
+    left: BTreeSet<String>,
 }
 
 impl Unfolding {
@@ -43,17 +46,50 @@ impl Unfolding {
         };
         for weight in source.weights().iter().filter(|w| w.role.is_linear()) {
             let Some(before) = before(source, weight) else {
+                unfolding.say_norm_is_missing(source, weight);
                 continue;
             };
             let message = format!(
                 "{method} may have multiplied its input channels by scales that {before} is divided by; they are left in it"
             );
-            let finding = Finding::warning("scales-folded", weight.module.clone(), message);
-            unfolding.findings.push(finding.hint(
+            unfolding.warn("scales-folded", weight, message,
                 "the model is the same, the weights are not the original's: with --reference ORIGINAL those of q, k, v, gate and up are moved back",
-            ));
+            );
         }
         unfolding
+    }
+
+    /// What `config.json` says of scales that are left; nothing if there can be none.
+    pub(crate) fn left(&self) -> Option<Value> {
+        (!self.left.is_empty()).then(|| {
+            json!({
+                "folded": true,
+                "layers": self.left,
+                "note": "input channels of these layers may be multiplied by scales that what comes before them is divided by: the model is the same, the weights are not those of the original",
+            })
+        })
+    }
+
+    fn warn(&mut self, code: &str, weight: &Weight, message: String, hint: &str) {
+        self.left.insert(leaf(&weight.module).to_owned());
+        let finding = Finding::warning(code, weight.module.clone(), message);
+        self.findings.push(finding.hint(hint));
+    }
+
+    /// Says so of a layer after a norm that the checkpoint has not; of another layer nothing.
+    fn say_norm_is_missing(&mut self, source: &Checkpoint, weight: &Weight) {
+        let Some(norm) = norm_before(weight.role) else {
+            return;
+        };
+        if in_layer(source, weight, norm).is_some() {
+            return;
+        }
+        self.warn(
+            "scales-folded",
+            weight,
+            "its input channels may be multiplied by scales, and the norm that is divided by them is not in this checkpoint: they are left in it".to_owned(),
+            "dequantize the whole model, norms included, with --reference ORIGINAL: without the norms nothing shows the scales, and these weights fit no other norms",
+        );
     }
 
     /// Compares the norms with those of `reference`, the checkpoint before it was quantized.
@@ -83,27 +119,27 @@ impl Unfolding {
             }
         }
         if !unfolding.factors.is_empty() || folding_method(source).is_some() {
-            unfolding.say_what_is_left(source);
+            let compared = consumers.into_values().flatten();
+            let compared: HashSet<&str> = compared.map(|w| w.tensor.as_str()).collect();
+            unfolding.say_what_is_left(source, &compared);
         }
         Ok(unfolding)
     }
 
-    fn say_what_is_left(&mut self, source: &Checkpoint) {
-        for weight in source.weights().iter().filter(|w| w.role.is_linear()) {
-            let known = matches!(
-                weight.role,
-                Role::Q | Role::K | Role::V | Role::Gate | Role::Up
-            );
-            let Some(before) = before(source, weight).filter(|_| !known) else {
+    /// Of all layers but those whose norms were compared.
+    fn say_what_is_left(&mut self, source: &Checkpoint, compared: &HashSet<&str>) {
+        let linear = source.weights().iter().filter(|w| w.role.is_linear());
+        for weight in linear.filter(|w| !compared.contains(w.tensor.as_str())) {
+            let Some(before) = before(source, weight) else {
+                self.say_norm_is_missing(source, weight);
                 continue;
             };
             let message = format!(
-                "its input channels may still be multiplied by scales that the rows of {before} are divided by: no norm shows them"
+                "its input channels may still be multiplied by scales that {before} is divided by, which no ratio of norms shows"
             );
-            let finding = Finding::warning("scales-left", weight.module.clone(), message);
-            self.findings.push(finding.hint(
+            self.warn("scales-left", weight, message,
                 "the model is the same; compare weights of these layers with the original's with care",
-            ));
+            );
         }
     }
 
@@ -185,12 +221,8 @@ fn folding_method(source: &Checkpoint) -> Option<&'static str> {
 fn consumers(source: &Checkpoint) -> HashMap<String, Vec<&Weight>> {
     let mut consumers: HashMap<String, Vec<&Weight>> = HashMap::new();
     for weight in source.weights() {
-        let after = match weight.role {
-            Role::Q | Role::K | Role::V => NormKind::Input,
-            Role::Gate | Role::Up => NormKind::PostAttention,
-            _ => continue,
-        };
-        if let Some(norm) = in_layer(source, weight, Role::Norm(after)) {
+        let norm = norm_before(weight.role).and_then(|norm| in_layer(source, weight, norm));
+        if let Some(norm) = norm {
             consumers
                 .entry(norm.module.clone())
                 .or_default()
@@ -207,14 +239,21 @@ fn consumers(source: &Checkpoint) -> HashMap<String, Vec<&Weight>> {
     consumers
 }
 
+/// The norm whose output a layer of this role reads.
+fn norm_before(role: Role) -> Option<Role> {
+    match role {
+        Role::Q | Role::K | Role::V => Some(Role::Norm(NormKind::Input)),
+        Role::Gate | Role::Up => Some(Role::Norm(NormKind::PostAttention)),
+        _ => None,
+    }
+}
+
 /// The module whose output a linear layer reads, for messages.
 fn before(source: &Checkpoint, weight: &Weight) -> Option<String> {
     let role = match weight.role {
-        Role::Q | Role::K | Role::V => Role::Norm(NormKind::Input),
-        Role::Gate | Role::Up => Role::Norm(NormKind::PostAttention),
         Role::O => Role::V,
         Role::Down => Role::Up,
-        _ => return None,
+        role => norm_before(role)?,
     };
     let before = in_layer(source, weight, role)?;
     // With grouped queries a row of v stands for several columns of o, and AWQ leaves the pair alone.

@@ -1,7 +1,8 @@
 //! The inner loops over a tile: [`portable`] is their definition, and every instruction set gives its bits.
 //!
 //! A sum has [`LANES`] lanes in f32, of which lane i takes the numbers i, i + 16, i + 32, ...; the lanes are then added in
-//! f64, in halves. Nothing is fused: a multiplication and an addition round twice everywhere.
+//! f64, in halves. Stored BF16 has twice the lanes, i for i, i + 32, ..., because a register holds as many; there 2i and 2i + 1
+//! are added first. A square is rounded to f32 and then multiplied and added in one step.
 
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -15,8 +16,11 @@ pub(crate) const LANES: usize = 16;
 /// So many numbers.
 pub(crate) type Lanes = [f32; LANES];
 
-/// As many in BF16, little-endian.
-pub(crate) type Bf16Lanes = [u8; 2 * LANES];
+/// Twice as many in BF16, little-endian.
+pub(crate) type Bf16Lanes = [u8; 2 * BF16_LANES];
+
+/// Numbers in BF16 that are taken in at once.
+pub(crate) const BF16_LANES: usize = 2 * LANES;
 
 /// What a tile of numbers sums to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,8 +82,9 @@ impl Isa {
         dispatch!(self, sums(tile))
     }
 
-    /// [`Self::sums`] of the rows of a tile in BF16, one after the other.
-    pub(crate) fn sums_bf16(self, rows: &[&[Bf16Lanes]]) -> TileSums {
+    /// Sums, extremes and zeros of the rows of a tile in BF16, one after the other. `None` for the few tiles of which 16-bit
+    /// integers do not show the extremes: one with NaN or infinities, or without numbers of either sign.
+    pub(crate) fn sums_bf16(self, rows: &[&[Bf16Lanes]]) -> Option<TileSums> {
         dispatch!(self, sums_bf16(rows))
     }
 
@@ -105,6 +110,17 @@ impl Isa {
     pub(crate) fn count_magnitude(self, bytes: &[u8], code: u8) -> u64 {
         dispatch!(self, count_magnitude(bytes, code))
     }
+}
+
+/// The smallest and the largest of BF16 numbers, by the bits of the largest as a signed and as an unsigned integer: magnitudes
+/// are ordered as integers are, those of negative numbers above all others where the sign counts as a bit.
+fn bf16_extremes(signed: i16, unsigned: u16) -> Option<(f32, f32)> {
+    const INFINITY: u16 = 0x7f80;
+    const SIGN: u16 = 0x8000;
+    let both = (0..INFINITY.cast_signed()).contains(&signed)
+        && (SIGN..SIGN + INFINITY).contains(&unsigned);
+    let number = |bits: u16| f32::from_bits(u32::from(bits) << 16);
+    both.then(|| (number(unsigned), number(signed.cast_unsigned())))
 }
 
 #[cfg(test)]
@@ -161,18 +177,57 @@ mod tests {
         }
     }
 
+    fn to_bf16(numbers: &[f32]) -> Vec<u8> {
+        let bits = |x: &f32| ((x.to_bits() >> 16) as u16).to_le_bytes();
+        numbers.iter().flat_map(bits).collect()
+    }
+
     #[test]
     fn rows_in_bf16_sum_as_their_numbers_do() {
-        let bits = |x: &f32| ((x.to_bits() >> 16) as u16).to_le_bytes();
-        let bytes: Vec<u8> = tile(12, &[0.0, -0.0]).iter().flat_map(bits).collect();
-        let lanes: &[Bf16Lanes] = bytes.as_chunks().0;
-        let mut numbers = vec![0f32; bytes.len() / 2];
-        portable::widen_bf16(&bytes, &mut numbers);
-        let expected = portable::sums(numbers.as_chunks().0);
-        let rows = [&lanes[..5], &lanes[5..5], &lanes[5..11], &lanes[11..]];
+        for special in [&[][..], &[0.0, -0.0], &[1e-40, -3e4]] {
+            let bytes = to_bf16(&tile(24, special));
+            let lanes: &[Bf16Lanes] = bytes.as_chunks().0;
+            let mut numbers = vec![0f32; bytes.len() / 2];
+            portable::widen_bf16(&bytes, &mut numbers);
+            let rows = [&lanes[..5], &lanes[5..5], &lanes[5..11], &lanes[11..]];
+            let found = portable::sums_bf16(&rows).unwrap();
+            for isa in Isa::available() {
+                assert_eq!(isa.sums_bf16(&rows), Some(found), "{isa:?}");
+            }
+            let expected = portable::sums(numbers.as_chunks().0);
+            assert_eq!(
+                (found.min, found.max, found.zeros),
+                (expected.min, expected.max, expected.zeros)
+            );
+            for (a, b) in found.powers.into_iter().zip(expected.powers) {
+                assert!((a - b).abs() <= 1e-5 * b.abs(), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_of_one_sign_or_not_finite_is_left_to_others() {
+        let ordinary = tile(4, &[]);
+        let with = |x: f32| {
+            let mut numbers = ordinary.clone();
+            numbers[37] = x;
+            numbers
+        };
+        let of = |sign: f32| ordinary.iter().map(|x| x.abs() * sign).collect();
+        let cases: [Vec<f32>; 6] = [
+            with(f32::NAN),
+            with(-f32::NAN),
+            with(f32::INFINITY),
+            with(f32::NEG_INFINITY),
+            of(1.0),
+            of(-1.0),
+        ];
         for isa in Isa::available() {
-            assert_eq!(isa.sums_bf16(&rows), expected, "{isa:?}");
-            assert_eq!(isa.sums_bf16(&[]), portable::sums(&[]), "{isa:?}");
+            assert_eq!(isa.sums_bf16(&[]), None, "{isa:?}");
+            for numbers in &cases {
+                let bytes = to_bf16(numbers);
+                assert_eq!(isa.sums_bf16(&[bytes.as_chunks().0]), None, "{isa:?}");
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! The ways in which a conversion of FP8 or INT4 to a plain model goes wrong, each decoded wrongly on purpose.
 
+use std::collections::BTreeMap;
+
 use tempfile::TempDir;
-use xgraft_autopsy::Verdict;
+use xgraft_autopsy::{Group, Report, TensorReport, Verdict};
 use xgraft_block_scale::{BlockShape, QuantizedMatrix, Recipe, ScaleDtype};
 use xgraft_fixtures::TINY;
 
@@ -203,4 +205,90 @@ fn two_swapped_tensors_are_told_by_their_correlation() {
         ["model.layers.0.mlp.gate_proj", "model.layers.0.mlp.up_proj"]
     );
     assert!(lines(&report).contains("unrelated"), "{}", lines(&report));
+}
+
+/// The linear weights of a report.
+fn linear(report: &Report) -> impl Iterator<Item = &TensorReport> {
+    report.tensors.iter().filter(|t| t.role == Group::Linear)
+}
+
+/// How many linear weights have each verdict.
+fn verdicts(report: &Report) -> String {
+    let mut counts: BTreeMap<Verdict, usize> = BTreeMap::new();
+    for tensor in linear(report) {
+        *counts.entry(tensor.verdict).or_default() += 1;
+    }
+    let counts = counts.iter().rev();
+    let texts: Vec<String> = counts.map(|(v, n)| format!("{n} {}", v.name())).collect();
+    texts.join(", ")
+}
+
+/// A line of the table in the documents: what is said of a bridge alone and beside the original, and by what.
+fn row(name: &str, dir: &TempDir) -> String {
+    let alone = examine(dir.path(), None);
+    let beside = examine(dir.path(), Some(&TINY.base()));
+    let compared = || linear(&beside).map(|t| t.reference.as_ref().unwrap());
+    let range = |values: Vec<f64>, show: &dyn Fn(f64) -> String| {
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        format!("{} to {}", show(least), show(most))
+    };
+    let correlation = range(compared().filter_map(|c| c.correlation).collect(), &|x| {
+        format!("{x:.2}")
+    });
+    let error = range(
+        compared().filter_map(|c| c.relative_error).collect(),
+        &|x| match x {
+            x if x < 100.0 => format!("{:.1} %", 100.0 * x),
+            x => format!("{x:.0} times"),
+        },
+    );
+    let (alone, beside) = (verdicts(&alone), verdicts(&beside));
+    format!("| {name} | {alone} | {beside} | {correlation} | {error} |")
+}
+
+#[test]
+fn the_table_in_the_documents_is_what_is_measured() {
+    let fourfold = |e: &Element<'_>| {
+        let at = (e.row / 64) * e.grid_cols + e.col / 64;
+        e.scales[at.min(e.scales.len() - 1)]
+    };
+    let rows = [
+        row(
+            "right: block 128, code × scale",
+            &fp8_bridge(|e| e.code * e.scale()),
+        ),
+        row("no scale: the codes themselves", &fp8_bridge(|e| e.code)),
+        row(
+            "per tensor: the first block's scale for all",
+            &fp8_bridge(|e| e.code * e.scales[0]),
+        ),
+        row(
+            "block 64: the grid read as if blocks were half as large",
+            &fp8_bridge(|e| e.code * fourfold(e)),
+        ),
+        row(
+            "right block, code ÷ scale",
+            &fp8_bridge(|e| e.code / e.scale()),
+        ),
+        row(
+            "right: INT4 as offset binary",
+            &bridge(|_, [_, cols], x| int4(cols, x, offset_binary)),
+        ),
+        row(
+            "INT4 as two's complement",
+            &bridge(|_, [_, cols], x| int4(cols, x, twos_complement)),
+        ),
+    ];
+    let page = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/published-results.md"
+    );
+    let page = std::fs::read_to_string(page).unwrap();
+    let missing: Vec<&String> = rows.iter().filter(|row| !page.contains(*row)).collect();
+    assert!(
+        missing.is_empty(),
+        "not in docs/published-results.md:\n{}",
+        rows.join("\n")
+    );
 }

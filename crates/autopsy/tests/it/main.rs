@@ -6,4 +6,5 @@ mod faults;
 mod files;
 mod healthy;
 mod packed;
+mod peers;
 mod support;

@@ -33,7 +33,13 @@ fn packed_numbers_are_measured_as_their_decoded_ones() {
                 of(&packed, &weight.tensor),
                 of(&plain, &weight.plain_name()),
             );
-            assert_eq!(own.stats, other.stats, "{layout} {}", weight.tensor);
+            let mut stats = own.stats.clone().unwrap();
+            // The least and the largest of each of a few groups a row.
+            let saturated = stats.saturated_share.take();
+            assert_eq!(saturated.is_some(), weight.is_quantized(), "{layout}");
+            let few = saturated.is_none_or(|share| (1e-4..0.2).contains(&share));
+            assert!(few, "{layout}: {saturated:?}");
+            assert_eq!(Some(stats), other.stats, "{layout} {}", weight.tensor);
             let reference = of(&beside, &weight.tensor).reference.clone();
             let error = reference.unwrap().relative_error;
             assert_eq!(error, Some(0.0), "{layout} {}", weight.tensor);

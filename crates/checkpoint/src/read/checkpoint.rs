@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::grouped;
 use super::load;
-use super::mapped::{self, MappedWeight};
+use super::mapped::{self, MappedWeight, Window};
 use super::matrix::WeightMatrix;
+use super::packed::PackedMatrix;
 use super::store::{ShardIdentity, Store};
 use super::stream::Hash;
 use crate::digest::Digest;
@@ -16,7 +18,7 @@ use crate::model::bitsandbytes::{MAX_STATE_BYTES, QuantState, STATE};
 use crate::model::config::ModelConfig;
 use crate::model::fold::Fold;
 use crate::model::quantization::Quantization;
-use crate::model::weight::{TensorInfo, Weight};
+use crate::model::weight::{Stored, TensorInfo, Weight};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -165,6 +167,19 @@ impl Checkpoint {
         Ok((matrix, Digest::of_all(&digests)))
     }
 
+    /// Reads a whole weight of packed integers and leaves it packed, with the digest of [`Checkpoint::load`]; `None` for any
+    /// other weight.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn load_packed(&self, weight: &Weight) -> Result<Option<(PackedMatrix, Digest)>> {
+        let Stored::Grouped(stored) = &weight.stored else {
+            return Ok(None);
+        };
+        let (matrix, digests) = grouped::packed(&self.store, weight, stored)?;
+        Ok(Some((matrix, Digest::of_all(&digests))))
+    }
+
     /// Reads some rows of a weight in its stored form. Packed integers lie across rows: they are read whole for any of
     /// them, so a caller that wants all rows loads them once.
     ///
@@ -200,6 +215,21 @@ impl Checkpoint {
     /// [`Error::NotFinite`], [`Error::Tensor`] for other types, [`Error::Io`].
     pub fn map(&self, weight: &Weight) -> Result<Option<MappedWeight>> {
         mapped::weight(&self.store, weight)
+    }
+
+    /// Maps some of a tensor's bytes for one look at them. Nothing is decoded, checked or hashed.
+    ///
+    /// The file must not be written or cut while the window is open.
+    ///
+    /// # Panics
+    /// If the range leaves the tensor.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Tensor`] if the file was cut while it was in use.
+    pub fn window(&self, tensor: &TensorInfo, bytes: Range<u64>) -> Result<Window> {
+        check_part(&bytes, tensor.bytes);
+        let span = self.store.span(tensor)?;
+        mapped::window(span.part(bytes.start, bytes.end - bytes.start))
     }
 
     /// Gives a tensor's bytes to `chunk` in order, at most [`CHUNK_BYTES`](crate::CHUNK_BYTES) at a time and never

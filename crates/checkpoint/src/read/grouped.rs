@@ -7,6 +7,7 @@ use xgraft_block_scale::{GroupedMatrix, Levels};
 use xgraft_int_codec::{Order, unpack, unpack_pairs};
 
 use super::bitsandbytes;
+use super::packed::PackedMatrix;
 use super::store::Store;
 use super::stream::Hash;
 use crate::digest::Digest;
@@ -29,6 +30,32 @@ pub(crate) fn rows(
     rows: Range<usize>,
     hash: Hash,
 ) -> Result<(GroupedMatrix, Vec<Digest>)> {
+    let (matrix, digests) = read(store, weight, stored, hash, |tensors| {
+        unpack_grouped(stored, weight.matrix_shape(), &tensors)
+    })?;
+    let groups = stored.group.blocks(matrix.cols).max(1);
+    Ok((part(matrix, rows, groups), digests))
+}
+
+/// A whole weight as it is packed, with the digests of its tensors.
+pub(crate) fn packed(
+    store: &Store,
+    weight: &Weight,
+    stored: &StoredGroups,
+) -> Result<(PackedMatrix, Vec<Digest>)> {
+    read(store, weight, stored, Hash::Yes, |tensors| {
+        PackedMatrix::new(stored, weight.matrix_shape(), tensors)
+    })
+}
+
+/// What `decode` makes of the tensors of a weight, checked, and their digests.
+fn read<M: AsRef<GroupedMatrix>>(
+    store: &Store,
+    weight: &Weight,
+    stored: &StoredGroups,
+    hash: Hash,
+    decode: impl FnOnce(Vec<Vec<u8>>) -> xgraft_block_scale::Result<M>,
+) -> Result<(M, Vec<Digest>)> {
     let codes = store.tensor(&weight.tensor)?;
     let mut infos = vec![codes];
     for name in stored.parts.names() {
@@ -70,9 +97,8 @@ pub(crate) fn rows(
         }
     }
     let fit = "codes, scales and zero points that fit together";
-    let matrix = unpack_grouped(stored, (out, inner), &tensors);
-    let matrix = matrix.map_err(|source| refuse(codes, fit, source.to_string()))?;
-    let groups = stored.group.blocks(inner).max(1);
+    let decoded = decode(tensors).map_err(|source| refuse(codes, fit, source.to_string()))?;
+    let (groups, matrix) = (stored.group.blocks(inner).max(1), decoded.as_ref());
     if let Some(at) = matrix
         .scales
         .iter()
@@ -82,7 +108,7 @@ pub(crate) fn rows(
         let found = format!("{} at row {row}, group {group}", matrix.scales[at]);
         return Err(refuse(infos[1], "a scale above 0", found));
     }
-    Ok((part(matrix, rows, groups), digests))
+    Ok((decoded, digests))
 }
 
 /// Whether a finite scale can be meant. That of a group of zeros in NF4 is 0, and a rounded one of it lies near 0.
@@ -142,11 +168,11 @@ pub fn unpack_grouped(
 }
 
 /// How the tensors of a weight `[out, in]` lie.
-struct Packed<'a> {
-    stored: &'a StoredGroups,
-    out: usize,
-    inner: usize,
-    groups: usize,
+pub(super) struct Packed<'a> {
+    pub(super) stored: &'a StoredGroups,
+    pub(super) out: usize,
+    pub(super) inner: usize,
+    pub(super) groups: usize,
 }
 
 impl Packed<'_> {
@@ -224,7 +250,7 @@ impl Packed<'_> {
     }
 
     /// `[out, G]`.
-    fn scales(&self, bytes: &[u8]) -> Vec<f32> {
+    pub(super) fn scales(&self, bytes: &[u8]) -> Vec<f32> {
         let scales = self.stored.scale.read(bytes);
         match self.stored.packing {
             Packing::Awq | Packing::Gptq { .. } if scales.len() == self.groups * self.out => {
@@ -237,7 +263,7 @@ impl Packed<'_> {
     }
 
     /// `[out, G]`, as the codes are stored.
-    fn zeros(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn zeros(&self, bytes: &[u8]) -> Vec<u8> {
         let (out, groups) = (self.out, self.groups);
         let line = |order| self.turned(bytes, groups, out, order);
         match self.stored.packing {

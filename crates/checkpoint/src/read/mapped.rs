@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use memmap2::Mmap;
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
+use memmap2::{Mmap, MmapOptions};
 use xgraft_block_scale::{BlockShape, Format};
 
 use super::decode::{BF16, Bits, F16, F32, Finite, codes};
 use super::load;
 use super::store::Store;
-use super::stream::CHUNK_BYTES;
+use super::stream::{CHUNK_BYTES, Span};
 use crate::error::{Error, Result};
 use crate::format::dtype::Dtype;
 use crate::model::weight::{Stored, TensorInfo, Weight, matrix_shape};
@@ -43,6 +45,49 @@ impl fmt::Debug for Mapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mapped({} bytes)", self.len())
     }
+}
+
+/// Some bytes of a tensor for one look at them, mapped from the page cache: a copy would cost as much as the look. Their pages
+/// are let go when it is dropped, so that memory does not follow the file.
+pub struct Window(Mmap);
+
+impl Deref for Window {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Window({} bytes)", self.len())
+    }
+}
+
+/// Maps the bytes of a span and brings them in; a disk that fails and a file that was cut are errors here.
+pub(crate) fn window(span: Span<'_>) -> Result<Window> {
+    let length = span
+        .file
+        .metadata()
+        .map_err(Error::io("read", span.path))?
+        .len();
+    if span.offset + span.bytes > length {
+        return Err(span.cut(length.saturating_sub(span.offset)));
+    }
+    let mut options = MmapOptions::new();
+    options.offset(span.offset).len(span.bytes as usize);
+    // SAFETY: as in `map_file`.
+    let map = unsafe { options.map(span.file) }.map_err(Error::io("map", span.path))?;
+    #[cfg(target_os = "linux")]
+    match map.advise(Advice::PopulateRead) {
+        // Systems that do not know the advice bring pages in when they are looked at.
+        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+            return Err(Error::io("read", span.path)(error));
+        }
+        _ => {}
+    }
+    Ok(Window(map))
 }
 
 /// A weight in the form in which it is stored, still in its file.

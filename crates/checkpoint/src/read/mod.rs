@@ -8,6 +8,7 @@ pub(crate) mod inventory;
 pub(crate) mod load;
 pub(crate) mod mapped;
 pub(crate) mod matrix;
+pub(crate) mod packed;
 pub(crate) mod store;
 pub(crate) mod stream;
 pub(crate) mod tree;

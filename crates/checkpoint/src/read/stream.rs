@@ -207,6 +207,11 @@ impl Span<'_> {
                 source,
             };
         }
+        self.cut(start)
+    }
+
+    /// The file ends after the first `start` bytes.
+    pub(crate) fn cut(self, start: u64) -> Error {
         Error::Tensor {
             file: self.path.to_owned(),
             tensor: self.tensor.to_owned(),

@@ -85,3 +85,34 @@ fn bytes_of_a_tensor_are_given_unchecked() {
     checkpoint.read_bytes(tensor, 8..8, &mut out).unwrap();
     assert!(out.is_empty());
 }
+
+#[test]
+fn a_window_shows_the_bytes_wherever_they_begin() {
+    let numbers: Vec<f32> = (0..9000).map(|i| i as f32).collect();
+    let mut tensor = bf16("a", &[9000]);
+    tensor.bytes = numbers
+        .iter()
+        .flat_map(|x| half::bf16::from_f32(*x).to_le_bytes())
+        .collect();
+    let model = Model::single(&[tensor.clone()]);
+    let checkpoint = model.open();
+    let info = checkpoint.tensor("a").unwrap();
+    for range in [0..2, 0..18_000, 4095..4098, 17_999..18_000] {
+        let window = checkpoint.window(info, range.clone()).unwrap();
+        let (start, end) = (range.start as usize, range.end as usize);
+        assert!(*window == tensor.bytes[start..end], "{range:?}");
+    }
+}
+
+#[test]
+fn a_window_into_a_file_that_was_cut_is_an_error() {
+    let model = Model::single(&[bf16("a", &[9000])]);
+    let checkpoint = model.open();
+    let info = checkpoint.tensor("a").unwrap();
+    let path = model.dir().join("model.safetensors");
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(info.offset + 10_000).unwrap();
+    assert!(checkpoint.window(info, 0..10_000).is_ok());
+    let error = checkpoint.window(info, 0..18_000).unwrap_err().to_string();
+    assert!(error.contains("cut while it was in use"), "{error}");
+}

@@ -7,7 +7,7 @@ use half::bf16;
 use proptest::prelude::*;
 use xgraft_block_scale::{Error, Extent, GroupRecipe, GroupedMatrix, ScaleDtype, WeightDtype};
 use xgraft_checkpoint::{
-    GroupedParts, Packing, StoredGroups, pack_grouped, pack_strips, unpack_grouped,
+    GroupedParts, PackedMatrix, Packing, StoredGroups, pack_grouped, pack_strips, unpack_grouped,
 };
 
 fn stored(packing: Packing, bits: u8, group: Extent, symmetric: bool) -> StoredGroups {
@@ -75,9 +75,18 @@ proptest! {
         prop_assert!(seen.into_iter().eq(0..rows), "notes in the order of the strips");
 
         let mut values = vec![bf16::NAN; rows * columns];
-        unpack_grouped(&stored, shape, &tensors).unwrap().decode_bf16(&mut values);
+        unpack_grouped(&stored, shape, &tensors).unwrap().decode_bf16(0..rows, &mut values);
         let rounded = whole.to_f32().into_iter().map(bf16::from_f32);
         prop_assert!(rounded.eq(values.iter().copied()), "values");
+
+        let packed = PackedMatrix::new(&stored, shape, tensors).unwrap();
+        prop_assert!((packed.rows(), packed.cols()) == shape);
+        for part in [0..rows, rows / 3..rows / 2, 5..6, rows..rows] {
+            let mut some = vec![bf16::NAN; part.len() * columns];
+            packed.decode_bf16(part.clone(), &mut some);
+            let expected = &values[part.start * columns..part.end * columns];
+            prop_assert!(some == expected, "rows {part:?}");
+        }
     }
 }
 
@@ -98,8 +107,12 @@ fn tensors_that_are_broken_are_refused() {
     let recipe = GroupRecipe::compressed_tensors(8, Extent::All, true, WeightDtype::Bf16);
     let whole = recipe.quantize(&weights(rows * columns)[..], (rows, columns), 1.0);
     let good = pack_grouped(&stored, &whole.unwrap());
-    let decode =
-        |tensors: &[Vec<u8>]| unpack_grouped(&stored, (rows, columns), tensors).unwrap_err();
+    let decode = |tensors: &[Vec<u8>]| {
+        let unpacked = unpack_grouped(&stored, (rows, columns), tensors).unwrap_err();
+        let packed = PackedMatrix::new(&stored, (rows, columns), tensors.to_vec()).unwrap_err();
+        assert_eq!(packed.to_string(), unpacked.to_string());
+        packed
+    };
     let mut bad = good.clone();
     bad[1][2 * 650..][..2].copy_from_slice(&bf16::NAN.to_le_bytes());
     let error = decode(&bad);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use xgraft_results::human::{bytes, percent};
 
 use serde_json::json;
-use xgraft_autopsy::{Error, Event, Report, TensorReport, Thresholds, Verdict, autopsy, inputs};
+use xgraft_autopsy::{Error, Event, Report, TensorReport, Thresholds, autopsy, inputs};
 use xgraft_checkpoint::{Checkpoint, OutputDir};
 use xgraft_results::Input;
 
@@ -13,6 +13,9 @@ use crate::interrupt;
 use crate::output::{Account, begin, commit, judged, print_grouped, say, say_json};
 use crate::progress::Progress;
 use crate::table::Table;
+
+/// The most findings of one kind that are printed.
+const LIST_FINDINGS: usize = 16;
 
 pub(crate) fn run(args: &Autopsy, always: &Always) -> anyhow::Result<ExitCode> {
     let mut thresholds = Thresholds::default();
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &Autopsy, always: &Always) -> anyhow::Result<ExitCode> {
         say_json(&report)?;
     } else {
         print(&report, args.all, reference.is_some())?;
-        print_grouped(&report.findings, usize::MAX);
+        print_grouped(&report.gathered(), LIST_FINDINGS);
     }
     Ok(judged(report.healthy))
 }
@@ -94,12 +97,11 @@ fn digests(checkpoint: &Checkpoint, reference: Option<&Checkpoint>) -> anyhow::R
 }
 
 fn print(report: &Report, all: bool, with_reference: bool) -> anyhow::Result<()> {
-    let mut listed: Vec<&TensorReport> = report
-        .tensors
-        .iter()
-        .filter(|t| all || t.verdict != Verdict::Healthy)
-        .collect();
-    listed.sort_by_key(|t| std::cmp::Reverse(t.verdict));
+    let mut listed: Vec<Vec<&TensorReport>> = match all {
+        true => report.tensors.iter().map(|t| vec![t]).collect(),
+        false => report.alike(),
+    };
+    listed.sort_by_key(|group| std::cmp::Reverse(group[0].verdict));
     if !listed.is_empty() {
         say(&tensors(&listed, with_reference))?;
     }
@@ -117,20 +119,34 @@ fn print(report: &Report, all: bool, with_reference: bool) -> anyhow::Result<()>
     ))
 }
 
-fn tensors(listed: &[&TensorReport], with_reference: bool) -> String {
+/// One line for the first of each group.
+fn tensors(listed: &[Vec<&TensorReport>], with_reference: bool) -> String {
     let mut head = vec![
-        "tensor", "verdict", "stored", "mean", "std", "min", "max", "kurtosis", "zeros",
+        "tensor",
+        "verdict",
+        "stored",
+        "mean",
+        "std",
+        "min",
+        "max",
+        "kurtosis",
+        "zeros",
+        "saturated",
     ];
     if with_reference {
         head.extend(["correlation", "relative error", "SNR"]);
     }
     let mut table = Table::new(&head);
     let or_dash = |x: Option<f64>, text: &dyn Fn(f64) -> String| x.map_or_else(|| "-".into(), text);
-    for t in listed {
+    for group in listed {
+        let t = group[0];
         let stats = t.stats.as_ref();
         let of = |f: &dyn Fn(&xgraft_autopsy::Stats) -> f64| or_dash(stats.map(f), &short);
         let mut cells = vec![
-            t.tensor.clone(),
+            match group.len() {
+                1 => t.tensor.clone(),
+                n => format!("{} (+ {} alike)", t.tensor, n - 1),
+            },
             t.verdict.name().to_owned(),
             t.stored.clone(),
             of(&|s| s.mean),
@@ -139,6 +155,7 @@ fn tensors(listed: &[&TensorReport], with_reference: bool) -> String {
             of(&|s| s.max),
             or_dash(stats.and_then(|s| s.kurtosis), &short),
             or_dash(stats.map(|s| s.zero_share), &percent),
+            or_dash(stats.and_then(|s| s.saturated_share), &percent),
         ];
         if with_reference {
             let r = t.reference.as_ref();

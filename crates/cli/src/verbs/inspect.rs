@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use xgraft_results::human::bytes;
 
-use xgraft_autopsy::{Inspection, TensorEntry, inspect};
+use xgraft_autopsy::{Inspection, TensorEntry, inspect, name_pattern};
 
 use crate::args::{Always, Inspect};
 use crate::output::{judged, print_grouped, say, say_json};
@@ -32,7 +32,7 @@ fn print(inspection: &Inspection, all: bool) -> anyhow::Result<()> {
         let name = if all {
             first.name.clone()
         } else {
-            pattern(&first.name)
+            name_pattern(&first.name)
         };
         table.row(vec![
             name,
@@ -69,7 +69,7 @@ fn lines(tensors: &[TensorEntry], all: bool) -> Vec<(&TensorEntry, usize, u64)> 
         let alike = |first: &TensorEntry| {
             !all && (first.dtype, &first.shape, first.layout, &first.scales)
                 == (tensor.dtype, &tensor.shape, tensor.layout, &tensor.scales)
-                && pattern(&first.name) == pattern(&tensor.name)
+                && name_pattern(&first.name) == name_pattern(&tensor.name)
         };
         match lines.iter_mut().find(|(first, ..)| alike(first)) {
             Some((_, count, total)) => {
@@ -80,15 +80,6 @@ fn lines(tensors: &[TensorEntry], all: bool) -> Vec<(&TensorEntry, usize, u64)> 
         }
     }
     lines
-}
-
-/// A name with its numbers left open: `model.layers.*.mlp.up_proj.weight`.
-fn pattern(name: &str) -> String {
-    let open = |component: &str| match component.parse::<u64>() {
-        Ok(_) => "*".to_owned(),
-        Err(_) => component.to_owned(),
-    };
-    name.split('.').map(open).collect::<Vec<_>>().join(".")
 }
 
 fn declared(inspection: &Inspection) -> String {

@@ -6,7 +6,7 @@ use xgraft_results::human::{bytes, percent};
 use anyhow::bail;
 use xgraft_block_scale::ScaleDtype;
 use xgraft_checkpoint::{Checkpoint, OutputDir};
-use xgraft_quantize::{Config, Conversion, Layout, Scheme, Search, fingerprint, quantize};
+use xgraft_quantize::{Config, Conversion, Layout, Report, Scheme, Search, fingerprint, quantize};
 
 use crate::args::{Always, LayoutArg, Quantize, ScaleArg, SchemeArg, SearchArg};
 use crate::output::{Account, commit, print_grouped, say, say_json};
@@ -127,22 +127,12 @@ pub(super) fn finish(
         say_json(report)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let worst = report
-        .modules
-        .iter()
-        .max_by(|a, b| a.relative_error.total_cmp(&b.relative_error));
     say(&format!(
-        "{} weights, {} → {}; {} {} of ‖W‖{}",
+        "{} weights, {} → {}; {}",
         report.modules.len(),
         bytes(report.bytes_in),
         bytes(report.bytes_out),
-        report.error_of.words(),
-        percent(report.relative_error),
-        worst.map_or_else(String::new, |m| format!(
-            " (worst {} in {})",
-            percent(m.relative_error),
-            m.module
-        )),
+        rounding(report),
     ))?;
     if let Some(left) = report.delta() {
         say(&format!(
@@ -160,4 +150,17 @@ pub(super) fn finish(
     };
     say(&format!("checkpoint: {}{simulated}", path.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What rounding has cost, as far as it was measured.
+fn rounding(report: &Report) -> String {
+    let Some(error) = report.relative_error else {
+        return "each value rounded to BF16 once".to_owned();
+    };
+    let losses = report.modules.iter().filter_map(|m| Some((m, m.loss?)));
+    let worst = losses.max_by(|a, b| a.1.relative_error.total_cmp(&b.1.relative_error));
+    let worst = worst.map_or_else(String::new, |(m, loss)| {
+        format!(" (worst {} in {})", percent(loss.relative_error), m.module)
+    });
+    format!("quantization error {} of ‖W‖{worst}", percent(error))
 }

@@ -95,8 +95,30 @@ fn a_group_size_that_does_not_divide() {
     let text = case.error(&["quantize", &base, "--scheme", "int4", "--group-size", "100"]);
     for part in [
         "proj.weight has 512 columns",
-        "a multiple of 100",
-        "--group-size",
+        "a multiple of the group size 100",
+        "that divides them is 64",
+        "hint: choose a --group-size",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn a_group_of_nothing_and_groups_of_a_scheme_that_has_its_own() {
+    let case = Case::quantized(&["--scheme", "int4"]);
+    let base = fixture("tiny-qwen3/base");
+    let text = case.error(&["quantize", &base, "--scheme", "int4", "--group-size", "0"]);
+    for part in [
+        "--group-size: expected at least 1, found 0",
+        "hint: leave --group-size out",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let text = case.error(&["quantize", &base, "--scheme", "int8", "--group-size", "64"]);
+    for part in [
+        "--group-size: scheme int8",
+        "its groups are fixed",
+        "hint: ",
     ] {
         assert!(text.contains(part), "{text}");
     }

@@ -120,3 +120,24 @@ fn a_plan_adds_up() {
         .unwrap();
     assert!(int4["weight_bytes"].as_i64() < plan["formats"][0]["weight_bytes"].as_i64());
 }
+
+#[test]
+fn the_card_of_a_bridge_says_that_channel_scales_may_be_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("bridge").to_str().unwrap().to_owned();
+    // One layer that AutoAWQ packed, without its norms.
+    let output = xgraft(&["dequantize", &fixture("golden/packed-awq"), "--out", &at]);
+    assert!(output.status.success());
+    assert!(
+        stderr(&output).contains("warning[scales-folded]"),
+        "{}",
+        stderr(&output)
+    );
+    succeed(&["card", &at]);
+    let card = std::fs::read_to_string(at + "/README.md").unwrap();
+    assert!(
+        card.contains("may still be multiplied by scales")
+            && card.contains("xgraft_channel_scales"),
+        "{card}"
+    );
+}

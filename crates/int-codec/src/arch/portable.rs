@@ -208,9 +208,9 @@ pub(super) fn decode_run_bf16(run: Run, codes: &[u8], out: &mut [bf16]) {
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     pub(super) scale: f32,
-    zero: i32,
+    pub(super) zero: i32,
     /// The bit in which the codes differ from offset binary.
-    flip: u8,
+    pub(super) flip: u8,
 }
 
 impl Run {

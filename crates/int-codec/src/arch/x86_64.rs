@@ -5,14 +5,17 @@
 )]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm512_cvtne2ps_pbh,
-    _mm512_loadu_ps, _mm512_stream_si512,
+    __m256i, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm256_castsi256_si128,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_sub_epi8,
+    _mm256_xor_si256, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtne2ps_pbh, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_stream_si512,
+    _mm512_sub_epi32,
 };
 use std::mem::transmute;
 
 use half::bf16;
 
-use super::{Kernels, portable};
+use super::{Kernels, portable, portable::Run};
 use crate::{Element, Groups, Quotient, Range};
 
 /// Elements of BF16 in a line of the cache.
@@ -138,27 +141,78 @@ fn decode_bf16_past_cache(groups: Groups<'_>, codes: &[u8], out: &mut [bf16]) {
         let (of_head, codes) = codes.split_at(head.len());
         let (of_lines, of_tail) = codes.as_chunks::<LINE>();
         portable::decode_run_bf16(run, of_head, head);
-        for (line, codes) in lines.iter_mut().zip(of_lines) {
-            _mm_prefetch::<_MM_HINT_T0>(codes.as_ptr().wrapping_add(AHEAD).cast());
-            let mut values = [0.0; LINE];
-            portable::decode_run_f32(run, codes, &mut values);
-            let (low, high) = (load(&values, 0), load(&values, LINE / 2));
-            let rounded = _mm512_cvtne2ps_pbh(high, low);
-            // SAFETY: both types are 64 bytes of which any are valid.
-            let rounded = unsafe { transmute::<__m512bh, __m512i>(rounded) };
-            // SAFETY: the line is 64 writable bytes aligned to 64, and nobody reads it before the fence.
-            unsafe { _mm512_stream_si512(line.0.as_mut_ptr().cast(), rounded) }
+        match run.in_bytes(groups.bits) {
+            true => stream_lines(run, of_lines, lines, |codes| {
+                differences_of_bytes(run, codes)
+            }),
+            false => stream_lines(run, of_lines, lines, |codes| differences(run, codes)),
         }
         portable::decode_run_bf16(run, of_tail, tail);
     }
     _mm_sfence();
 }
 
-/// Half of a line's values.
+impl Run {
+    /// Whether every code less the zero point is a number of eight bits.
+    fn in_bytes(self, bits: u8) -> bool {
+        bits < 8 || self.zero == 0x80
+    }
+}
+
+/// Writes `differences` times the scale past the cache, rounded to BF16.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn load(values: &[f32; LINE], first: usize) -> __m512 {
-    let half = &values[first..][..LINE / 2];
-    // SAFETY: the slice is 64 readable bytes, and the load needs no alignment.
-    unsafe { _mm512_loadu_ps(half.as_ptr()) }
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn stream_lines(
+    run: Run,
+    codes: &[[u8; LINE]],
+    lines: &mut [Line],
+    differences: impl Fn(&[u8; LINE]) -> [__m512i; 2],
+) {
+    let scale = _mm512_set1_ps(run.scale);
+    for (line, codes) in lines.iter_mut().zip(codes) {
+        _mm_prefetch::<_MM_HINT_T0>(codes.as_ptr().wrapping_add(AHEAD).cast());
+        let [low, high] = differences(codes).map(|x| _mm512_mul_ps(_mm512_cvtepi32_ps(x), scale));
+        let rounded = _mm512_cvtne2ps_pbh(high, low);
+        // SAFETY: both types are 64 bytes of which any are valid.
+        let rounded = unsafe { transmute::<__m512bh, __m512i>(rounded) };
+        // SAFETY: the line is 64 writable bytes aligned to 64, and nobody reads it before the fence.
+        unsafe { _mm512_stream_si512(line.0.as_mut_ptr().cast(), rounded) }
+    }
+}
+
+/// Codes less the zero point, where that is a number of eight bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn differences_of_bytes(run: Run, codes: &[u8; LINE]) -> [__m512i; 2] {
+    let flip = _mm256_set1_epi8(run.flip.cast_signed());
+    // The lowest eight bits of the zero point; a difference of eight bits is right whatever is carried out of them.
+    let zero = _mm256_set1_epi8(run.zero as i8);
+    let differences = _mm256_sub_epi8(_mm256_xor_si256(load(codes), flip), zero);
+    [
+        _mm512_cvtepi8_epi32(_mm256_castsi256_si128(differences)),
+        _mm512_cvtepi8_epi32(_mm256_extracti128_si256::<1>(differences)),
+    ]
+}
+
+/// Codes less the zero point.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn differences(run: Run, codes: &[u8; LINE]) -> [__m512i; 2] {
+    let flip = _mm256_set1_epi8(run.flip.cast_signed());
+    let codes = _mm256_xor_si256(load(codes), flip);
+    let zero = _mm512_set1_epi32(run.zero);
+    [
+        _mm512_sub_epi32(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(codes)), zero),
+        _mm512_sub_epi32(
+            _mm512_cvtepu8_epi32(_mm256_extracti128_si256::<1>(codes)),
+            zero,
+        ),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn load(codes: &[u8; LINE]) -> __m256i {
+    // SAFETY: the array is 32 readable bytes, and the load needs no alignment.
+    unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) }
 }

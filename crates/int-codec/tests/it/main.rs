@@ -63,6 +63,7 @@ proptest! {
     #[test]
     fn values_are_those_of_the_definition_wherever_they_are_written(
         codes in prop::collection::vec(0_u8..=255, 0..700),
+        bits in 2_u8..=8,
         size in prop::sample::select(vec![1_usize, 7, 32, 128, 1000]),
         // Subnormal, ordinary and overflowing products.
         scale in prop::sample::select(vec![1e-40_f32, 3e-5, 0.37, 3e38]),
@@ -70,14 +71,17 @@ proptest! {
         signed: bool,
         offset in 0_usize..40,
     ) {
+        let mask = u8::MAX >> (8 - bits);
+        let codes: Vec<u8> = codes.into_iter().map(|code| code & mask).collect();
         let count = codes.len().div_ceil(size);
         let scales: Vec<f32> = (1..=count).map(|i| scale / i as f32).collect();
-        let zeros: Vec<u8> = (0..count).map(|i| (i * 37) as u8).collect();
+        let zeros: Vec<u8> = (0..count).map(|i| (i * 37) as u8 & mask).collect();
         let zeros = own_zeros.then_some(&zeros[..]);
-        let groups = Groups { bits: 8, size, scales: &scales, zeros, signed };
+        let groups = Groups { bits, size, scales: &scales, zeros, signed };
+        let middle = 1_u8 << (bits - 1);
         let value = |at: usize| {
-            let zero = zeros.map_or(128, |zeros| zeros[at / size]);
-            let code = codes[at] ^ if signed { 128 } else { 0 };
+            let zero = zeros.map_or(middle, |zeros| zeros[at / size]);
+            let code = codes[at] ^ if signed { middle } else { 0 };
             (f32::from(code) - f32::from(zero)) * scales[at / size]
         };
         for codec in Codec::available() {

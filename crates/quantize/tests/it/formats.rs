@@ -235,7 +235,7 @@ fn what_is_written_is_read_back_and_dequantized() {
                 (sum(&|a, b| f64::from(a - b).powi(2)) / sum(&|_, b| f64::from(b).powi(2))).sqrt();
             // The bridge is rounded to BF16 as well.
             assert!(
-                (error - report.relative_error).abs() < 0.02 * error + 1e-3,
+                (error - report.loss.unwrap().relative_error).abs() < 0.02 * error + 1e-3,
                 "{config:?} {}: {error}",
                 report.module
             );
@@ -296,7 +296,7 @@ fn simulated_formats_are_on_their_grid_and_say_so() {
             Scheme::Int3 => (0.20, 0.28),
             _ => (0.08, 0.13),
         };
-        let error = done.report.relative_error;
+        let error = done.report.relative_error.unwrap();
         assert!((low..high).contains(&error), "{scheme:?}: {error}");
         let checkpoint = Checkpoint::open(&path).unwrap();
         let weight = checkpoint.weight("model.layers.1.mlp.up_proj").unwrap();
@@ -383,7 +383,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
     assert!(matches!(
         refused(groups_of_fp8),
         Error::Option {
-            option: "group",
+            option: "--group-size",
             ..
         }
     ));
@@ -400,7 +400,14 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
     };
     let error = run(&odd);
     assert!(
-        matches!(error, Error::Indivisible { by: 100, .. }),
+        matches!(
+            error,
+            Error::GroupSize {
+                group: 100,
+                fits: 64,
+                ..
+            }
+        ),
         "{error}"
     );
     let delta = Config {

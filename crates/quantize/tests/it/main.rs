@@ -259,6 +259,6 @@ fn rounding_costs_what_e4m3_costs_on_trained_weights() {
         &Config::default(),
     );
     assert_eq!(done.report.modules.len(), 21);
-    let error = done.report.relative_error;
+    let error = done.report.relative_error.unwrap();
     assert!((0.024..0.029).contains(&error), "{error}");
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 use half::f16;
 use serde_json::json;
 use xgraft_checkpoint::{
-    Checkpoint, Converted, Dtype, Fate, NormKind, OutputDir, PlannedTensor, Rewrite, Role, Weight,
-    rewrite,
+    Checkpoint, Dtype, Fate, NormKind, OutputDir, PlannedTensor, Rewrite, Role, Weight, rewrite,
 };
 use xgraft_cpu_gemm::Source as _;
 use xgraft_quantize::{Config, Conversion, Error, Layout, Result, Scheme, dequantize, fingerprint};
@@ -53,20 +52,18 @@ fn fold(to: &Path) {
                 w if is_divided(w) => planned(w, Dtype::F16),
                 _ => Fate::Keep,
             },
-            convert: &|weight, matrix| {
+            load: &|weight| source.load(weight),
+            convert: &|weight, matrix, sink| {
                 let cols = matrix.cols();
                 let values = matrix.to_f32().into_iter().enumerate();
-                let bytes = if is_scaled(weight) {
+                let bytes: Vec<u8> = if is_scaled(weight) {
                     let scaled = values.map(|(i, x)| x * scale(i % cols));
                     scaled.flat_map(f32::to_le_bytes).collect()
                 } else {
                     let divided = values.map(|(i, x)| f16::from_f32(x / scale(i)));
                     divided.flat_map(f16::to_le_bytes).collect()
                 };
-                Ok(Converted {
-                    tensors: vec![bytes],
-                    note: (),
-                })
+                Ok(sink.tensors(&[bytes])?)
             },
             on_event: &|_| Ok(()),
             config: &source.config().with_quantization(None),
@@ -237,4 +234,56 @@ fn a_reference_of_another_model_is_refused() {
         assert!(text.contains(part), "{text}");
     }
     assert!(error.hint().is_some());
+}
+
+#[test]
+fn without_the_norms_it_is_said_that_scales_may_be_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("d");
+    // One layer as AutoAWQ wrote it, without any norm.
+    let done = bridge(&fixture("golden/packed-awq"), None, &to).unwrap();
+    let finding = done
+        .report
+        .findings
+        .iter()
+        .find(|f| f.code == "scales-folded");
+    let finding = finding.expect("a warning");
+    assert!(
+        finding.message.contains("not in this checkpoint"),
+        "{finding}"
+    );
+    assert!(finding.hint.is_some());
+    let left = &json(&to.join("config.json"))["xgraft_channel_scales"];
+    assert_eq!(left["folded"], true);
+    let layer = finding.subject.rsplit('.').next().unwrap();
+    let layers = left["layers"].as_array().unwrap();
+    assert!(layers.iter().any(|l| l == layer), "{left}");
+}
+
+#[test]
+fn the_configuration_says_which_layers_keep_scales() {
+    let folder = tempfile::tempdir().unwrap();
+    let awq = awq(folder.path());
+    let base = fixture("tiny-qwen3/base");
+    let layers =
+        |to: &Path| json(&to.join("config.json"))["xgraft_channel_scales"]["layers"].clone();
+    let (with, without) = (folder.path().join("with"), folder.path().join("without"));
+    bridge(&awq, None, &without).unwrap();
+    bridge(&awq, Some(&base), &with).unwrap();
+    assert_eq!(
+        layers(&without),
+        json!([
+            "down_proj",
+            "gate_proj",
+            "k_proj",
+            "q_proj",
+            "up_proj",
+            "v_proj"
+        ])
+    );
+    assert_eq!(layers(&with), json!(["down_proj"]));
+    let plain = folder.path().join("plain");
+    convert(&base, &folder.path().join("q"), &Config::of(Scheme::Int4));
+    bridge(&folder.path().join("q"), None, &plain).unwrap();
+    assert!(layers(&plain).is_null());
 }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use xgraft_results::human::{bytes, percent};
 
 use serde_json::Value;
-use xgraft_quantize::ErrorOf;
 use xgraft_results::Manifest;
 
 use super::contents::Contents;
@@ -91,9 +90,21 @@ impl Facts<'_> {
                 name("layout"),
                 name("search"),
             ),
-            "dequantize" => "A bridge: the BF16 values of a quantized checkpoint. It is not the checkpoint that was quantized; what rounding took is gone.".to_owned(),
+            "dequantize" => format!("A bridge: the values of a quantized checkpoint, each rounded to BF16 once. It is not the checkpoint that was quantized; what rounding took is gone.{}", self.scales()),
             "merge" => "A checkpoint with an adapter folded in; every weight keeps the format that it had.".to_owned(),
             other => format!("Made by `xgraft {other}`."),
+        }
+    }
+
+    /// Whether channel scales are still in the weights of a bridge.
+    fn scales(&self) -> String {
+        let findings = self.report["findings"].as_array();
+        let left = |f: &&Value| matches!(f["code"].as_str(), Some("scales-folded" | "scales-left"));
+        match findings.map_or(0, |all| all.iter().filter(left).count()) {
+            0 => String::new(),
+            n => format!(
+                " The input channels of {n} layers may still be multiplied by scales that the norms or layers before them are divided by: the model is the same, these weights are not comparable with the original's (`xgraft_channel_scales` in `config.json`)."
+            ),
         }
     }
 
@@ -118,9 +129,6 @@ impl Facts<'_> {
         let size = |value: &Value| value.as_u64().map(bytes);
         let totals = &report["totals"];
         let modules = report["modules"].as_array().map(|m| m.len().to_string());
-        let error_of = serde_json::from_value(report["error_of"].clone());
-        let error_of = error_of.map_or("", ErrorOf::words);
-        let error = share(&report["relative_error"]).filter(|_| !error_of.is_empty());
         let all = [
             ("modules", modules),
             ("energy of the delta kept", share(&totals["energy_kept"])),
@@ -128,7 +136,7 @@ impl Facts<'_> {
                 "energy dropped by the engine's rules",
                 share(&totals["dropped_share"]),
             ),
-            (error_of, error),
+            ("quantization error", share(&report["relative_error"])),
             ("bytes of tensors", size(&report["bytes_out"])),
         ];
         all.into_iter()
