@@ -8,7 +8,7 @@ use super::error::Result;
 use super::fields::Fields;
 use super::logprobs::{Spelling, TokenLists};
 use super::neutral;
-use super::parameters::{Parameters, ids_of, top_logprobs};
+use super::parameters::{Parameters, ids_of, max_tokens, top_logprobs};
 use super::stream::{Events, Gone};
 use crate::api::answer::Answer;
 use crate::app::App;
@@ -83,13 +83,8 @@ impl Answer for Completion {
                 events.send(&chunk).await?;
             }
         }
-        if self.job.streaming().include_usage {
-            let mut last = self.job.head("text_completion");
-            last.insert("choices".into(), json!([]));
-            last.insert("usage".into(), self.job.usage(run.usage()));
-            events.send(&Value::Object(last)).await?;
-        }
-        events.done().await
+        let usage = self.job.usage_chunk("text_completion", run.usage());
+        events.done(usage.as_ref()).await
     }
 }
 
@@ -99,7 +94,7 @@ impl Completion {
         let mut fields = Fields::parse(body)?;
         let card = app.engine.model();
         let mut parameters = Parameters::take(&mut fields, &app.config, card)?;
-        parameters.max_tokens = fields.count("max_tokens", 0..=card.max_model_len)?;
+        parameters.max_tokens = max_tokens(&mut fields, "max_tokens", card)?;
         let logprobs = top_logprobs(&mut fields, "logprobs", &app.config)?;
         let add_special = fields.flag("add_special_tokens", true)?;
         let echo = fields.flag("echo", false)?;
@@ -119,7 +114,7 @@ impl Completion {
         });
         let echo = echo.map(|texts| texts.map(Result::unwrap_or_default).collect());
         let text = Text {
-            grammar: None,
+            form: None,
             thinking: Thinking::Over,
             default_max_tokens: Some(DEFAULT_MAX_TOKENS),
             prompt_only: echo.is_some(),

@@ -96,6 +96,16 @@ impl ApiError {
         )
     }
 
+    /// 415.
+    pub(crate) fn wrong_media_type() -> Self {
+        let message = "expected the header `Content-Type: application/json`";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaTypeError",
+            message,
+        )
+    }
+
     /// 500.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, Result, quote};
+use super::json;
 use crate::engine::TokenId;
 
 /// An object of a request. Every field is taken at most once; `null` is as good as absent.
@@ -18,7 +19,7 @@ pub(crate) struct Fields {
 impl Fields {
     /// The object that a body is. Depth is limited by the parser, size by who read the body.
     pub(crate) fn parse(body: &[u8]) -> Result<Self> {
-        let value = serde_json::from_slice(body)
+        let value = json::parse(body)
             .map_err(|error| ApiError::malformed(format!("the body is not valid JSON: {error}")))?;
         match value {
             Value::Object(map) => Ok(Self {
@@ -135,9 +136,20 @@ impl Fields {
         let Some(list) = self.list(name)? else {
             return Ok(None);
         };
-        let ids = list.iter().map(token_id).collect::<Option<_>>();
-        ids.map(Some)
-            .ok_or_else(|| self.invalid(name, "expected a list of token ids"))
+        let id = |(at, value): (usize, &Value)| {
+            let found = || {
+                format!(
+                    "expected token ids, found {} at {at}",
+                    quote(&value.to_string())
+                )
+            };
+            token_id(value).ok_or_else(|| self.invalid(name, found()))
+        };
+        list.iter()
+            .enumerate()
+            .map(id)
+            .collect::<Result<_>>()
+            .map(Some)
     }
 
     /// One text, or a list of at most `most`.

@@ -6,7 +6,7 @@ use super::error::Result;
 use super::fields::{Fields, token_id};
 use crate::config::ServerConfig;
 use crate::engine::{ModelCard, Sampling, TokenId, TopLogprobs};
-use crate::grammar::Format;
+use crate::grammar::Form;
 
 /// Stop strings that a request may have, and the bytes of each.
 const STOP_STRINGS: usize = 256;
@@ -45,7 +45,7 @@ pub(crate) struct Parameters {
     /// Whether tokens in logprobs are written as `token_id:7`.
     pub(crate) tokens_as_ids: bool,
     /// What the text must be.
-    pub(crate) format: Option<Format>,
+    pub(crate) form: Option<Form>,
     /// What was generated already.
     pub(crate) continuation: Option<Continuation>,
     /// How the answer is sent, if in pieces.
@@ -81,10 +81,7 @@ impl Parameters {
         let has_seed = fields.has("seed");
         let sampling = sampling(fields, config, card)?;
         let n = fields.count("n", 1..=config.max_choices)?.unwrap_or(1) as u32;
-        let continuation = continuation(fields, card)?;
-        if continuation.is_some() && n > 1 {
-            return Err(fields.invalid("continue_from", "one choice at a time: `n` must be 1"));
-        }
+        let continuation = continuation(fields, card, n)?;
         if continuation.is_some() && sampling.temperature > 0.0 && !has_seed {
             return Err(fields.invalid(
                 "continue_from",
@@ -97,7 +94,7 @@ impl Parameters {
         }
         Ok(Self {
             model: fields.text("model")?,
-            n,
+            n: if continuation.is_some() { 1 } else { n },
             sampling,
             max_tokens: None,
             min_tokens: fields
@@ -111,7 +108,7 @@ impl Parameters {
             prompt_logprobs,
             return_token_ids: fields.flag("return_token_ids", false)?,
             tokens_as_ids: fields.flag("return_tokens_as_token_ids", false)?,
-            format: Format::take(fields)?,
+            form: Form::take(fields)?,
             continuation,
             stream,
         })
@@ -138,6 +135,19 @@ pub(crate) fn top_logprobs(
             format!("this server gives at most {most} logprobs of a token"),
         )),
     }
+}
+
+/// How many tokens an answer may have. 0 is left to [`Plan`](crate::generate::Plan): a prompt alone may be all that is wanted.
+pub(crate) fn max_tokens(
+    fields: &mut Fields,
+    name: &str,
+    card: &ModelCard,
+) -> Result<Option<usize>> {
+    let most = card.max_model_len;
+    fields.count(name, 0..=most).map_err(|_| {
+        let message = format!("expected an integer from 1 to {most}, or none for the default");
+        fields.invalid(name, message)
+    })
 }
 
 fn streaming(fields: &mut Fields) -> Result<Option<Streaming>> {
@@ -265,7 +275,8 @@ fn stop_tokens(fields: &mut Fields, card: &ModelCard) -> Result<Vec<TokenId>> {
     }
 }
 
-fn continuation(fields: &mut Fields, card: &ModelCard) -> Result<Option<Continuation>> {
+/// `n`: choices of the request that it goes on with, of which it is one.
+fn continuation(fields: &mut Fields, card: &ModelCard, n: u32) -> Result<Option<Continuation>> {
     let Some(mut inner) = fields.object("continue_from")? else {
         return Ok(None);
     };
@@ -275,7 +286,11 @@ fn continuation(fields: &mut Fields, card: &ModelCard) -> Result<Option<Continua
     if let Some(id) = token_ids.iter().find(|id| **id as usize >= card.vocab_size) {
         return Err(inner.invalid("token_ids", format!("no token has the id {id}")));
     }
-    let choice = inner.count("choice", 0..=u32::MAX as usize)?.unwrap_or(0) as u32;
+    let choice = inner.integer("choice", i64::MIN..=i64::MAX)?.unwrap_or(0);
+    let Some(choice) = u32::try_from(choice).ok().filter(|choice| *choice < n) else {
+        let message = format!("expected one of the `n` choices, from 0 to {}", n - 1);
+        return Err(inner.invalid("choice", message));
+    };
     inner.finish(&[])?;
     Ok(Some(Continuation { token_ids, choice }))
 }

@@ -90,26 +90,27 @@ fn name(app: &App, fields: &mut Fields) -> Result<String> {
     Ok(name)
 }
 
-/// Where the adapter is. What lies outside is not told apart from what does not exist.
+/// Where the adapter is. What lies outside is not told apart from what does not exist, which is 404 as in vLLM.
 fn directory(allowed: &RuntimeAdapters, path: &str) -> Result<PathBuf> {
-    let refuse =
-        |what: &str| ApiError::invalid("lora_path", format!("`lora_path`: expected {what}"));
-    if path.is_empty() || path.contains('\0') {
-        return Err(refuse("the path of a directory"));
+    const PARAM: &str = "lora_path";
+    if path.is_empty() || path.chars().any(char::is_control) {
+        let message = "`lora_path`: expected the path of a directory";
+        return Err(ApiError::invalid(PARAM, message));
     }
+    let refuse = |what: &str| ApiError::not_found(PARAM, format!("`lora_path`: expected {what}"));
+    let is_adapter = |dir: &Path| dir.join("adapter_config.json").exists();
     match allowed {
         RuntimeAdapters::Below(root) => {
             let real = root.join(path).canonicalize().ok();
-            let inside = |dir: &PathBuf| dir.starts_with(root) && dir.is_dir();
-            real.filter(inside)
+            real.filter(|dir| dir.starts_with(root) && is_adapter(dir))
                 .filter(|dir| no_file_leads_out(root, dir))
-                .ok_or_else(|| refuse("a directory below the one that this server allows, whose files are there too"))
+                .ok_or_else(|| refuse("an adapter below the directory that this server allows, whose files are there too"))
         }
         RuntimeAdapters::Refused | RuntimeAdapters::Anywhere => {
             let dir = Path::new(path);
-            dir.is_dir()
+            is_adapter(dir)
                 .then(|| dir.to_owned())
-                .ok_or_else(|| refuse("the path of a directory"))
+                .ok_or_else(|| refuse("the directory of an adapter"))
         }
     }
 }
@@ -138,11 +139,14 @@ mod tests {
             dir.path().join("root").canonicalize().unwrap()
         });
         std::fs::create_dir(root.join("good")).unwrap();
+        std::fs::write(root.join("good/adapter_config.json"), "").unwrap();
+        std::fs::create_dir(root.join("empty")).unwrap();
         std::fs::create_dir(dir.path().join("rootless")).unwrap();
         std::fs::write(root.join("file"), "").unwrap();
         std::os::unix::fs::symlink("good", root.join("inner")).unwrap();
         std::os::unix::fs::symlink(dir.path(), root.join("outer")).unwrap();
         std::fs::create_dir(root.join("linked")).unwrap();
+        std::fs::write(root.join("linked/adapter_config.json"), "").unwrap();
         std::fs::write(dir.path().join("secret"), "").unwrap();
         let link = root.join("linked/adapter_model.safetensors");
         std::os::unix::fs::symlink(dir.path().join("secret"), link).unwrap();
@@ -166,6 +170,7 @@ mod tests {
             "../rootless",
             "file",
             "none",
+            "empty",
             "a\0b",
         ] {
             let error = directory(&allowed, path).unwrap_err();

@@ -93,7 +93,7 @@ async fn two_hundred_readers_of_ten_bytes_a_second_hold_up_nobody_else() {
 async fn hot_swap(swaps: u64, pause: Duration) {
     let root = tempfile::tempdir().unwrap();
     for version in 1..=2 {
-        std::fs::create_dir(root.path().join(version.to_string())).unwrap();
+        crate::adapters::adapter(&root.path().join(version.to_string()));
     }
     let mut config = config();
     config.defaults = xgraft_server::GenerationDefaults::default();

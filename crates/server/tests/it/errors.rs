@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xgraft_server::engine::Refused;
+use xgraft_server::engine::{FinishReason, Refused};
 
 use crate::client;
 use crate::double::Act;
@@ -126,6 +126,7 @@ async fn bodies_that_are_no_request_are_refused() {
         "{\"prompt\": NaN}",
         "{\"prompt\": \"\\ud800\"}",
         "{\"temperature\": 1e999}",
+        "{\"prompt\": \"a\", \"prompt\": \"b\"}",
     ] {
         for path in [
             "/v1/completions",
@@ -137,6 +138,25 @@ async fn bodies_that_are_no_request_are_refused() {
             assert_eq!(answer.status, 400, "{path} {body}");
             answer.error("message");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_say_that_it_is_json_is_refused() {
+    let server = Server::saying("x").await;
+    let body = r#"{"prompt": "a"}"#;
+    for (kind, status) in [
+        ("", 415),
+        ("content-type: text/plain\r\n", 415),
+        ("content-type: application/x-www-form-urlencoded\r\n", 415),
+        ("content-type: Application/JSON; charset=utf-8\r\n", 200),
+    ] {
+        let bytes = format!(
+            "POST /v1/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{kind}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = client::exchange(server.address, bytes.as_bytes()).await;
+        assert_eq!(client::Answer::parse(&answer).status, status, "{kind}");
     }
 }
 
@@ -244,7 +264,7 @@ async fn one_refusal_among_several_choices_cancels_the_others() {
 #[tokio::test]
 async fn a_failure_of_the_engine_is_an_error_of_the_server() {
     for act in [
-        Act::Fail(vec![5], "the device is gone".into()),
+        Act::End(vec![5], FinishReason::Error("the device is gone".into())),
         Act::Die(vec![5]),
     ] {
         let server = Server::start(config(), move |_| act.clone()).await;

@@ -80,19 +80,14 @@ impl Answer for Chat {
                 events.send(&chunk).await?;
             }
         }
-        if self.job.streaming().include_usage {
-            let mut last = self.job.head("chat.completion.chunk");
-            last.insert("choices".into(), json!([]));
-            last.insert("usage".into(), self.job.usage(run.usage()));
-            events.send(&Value::Object(last)).await?;
-        }
-        events.done().await
+        let usage = self.job.usage_chunk("chat.completion.chunk", run.usage());
+        events.done(usage.as_ref()).await
     }
 }
 
 impl Chat {
     fn split(&self) -> Vec<Split> {
-        let one = || Split::new(self.opening, self.tools.several());
+        let one = || Split::new(self.opening, self.tools.calls());
         (0..self.job.choices()).map(|_| one()).collect()
     }
 
