@@ -7,5 +7,6 @@ mod bad_input;
 mod card;
 mod original;
 mod orthogonality;
+mod serve;
 mod support;
 mod verbs;

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::engine::{AdapterError, Refused};
 
+/// When a client should try again after a server that ends: another one may take its place at once.
+const ELSEWHERE: Duration = Duration::from_secs(1);
+
 /// The longest piece of a request that is repeated in an answer.
 const QUOTE: usize = 64;
 
@@ -123,6 +126,11 @@ impl ApiError {
         )
     }
 
+    /// 503 of a server that takes no new requests.
+    pub(crate) fn draining() -> Self {
+        Refused::Draining.into()
+    }
+
     fn about(mut self, param: &str) -> Self {
         self.param = Some(quote(param));
         self
@@ -161,7 +169,11 @@ impl From<Refused> for ApiError {
                 retry_after: Some(retry_after),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitError", message)
             },
-            Refused::Draining | Refused::Failed(_) => Self::unavailable(message),
+            Refused::Draining => Self {
+                retry_after: Some(ELSEWHERE),
+                ..Self::unavailable(message)
+            },
+            Refused::Failed(_) => Self::unavailable(message),
             Refused::UnknownAdapter(name) => Self::not_found(
                 "model",
                 format!("the model `{}` does not exist", quote(&name)),

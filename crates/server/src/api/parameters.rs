@@ -236,10 +236,9 @@ fn logit_bias(fields: &mut Fields, card: &ModelCard) -> Result<Vec<(TokenId, f32
         }
     };
     let pair = |(id, bias): (&String, &Value)| {
-        let id = id
-            .parse()
-            .ok()
-            .filter(|id| (*id as usize) < card.vocab_size)?;
+        let number = id.parse::<TokenId>().ok();
+        let number = number.filter(|number| (*number as usize) < card.vocab_size);
+        let id = number.filter(|number| number.to_string() == *id)?;
         let bias = bias.as_f64().map(|bias| bias as f32);
         Some((id, bias.filter(|bias| bias.abs() <= BIAS)?))
     };

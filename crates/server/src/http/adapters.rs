@@ -13,7 +13,7 @@ use crate::api::fields::Fields;
 use crate::app::App;
 use crate::config::RuntimeAdapters;
 
-/// Bytes of an adapter's name.
+/// Characters of an adapter's name.
 const LONGEST_NAME: usize = 128;
 
 /// `POST /v1/load_lora_adapter`: `lora_name`, `lora_path`, and `load_inplace` to replace one of that name.
@@ -24,7 +24,7 @@ pub(super) async fn load(
 ) -> Result<String> {
     allowed(&app)?;
     let body = body::read(&headers, body, &app.config.limits).await?;
-    app.blocking(move |app| {
+    app.loading(move |app| {
         let mut fields = Fields::parse(&body)?;
         let name = name(app, &mut fields)?;
         let path = fields.text("lora_path")?.unwrap_or_default();
@@ -78,9 +78,9 @@ fn allowed(app: &App) -> Result<()> {
 fn name(app: &App, fields: &mut Fields) -> Result<String> {
     let name = fields.text("lora_name")?.unwrap_or_default();
     let is_good = |c: char| !c.is_control() && !c.is_whitespace() && c != ',';
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_good) {
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || !name.chars().all(is_good) {
         let form = format!(
-            "expected 1 to {LONGEST_NAME} bytes without spaces, commas and control characters"
+            "expected 1 to {LONGEST_NAME} characters without spaces, commas and control characters"
         );
         return Err(fields.invalid("lora_name", form));
     }

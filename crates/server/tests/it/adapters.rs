@@ -145,6 +145,35 @@ async fn paths_outside_and_names_that_would_confuse_are_refused() {
 }
 
 #[tokio::test]
+async fn adapters_that_take_long_to_read_hold_up_nobody_but_other_adapters() {
+    let root = tempfile::tempdir().unwrap();
+    adapter(&root.path().join("a"));
+    let mark = root.path().join("a/slow");
+    std::fs::write(&mark, "").unwrap();
+    let mut config = config();
+    config.runtime_adapters = RuntimeAdapters::Below(root.path().to_owned());
+    let server = Server::start(config, |_| Act::Say(vec![5], Duration::ZERO)).await;
+    let address = server.address;
+    let loads: Vec<_> = (0..40)
+        .map(|at| {
+            let body = json!({"lora_name": format!("a{at}"), "lora_path": "a"});
+            tokio::spawn(async move {
+                let path = "/v1/load_lora_adapter";
+                crate::client::post_json(address, path, &body).await.status
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.chat(json!({})).await.status, 200);
+    assert_eq!(server.complete(json!({})).await.status, 200);
+    assert!(loads.iter().all(|load| !load.is_finished()));
+    std::fs::remove_file(mark).unwrap();
+    for load in loads {
+        assert_eq!(load.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_was_not_told_to_allow_it_allows_nothing() {
     let server = server_with(RuntimeAdapters::Refused).await;
     for path in ["/v1/load_lora_adapter", "/v1/unload_lora_adapter"] {

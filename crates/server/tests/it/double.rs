@@ -157,6 +157,9 @@ impl Engine for Double {
         dir: &Path,
         replace: bool,
     ) -> Result<AdapterCard, AdapterError> {
+        while dir.join("slow").exists() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let mut adapters = self.adapters.lock().unwrap();
         let place = adapters.iter().position(|card| card.name == name);
         if place.is_some() && !replace {

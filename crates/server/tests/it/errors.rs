@@ -217,7 +217,7 @@ async fn the_engine_s_refusals_have_their_status_in_a_stream_too() {
     };
     let cases: [(Refused, u16, Option<&str>); 6] = [
         (full, 429, Some("3")),
-        (Refused::Draining, 503, None),
+        (Refused::Draining, 503, Some("1")),
         (Refused::Failed("gone".into()), 503, None),
         (Refused::UnknownAdapter("a".into()), 404, None),
         (
