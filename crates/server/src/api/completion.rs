@@ -254,7 +254,7 @@ fn prompts(app: &App, fields: &mut Fields, add_special: bool) -> Result<Vec<Arc<
     match fields.take("prompt") {
         Some(Value::String(prompt)) => Ok(vec![text(&prompt)?]),
         Some(Value::Array(list))
-            if list.is_empty() || list.len() > app.config.max_choices && !list[0].is_u64() =>
+            if list.is_empty() || list.len() > app.config.max_choices && !list[0].is_number() =>
         {
             Err(fields.invalid(
                 "prompt",

@@ -131,6 +131,15 @@ impl Fields {
             .and_then(|number| usize::try_from(number).ok()))
     }
 
+    /// A list of objects.
+    pub(crate) fn objects(&mut self, name: &str) -> Result<Option<Vec<Value>>> {
+        let list = self.list(name)?;
+        match list.as_ref().map(|list| list.iter().all(Value::is_object)) {
+            Some(false) => Err(self.invalid(name, "expected a list of objects")),
+            Some(true) | None => Ok(list),
+        }
+    }
+
     /// A list of token ids.
     pub(crate) fn ids(&mut self, name: &str) -> Result<Option<Vec<TokenId>>> {
         let Some(list) = self.list(name)? else {
@@ -201,7 +210,7 @@ fn is_one_of(value: &Value, values: &str) -> bool {
     serde_json::from_str::<Vec<Value>>(values).is_ok_and(|values| values.contains(value))
 }
 
-fn integer(value: &Value) -> Option<i64> {
+pub(super) fn integer(value: &Value) -> Option<i64> {
     let whole = |number: &f64| number.fract() == 0.0 && number.abs() < 9e15;
     value
         .as_i64()
@@ -210,7 +219,7 @@ fn integer(value: &Value) -> Option<i64> {
 
 /// A token's number, which the engine still holds against its vocabulary.
 pub(super) fn token_id(value: &Value) -> Option<TokenId> {
-    value.as_u64().and_then(|id| TokenId::try_from(id).ok())
+    integer(value).and_then(|id| TokenId::try_from(id).ok())
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! The description of everything, for machines.
 
+use serde_json::{Value, json};
+
+use super::fields::ANYTHING;
+use super::neutral;
 use crate::config::ServerConfig;
 use crate::engine::ModelCard;
 
@@ -22,9 +26,28 @@ pub(crate) fn document(config: &ServerConfig, card: &ModelCard, words: usize) ->
         ("$max_logprobs", most.to_string()),
     ];
     let document = DOCUMENT.replace("$token_keys", &up_to(last_token));
-    numbers.iter().fold(document, |document, (name, number)| {
+    let document = numbers.iter().fold(document, |document, (name, number)| {
         document.replace(&format!("\"{name}\""), number)
-    })
+    });
+    with_neutral(&document)
+}
+
+/// With the parameters that are taken at the values which change nothing.
+fn with_neutral(document: &str) -> String {
+    let mut document: Value = serde_json::from_str(document).unwrap_or_default();
+    for (schema, neutral) in [
+        ("CompletionRequest", neutral::COMPLETION),
+        ("ChatCompletionRequest", neutral::CHAT),
+    ] {
+        let properties = &mut document["components"]["schemas"][schema]["properties"];
+        for (name, values) in neutral.iter().filter(|(_, values)| *values != ANYTHING) {
+            let mut values: Vec<Value> = serde_json::from_str(values).unwrap_or_default();
+            values.push(Value::Null);
+            properties[name] =
+                json!({"enum": values, "description": "Taken where it changes nothing."});
+        }
+    }
+    document.to_string()
 }
 
 /// A regular expression of the decimal numbers up to `most`, without leading zeros.

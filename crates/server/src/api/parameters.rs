@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::error::Result;
-use super::fields::{Fields, token_id};
+use super::fields::{Fields, integer, token_id};
 use crate::config::ServerConfig;
 use crate::engine::{ModelCard, Sampling, TokenId, TopLogprobs};
 use crate::grammar::Form;
@@ -11,6 +11,9 @@ use crate::grammar::Form;
 /// Stop strings that a request may have, and the bytes of each.
 const STOP_STRINGS: usize = 256;
 const STOP_BYTES: usize = 1024;
+
+/// A repetition penalty below it makes logits infinite.
+const LEAST_PENALTY: f32 = 0.01;
 
 /// Penalties and biases beyond these are mistakes.
 const BIAS: f32 = 100.0;
@@ -174,15 +177,11 @@ fn streaming(fields: &mut Fields) -> Result<Option<Streaming>> {
 
 fn sampling(fields: &mut Fields, config: &ServerConfig, card: &ModelCard) -> Result<Sampling> {
     let defaults = &config.defaults;
-    let mut positive = |name: &str, most: f32, default: Option<f32>| {
-        let value = fields.number(name, 0.0..=most)?;
-        match value {
-            Some(0.0) => Err(fields.invalid(name, "expected more than 0")),
-            value => Ok(value.or(default).unwrap_or(1.0)),
-        }
-    };
-    let top_p = positive("top_p", 1.0, defaults.top_p)?;
-    let repetition_penalty = positive("repetition_penalty", 100.0, defaults.repetition_penalty)?;
+    let top_p = top_p(fields)?.or(defaults.top_p).unwrap_or(1.0);
+    let repetition_penalty = fields
+        .number("repetition_penalty", LEAST_PENALTY..=100.0)?
+        .or(defaults.repetition_penalty)
+        .unwrap_or(1.0);
     let temperature = fields.number("temperature", 0.0..=100.0)?;
     let top_k = fields.integer("top_k", -1..=i64::from(u32::MAX))?;
     Ok(Sampling {
@@ -208,6 +207,18 @@ fn sampling(fields: &mut Fields, config: &ServerConfig, card: &ModelCard) -> Res
     })
 }
 
+/// Every number above 0 keeps at least one token, however small it is.
+fn top_p(fields: &mut Fields) -> Result<Option<f32>> {
+    let Some(value) = fields.take("top_p") else {
+        return Ok(None);
+    };
+    let share = value.as_f64().filter(|share| *share > 0.0 && *share <= 1.0);
+    let share = share.map(|share| (share as f32).max(f32::MIN_POSITIVE));
+    share
+        .map(Some)
+        .ok_or_else(|| fields.invalid("top_p", "expected a number above 0, up to 1"))
+}
+
 /// vLLM's own limit: below it, dividing by the temperature says nothing any more.
 fn greedy_below(temperature: f32) -> f32 {
     if temperature < 1e-5 { 0.0 } else { temperature }
@@ -219,7 +230,7 @@ fn seed(fields: &mut Fields) -> Result<u64> {
         Some(seed) => {
             let seed = seed
                 .as_u64()
-                .or_else(|| seed.as_i64().map(i64::cast_unsigned));
+                .or_else(|| integer(&seed).map(i64::cast_unsigned));
             seed.ok_or_else(|| fields.invalid("seed", "expected an integer of 64 bits"))
         }
     }

@@ -19,7 +19,7 @@ async fn parameters_out_of_range_are_refused_by_name() {
         ("min_p", json!([-0.1, 1.1])),
         ("presence_penalty", json!([2.1, -2.1])),
         ("frequency_penalty", json!([2.1, -2.1])),
-        ("repetition_penalty", json!([0, -1, 101])),
+        ("repetition_penalty", json!([0, -1, 101, 0.009, 5e-324])),
         (
             "logit_bias",
             json!([{"x": 1}, {"1024": 1}, {"5": 101}, {"5": "1"}, [1], {"-1": 1}]),
@@ -138,6 +138,20 @@ async fn bodies_that_are_no_request_are_refused() {
             assert_eq!(answer.status, 400, "{path} {body}");
             answer.error("message");
         }
+    }
+}
+
+#[tokio::test]
+async fn integers_may_be_written_as_floats_and_nulls_of_any_name_mean_nothing() {
+    let server = Server::saying("x").await;
+    let body = json!({"prompt": [[5.0, 6]], "max_tokens": 3.0, "seed": -1.0, "stop_token_ids": [7.0], "what": null});
+    assert_eq!(server.complete(body).await.status, 200);
+    assert_eq!(server.seen().prompt, [5, 6]);
+    let body = json!({"tokens": [5.0], "": null});
+    assert_eq!(server.post("/detokenize", body).await.status, 200);
+    for tokens in [json!([1.5]), json!([-1.0]), json!(["5"])] {
+        let answer = server.post("/detokenize", json!({"tokens": tokens})).await;
+        assert_eq!(answer.error("param"), "tokens");
     }
 }
 

@@ -168,7 +168,7 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
         template.ok_or_else(|| ApiError::invalid("messages", "this model has no chat template"))?;
     let list = fields.list("messages")?.unwrap_or_default();
     let messages = messages::normal(list)?;
-    let documents = fields.list("documents")?;
+    let documents = fields.objects("documents")?;
     let kwargs = match fields.take("chat_template_kwargs") {
         None => None,
         Some(Value::Object(kwargs)) => Some(kwargs),
