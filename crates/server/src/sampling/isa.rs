@@ -81,6 +81,7 @@ macro_rules! compiled {
 
 compiled! {
     maximum(row: &[f32]) -> Option<f32>;
+    first(row: &[f32], value: f32) -> Option<TokenId>;
     larger(row: &[f32], value: f32) -> u32;
     weights(logits: &[f32], weigh: &Weigh, weights: &mut Vec<f64>);
     block_sums(row: &[f32], weigh: &Weigh, sums: &mut Vec<f64>);
@@ -110,7 +111,7 @@ mod tests {
                 isa.weights(&row, &weigh, &mut all);
                 isa.block_sums(&row, &weigh, &mut sums);
                 isa.at_least(&row, scale / 2.0, &mut tokens);
-                (bits(&all), bits(&sums), tokens, isa.maximum(&row), isa.larger(&row, 0.0))
+                (bits(&all), bits(&sums), tokens, isa.maximum(&row), isa.larger(&row, 0.0), isa.first(&row, row[n - 1]))
             };
             let expected = run(Isa(Level::Base));
             for isa in Isa::all() {

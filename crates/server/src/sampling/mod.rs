@@ -119,7 +119,7 @@ impl Sampler {
         }
         let maximum = self.isa.maximum(row).ok_or(NotFinite)?;
         if sampling.temperature < GREEDY {
-            return select::first(row, maximum).ok_or(NotFinite);
+            return self.isa.first(row, maximum).ok_or(NotFinite);
         }
         let uniform = random::uniform(sampling.seed, choice.choice, choice.position);
         Ok(draw::draw(

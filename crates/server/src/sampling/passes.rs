@@ -33,19 +33,29 @@ impl Weigh {
 #[inline(always)]
 pub(super) fn maximum(row: &[f32]) -> Option<f32> {
     let mut largest = [f32::NEG_INFINITY; LANES];
-    let mut bad = [false; LANES];
+    // Neither NaN nor +∞ is less; a word a lane, as wide as the values.
+    let mut good = [1_u32; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
             let x = chunk[lane];
-            bad[lane] |= x.is_nan() | (x == f32::INFINITY);
+            good[lane] &= u32::from(x < f32::INFINITY);
             largest[lane] = if x > largest[lane] { x } else { largest[lane] };
         }
     }
-    let rest_bad = rest.iter().any(|x| x.is_nan() || *x == f32::INFINITY);
+    let all_good = rest.iter().all(|x| *x < f32::INFINITY) && !good.contains(&0);
     let lanes = largest.iter().chain(rest);
     let maximum = lanes.fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
-    (!rest_bad && !bad.contains(&true) && maximum > f32::NEG_INFINITY).then_some(maximum)
+    (all_good && maximum > f32::NEG_INFINITY).then_some(maximum)
+}
+
+/// The first token that has the value.
+#[inline(always)]
+pub(super) fn first(row: &[f32], value: f32) -> Option<TokenId> {
+    let has = |values: &[f32]| values.iter().fold(false, |any, &x| any | (x == value));
+    let start = LANES * row.chunks(LANES).position(has)?;
+    let at = row[start..].iter().position(|&x| x == value)?;
+    Some((start + at) as TokenId)
 }
 
 /// How many values are larger.

@@ -22,11 +22,6 @@ pub(crate) fn token(key: u64) -> TokenId {
     key as TokenId
 }
 
-/// The first token that has the value.
-pub(crate) fn first(row: &[f32], value: f32) -> Option<TokenId> {
-    row.iter().position(|&x| x == value).map(|i| i as TokenId)
-}
-
 /// The keys of the `n` largest values, in order.
 pub(crate) fn largest(row: &[f32], n: usize, keys: &mut Vec<u64>) {
     keys.clear();
@@ -66,7 +61,7 @@ fn token_index(key: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::passes::{larger, maximum};
+    use super::super::passes::{first, larger, maximum};
     use super::*;
     use proptest::prelude::*;
 
