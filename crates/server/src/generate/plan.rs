@@ -37,6 +37,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// One request for each choice of the job. Checks all that needs the prompts' lengths, and compiles the grammar.
     pub(crate) fn new(app: &App, job: &Job, parameters: Parameters, text: &Text) -> Result<Self> {
+        bounded_logprobs(app, job, &parameters, text)?;
         let form = text.form.as_ref().or(parameters.form.as_ref());
         let grammar = form
             .map(|form| app.grammars.compile(form, text.thinking))
@@ -178,6 +179,41 @@ fn text_options(app: &App, parameters: &Parameters) -> TextOptions {
         eos_tokens: eos_tokens.to_vec(),
         stop_tokens: parameters.stop_token_ids.clone(),
     }
+}
+
+/// Logprobs that an answer may have, of its prompts and its own tokens: about half a gigabyte of text.
+const MOST_LOGPROBS: usize = 1 << 23;
+
+fn bounded_logprobs(app: &App, job: &Job, parameters: &Parameters, text: &Text) -> Result<()> {
+    let vocab_size = app.engine.model().vocab_size;
+    let each = |wanted| match wanted {
+        TopLogprobs::None => 0,
+        TopLogprobs::Best(count) => count.min(vocab_size) + 1,
+        TopLogprobs::All => vocab_size,
+    };
+    let mut most: usize = 0;
+    for prompt in &job.prompts {
+        let own = max_tokens(app, parameters, text, prompt.len())?;
+        // A stream sends them as they come.
+        let own = if job.is_streamed() { own.min(1) } else { own };
+        let of_prompt = prompt
+            .len()
+            .saturating_mul(each(parameters.prompt_logprobs));
+        let of_own = own.saturating_mul(each(job.logprobs));
+        let choices = parameters.n as usize;
+        most = most.saturating_add((of_prompt + of_own).saturating_mul(choices));
+    }
+    if most <= MOST_LOGPROBS {
+        return Ok(());
+    }
+    let field = match parameters.prompt_logprobs {
+        TopLogprobs::None => "logprobs",
+        TopLogprobs::Best(_) | TopLogprobs::All => "prompt_logprobs",
+    };
+    let message = format!(
+        "`{field}`: {most} logprobs asked for with these prompts, `max_tokens` and `n`, at most {MOST_LOGPROBS} are given"
+    );
+    Err(ApiError::invalid(field, message))
 }
 
 /// Tokens that may be generated after a prompt of `prompt` tokens.
