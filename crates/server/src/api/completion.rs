@@ -151,7 +151,7 @@ impl Completion {
         let prompt = self.job.prompt_of(index);
         let prompt_logprobs = answer.prompt.as_deref().map(|logprobs| PromptLogprobs {
             spelling: self.spelling(),
-            ids: &**prompt,
+            ids: prompt,
             logprobs,
         });
         let return_ids = self.job.return_token_ids;
