@@ -219,6 +219,8 @@ async fn a_choice_among_no_tools_is_refused() {
     let other = json!({"type": "function", "function": {"name": "other"}});
     for body in [
         json!({"tool_choice": "required"}),
+        json!({"tool_choice": [null]}),
+        json!({"tool_choice": 5}),
         json!({"tool_choice": other}),
         json!({"tools": tools(), "tool_choice": other}),
         json!({"tools": tools(), "tool_choice": "sometimes"}),

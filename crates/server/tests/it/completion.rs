@@ -272,7 +272,10 @@ async fn more_logprobs_than_a_server_can_hold_are_refused() {
         (400, json!("prompt_logprobs"))
     );
     let own = json!({"prompt": [5], "max_tokens": 511, "logprobs": -1, "n": 17});
-    assert_eq!(server.complete(own.clone()).await.error("param"), "logprobs");
+    assert_eq!(
+        server.complete(own.clone()).await.error("param"),
+        "logprobs"
+    );
     let streamed = crate::server::with(own, json!({"stream": true, "n": 2, "max_tokens": 2}));
     assert_eq!(server.complete(streamed).await.status, 200);
 }

@@ -110,6 +110,9 @@ fn tools(fields: &mut Fields) -> Result<(Tools, Option<Vec<Value>>, Option<ToolC
     let known = Tool::read_all(list.as_deref().unwrap_or_default())?;
     let several = fields.flag("parallel_tool_calls", true)?;
     let choice = fields.take("tool_choice");
+    if !matches!(choice, None | Some(Value::String(_) | Value::Object(_))) {
+        return Err(fields.invalid("tool_choice", "expected none, auto, required or a function"));
+    }
     if list.is_none()
         && !matches!(
             choice.as_ref().and_then(Value::as_str),
@@ -176,8 +179,8 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
     };
     let continue_final_message = fields.flag("continue_final_message", false)?;
     let add_generation_prompt = fields.flag("add_generation_prompt", true)?;
-    if continue_final_message && fields_conflict(add_generation_prompt, &messages) {
-        let message = "needs `add_generation_prompt` false and a last message of the assistant";
+    if continue_final_message && add_generation_prompt {
+        let message = "needs `add_generation_prompt` false";
         return Err(fields.invalid("continue_final_message", message));
     }
     let conversation = Conversation {
@@ -195,13 +198,6 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
         text,
         add_special_tokens: fields.flag("add_special_tokens", false)?,
     })
-}
-
-fn fields_conflict(add_generation_prompt: bool, messages: &[Value]) -> bool {
-    add_generation_prompt
-        || messages
-            .last()
-            .is_none_or(|message| message["role"] != "assistant")
 }
 
 /// What the prompt's end says about the answer's beginning.
