@@ -98,7 +98,11 @@ fn cases() -> Vec<(&'static str, Sampling, TopLogprobs)> {
         ("top_p 0.95 alone", nucleus, none),
         ("temperature alone", random, none),
         ("greedy with 5 logprobs", Sampling::greedy(), five),
-        ("greedy with all logprobs", Sampling::greedy(), TopLogprobs::All),
+        (
+            "greedy with all logprobs",
+            Sampling::greedy(),
+            TopLogprobs::All,
+        ),
     ]
 }
 
