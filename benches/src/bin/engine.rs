@@ -70,26 +70,12 @@ fn print(case: &str, tokens: usize, times: Times, steps: Option<u64>) -> anyhow:
     Ok(())
 }
 
-fn settings() -> Sampling {
-    Sampling {
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        presence_penalty: 0.0,
-        frequency_penalty: 0.0,
-        repetition_penalty: 1.0,
-        logit_bias: Vec::new(),
-        seed: 1,
-    }
-}
-
 /// Settings by name, with the logprobs that are wanted.
 fn cases() -> Vec<(&'static str, Sampling, TopLogprobs)> {
     let none = TopLogprobs::None;
     let random = Sampling {
         temperature: 0.7,
-        ..settings()
+        ..Sampling::greedy()
     };
     let nucleus = Sampling {
         top_p: 0.95,
@@ -106,13 +92,17 @@ fn cases() -> Vec<(&'static str, Sampling, TopLogprobs)> {
     };
     let five = TopLogprobs::Best(5);
     vec![
-        ("greedy", settings(), none),
+        ("greedy", Sampling::greedy(), none),
         ("top_k 20, top_p 0.95", qwen3.clone(), none),
         ("the same with penalties of 4096 tokens", penalized, none),
         ("top_p 0.95 alone", nucleus, none),
         ("temperature alone", random, none),
-        ("greedy with 5 logprobs", settings(), five),
-        ("greedy with all logprobs", settings(), TopLogprobs::All),
+        ("greedy with 5 logprobs", Sampling::greedy(), five),
+        (
+            "greedy with all logprobs",
+            Sampling::greedy(),
+            TopLogprobs::All,
+        ),
     ]
 }
 
@@ -270,7 +260,7 @@ fn request(max_tokens: usize) -> Request {
         prompt: vec![0; 16].into(),
         generated: Vec::new(),
         adapter: None,
-        sampling: settings(),
+        sampling: Sampling::greedy(),
         choice: 0,
         max_tokens,
         min_tokens: 0,

@@ -1,6 +1,7 @@
 //! What every handler can reach.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 use xgraft_tokenizer::{ChatTemplate, Tokenizer};
@@ -24,7 +25,13 @@ pub(crate) struct App {
     pub(crate) started: i64,
     /// Requests that are read and tokenized at once.
     preparing: Semaphore,
+    /// Adapters that are read at once; a disk that is slow holds up nothing else.
+    loading: Semaphore,
+    draining: AtomicBool,
 }
+
+/// Adapters that are read at once.
+const LOADS: usize = 4;
 
 impl std::fmt::Debug for dyn Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,15 +69,44 @@ impl App {
             metrics,
             started: crate::chance::unix_time(),
             preparing: Semaphore::new(4 * cores),
+            loading: Semaphore::new(LOADS),
+            draining: AtomicBool::new(false),
         })
     }
 
-    /// Does work that takes a while on a thread that may block.
+    /// Refuses new requests from now on; those that run go on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.engine.drain();
+    }
+
+    /// Whether new requests are refused.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Prepares a request on a thread that may block.
     pub(crate) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _permit = self.preparing.acquire().await;
+        self.on_a_thread(&self.preparing, work).await
+    }
+
+    /// Reads files, for as long as they take.
+    pub(crate) async fn loading<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.on_a_thread(&self.loading, work).await
+    }
+
+    async fn on_a_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        permits: &Semaphore,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _permit = permits.acquire().await;
         let app = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&app)).await;
         done.unwrap_or_else(|_| Err(ApiError::internal("the request could not be prepared")))

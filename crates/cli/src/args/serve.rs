@@ -70,6 +70,9 @@ pub(crate) struct Serve {
         allow_hyphen_values = true
     )]
     pub(crate) max_logprobs: i64,
+    /// Seconds that running requests may still take after SIGTERM; new ones are answered with 503 meanwhile.
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    pub(crate) drain_timeout: u64,
     /// Computes every prompt anew.
     #[arg(long)]
     pub(crate) no_prefix_cache: bool,

@@ -163,6 +163,7 @@ fn config(args: &Serve) -> anyhow::Result<ServerConfig> {
     config.api_keys = keys(&args.api_key)?;
     config.admin_keys = keys(&args.admin_key)?;
     config.max_logprobs = usize::try_from(args.max_logprobs).ok();
+    config.limits.drain_timeout = Duration::from_secs(args.drain_timeout);
     config.runtime_adapters = match &args.lora_root {
         Some(root) => RuntimeAdapters::Below(root.clone()),
         None => RuntimeAdapters::Refused,

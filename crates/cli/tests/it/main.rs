@@ -8,5 +8,6 @@ mod card;
 mod labels;
 mod original;
 mod orthogonality;
+mod serve;
 mod support;
 mod verbs;

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::Result;
 use super::fields::Fields;
-use super::logprobs::{Spelling, TokenLists};
+use super::logprobs::{Lists, PromptLogprobs, Spelling, TokenLists};
 use super::neutral;
-use super::parameters::{Parameters, ids_of, top_logprobs};
+use super::parameters::{Parameters, ids_of, max_tokens, top_logprobs};
 use super::stream::{Events, Gone};
 use crate::api::answer::Answer;
 use crate::app::App;
 use crate::engine::{Logprobs, TokenEvent, TokenId, TopLogprobs};
-use crate::generate::{End, Job, Piece, Plan, Run, Text, Update};
+use crate::generate::{End, Job, Piece, Plan, Run, StopReason, Text, Update, UsageCount};
 use crate::grammar::Thinking;
 
 /// Tokens of an answer if nobody says how many; OpenAI's own.
@@ -29,11 +30,13 @@ pub(crate) struct Completion {
 }
 
 impl Answer for Completion {
+    type Whole = Whole;
+
     fn job(&self) -> &Job {
         &self.job
     }
 
-    async fn whole(&self, run: &mut Run<'_>) -> Result<Value> {
+    async fn whole(&self, run: &mut Run<'_>) -> Result<Whole> {
         let mut answers: Vec<Growing> = (0..self.job.choices())
             .map(|_| Growing::default())
             .collect();
@@ -45,21 +48,27 @@ impl Answer for Completion {
                 (_, Update::Resumed(_)) => {}
                 (index, Update::Prompt(logprobs)) => {
                     self.echo_logprobs(index, &logprobs, &mut answers[index].lists);
-                    answers[index].prompt = Some(logprobs);
+                    answers[index].prompt = Some(logprobs).filter(|_| self.prompt_logprobs);
                 }
                 (index, Update::Piece(piece)) => self.add(&mut answers[index], piece),
             }
         }
-        let choices: Vec<Value> = answers
-            .into_iter()
-            .enumerate()
-            .map(|(index, answer)| self.choice(index, answer))
-            .collect();
-        let mut body = self.job.head("text_completion");
-        body.insert("choices".into(), choices.into());
-        body.insert("system_fingerprint".into(), Value::Null);
-        body.insert("usage".into(), self.job.usage(run.usage()));
-        Ok(Value::Object(body))
+        Ok(Whole {
+            answers,
+            usage: run.usage(),
+        })
+    }
+
+    fn write(&self, whole: Whole) -> serde_json::Result<String> {
+        let answers = whole.answers.iter().enumerate();
+        serde_json::to_string(&Body {
+            head: self.job.head("text_completion"),
+            choices: answers
+                .map(|(index, answer)| self.choice(index, answer))
+                .collect(),
+            system_fingerprint: (),
+            usage: self.job.usage(whole.usage),
+        })
     }
 
     async fn events(&self, run: &mut Run<'_>, events: &Events) -> Result<(), Gone> {
@@ -83,13 +92,8 @@ impl Answer for Completion {
                 events.send(&chunk).await?;
             }
         }
-        if self.job.streaming().include_usage {
-            let mut last = self.job.head("text_completion");
-            last.insert("choices".into(), json!([]));
-            last.insert("usage".into(), self.job.usage(run.usage()));
-            events.send(&Value::Object(last)).await?;
-        }
-        events.done().await
+        let usage = self.job.usage_chunk("text_completion", run.usage());
+        events.done(usage.as_ref()).await
     }
 }
 
@@ -99,7 +103,7 @@ impl Completion {
         let mut fields = Fields::parse(body)?;
         let card = app.engine.model();
         let mut parameters = Parameters::take(&mut fields, &app.config, card)?;
-        parameters.max_tokens = fields.count("max_tokens", 0..=card.max_model_len)?;
+        parameters.max_tokens = max_tokens(&mut fields, "max_tokens", card)?;
         let logprobs = top_logprobs(&mut fields, "logprobs", &app.config)?;
         let add_special = fields.flag("add_special_tokens", true)?;
         let echo = fields.flag("echo", false)?;
@@ -119,7 +123,7 @@ impl Completion {
         });
         let echo = echo.map(|texts| texts.map(Result::unwrap_or_default).collect());
         let text = Text {
-            grammar: None,
+            form: None,
             thinking: Thinking::Over,
             default_max_tokens: Some(DEFAULT_MAX_TOKENS),
             prompt_only: echo.is_some(),
@@ -138,44 +142,53 @@ impl Completion {
 
     fn add(&self, answer: &mut Growing, piece: Piece) {
         answer.text.push_str(&piece.text);
-        self.push_logprobs(&piece.tokens, &mut answer.lists);
         answer.ids.extend(piece.tokens.iter().map(|token| token.id));
+        self.push_logprobs(piece.tokens, &mut answer.lists);
         answer.end = piece.end.or(answer.end.take());
     }
 
-    fn choice(&self, index: usize, mut answer: Growing) -> Value {
+    fn choice<'a>(&'a self, index: usize, answer: &'a Growing) -> ChoiceBody<'a> {
         let prompt = self.job.prompt_of(index);
-        let prompt_logprobs = answer.prompt.filter(|_| self.prompt_logprobs);
-        json!({
-            "index": index,
-            "text": answer.text,
-            "logprobs": self.wants_logprobs().then(|| answer.lists.take()),
-            "finish_reason": answer.end.as_ref().map(|end| end.reason),
-            "stop_reason": answer.end.and_then(|end| end.stop_reason),
-            "prompt_logprobs": prompt_logprobs.map(|logprobs| self.spelling().prompt(prompt, &logprobs)),
-            "token_ids": self.job.return_token_ids.then_some(answer.ids),
-            "prompt_token_ids": self.job.return_token_ids.then_some(&**prompt),
-        })
+        let prompt_logprobs = answer.prompt.as_deref().map(|logprobs| PromptLogprobs {
+            spelling: self.spelling(),
+            ids: prompt,
+            logprobs,
+        });
+        let return_ids = self.job.return_token_ids;
+        ChoiceBody {
+            index,
+            text: &answer.text,
+            logprobs: self
+                .wants_logprobs()
+                .then(|| answer.lists.spelled(self.spelling())),
+            finish_reason: answer.end.as_ref().map(|end| end.reason),
+            stop_reason: answer.end.as_ref().and_then(|end| end.stop_reason.as_ref()),
+            prompt_logprobs,
+            token_ids: return_ids.then_some(&answer.ids),
+            prompt_token_ids: return_ids.then_some(&**prompt),
+        }
     }
 
     /// What a piece adds, with the prompt before the first one, unless it adds nothing that the request wants to see.
     fn chunk(&self, index: usize, piece: Piece, state: &mut State, run: &Run<'_>) -> Option<Value> {
         let first = !std::mem::replace(&mut state.begun, true);
-        self.push_logprobs(&piece.tokens, &mut state.lists);
+        let ids: Vec<TokenId> = piece.tokens.iter().map(|token| token.id).collect();
+        self.push_logprobs(piece.tokens, &mut state.lists);
         let text = if first {
             self.echo_of(index).to_owned() + &piece.text
         } else {
             piece.text
         };
-        let has_tokens =
-            !piece.tokens.is_empty() && (self.job.return_token_ids || self.wants_logprobs());
+        let has_tokens = !ids.is_empty() && (self.job.return_token_ids || self.wants_logprobs());
         if text.is_empty() && piece.end.is_none() && !has_tokens {
             return None;
         }
         let mut choice = Map::new();
         choice.insert("index".into(), index.into());
         choice.insert("text".into(), text.into());
-        let logprobs = self.wants_logprobs().then(|| state.lists.take());
+        let spelling = self.spelling();
+        let logprobs = self.wants_logprobs().then(|| state.lists.take(&spelling));
+        let logprobs = logprobs.map(|lists| json!(lists.spelled(spelling)));
         choice.insert("logprobs".into(), logprobs.into());
         choice.insert(
             "finish_reason".into(),
@@ -186,8 +199,7 @@ impl Completion {
             json!(piece.end.and_then(|end| end.stop_reason)),
         );
         if self.job.return_token_ids {
-            let ids: Value = piece.tokens.iter().map(|token| token.id).collect();
-            choice.insert("token_ids".into(), ids);
+            choice.insert("token_ids".into(), ids.into());
             if first {
                 choice.insert(
                     "prompt_token_ids".into(),
@@ -218,9 +230,9 @@ impl Completion {
         Spelling::new(&self.job.tokenizer, self.job.tokens_as_ids)
     }
 
-    fn push_logprobs(&self, tokens: &[TokenEvent], lists: &mut TokenLists) {
-        for token in tokens.iter().filter(|_| self.wants_logprobs()) {
-            lists.push(&self.spelling(), token.id, token.logprobs.as_ref());
+    fn push_logprobs(&self, tokens: Vec<TokenEvent>, lists: &mut TokenLists) {
+        for token in tokens.into_iter().filter(|_| self.wants_logprobs()) {
+            lists.push(token.id, token.logprobs);
         }
     }
 
@@ -230,9 +242,37 @@ impl Completion {
             return;
         }
         for (id, logprobs) in self.job.prompt_of(index).iter().zip(logprobs) {
-            lists.push(&self.spelling(), *id, logprobs.as_ref());
+            lists.push(*id, logprobs.clone());
         }
     }
+}
+
+/// All choices, with what they took.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    answers: Vec<Growing>,
+    usage: UsageCount,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    head: Map<String, Value>,
+    choices: Vec<ChoiceBody<'a>>,
+    system_fingerprint: (),
+    usage: Value,
+}
+
+#[derive(Serialize)]
+struct ChoiceBody<'a> {
+    index: usize,
+    text: &'a str,
+    logprobs: Option<Lists<'a>>,
+    finish_reason: Option<&'static str>,
+    stop_reason: Option<&'a StopReason>,
+    prompt_logprobs: Option<PromptLogprobs<'a>>,
+    token_ids: Option<&'a Vec<TokenId>>,
+    prompt_token_ids: Option<&'a [TokenId]>,
 }
 
 /// A choice while it grows.
@@ -259,7 +299,7 @@ fn prompts(app: &App, fields: &mut Fields, add_special: bool) -> Result<Vec<Arc<
     match fields.take("prompt") {
         Some(Value::String(prompt)) => Ok(vec![text(&prompt)?]),
         Some(Value::Array(list))
-            if list.is_empty() || list.len() > app.config.max_choices && !list[0].is_u64() =>
+            if list.is_empty() || list.len() > app.config.max_choices && !list[0].is_number() =>
         {
             Err(fields.invalid(
                 "prompt",

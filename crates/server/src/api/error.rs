@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::engine::{AdapterError, Refused};
 
+/// When a client should try again after a server that ends: another one may take its place at once.
+const ELSEWHERE: Duration = Duration::from_secs(1);
+
 /// The longest piece of a request that is repeated in an answer.
 const QUOTE: usize = 64;
 
@@ -96,6 +99,16 @@ impl ApiError {
         )
     }
 
+    /// 415.
+    pub(crate) fn wrong_media_type() -> Self {
+        let message = "expected the header `Content-Type: application/json`";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaTypeError",
+            message,
+        )
+    }
+
     /// 500.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(
@@ -111,6 +124,11 @@ impl ApiError {
             "ServiceUnavailableError",
             message,
         )
+    }
+
+    /// 503 of a server that takes no new requests.
+    pub(crate) fn draining() -> Self {
+        Refused::Draining.into()
     }
 
     fn about(mut self, param: &str) -> Self {
@@ -151,7 +169,11 @@ impl From<Refused> for ApiError {
                 retry_after: Some(retry_after),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitError", message)
             },
-            Refused::Draining | Refused::Failed(_) => Self::unavailable(message),
+            Refused::Draining => Self {
+                retry_after: Some(ELSEWHERE),
+                ..Self::unavailable(message)
+            },
+            Refused::Failed(_) => Self::unavailable(message),
             Refused::UnknownAdapter(name) => Self::not_found(
                 "model",
                 format!("the model `{}` does not exist", quote(&name)),

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, Result, quote};
+use super::json;
 use crate::engine::TokenId;
 
 /// An object of a request. Every field is taken at most once; `null` is as good as absent.
@@ -18,7 +19,7 @@ pub(crate) struct Fields {
 impl Fields {
     /// The object that a body is. Depth is limited by the parser, size by who read the body.
     pub(crate) fn parse(body: &[u8]) -> Result<Self> {
-        let value = serde_json::from_slice(body)
+        let value = json::parse(body)
             .map_err(|error| ApiError::malformed(format!("the body is not valid JSON: {error}")))?;
         match value {
             Value::Object(map) => Ok(Self {
@@ -130,14 +131,34 @@ impl Fields {
             .and_then(|number| usize::try_from(number).ok()))
     }
 
+    /// A list of objects.
+    pub(crate) fn objects(&mut self, name: &str) -> Result<Option<Vec<Value>>> {
+        let list = self.list(name)?;
+        match list.as_ref().map(|list| list.iter().all(Value::is_object)) {
+            Some(false) => Err(self.invalid(name, "expected a list of objects")),
+            Some(true) | None => Ok(list),
+        }
+    }
+
     /// A list of token ids.
     pub(crate) fn ids(&mut self, name: &str) -> Result<Option<Vec<TokenId>>> {
         let Some(list) = self.list(name)? else {
             return Ok(None);
         };
-        let ids = list.iter().map(token_id).collect::<Option<_>>();
-        ids.map(Some)
-            .ok_or_else(|| self.invalid(name, "expected a list of token ids"))
+        let id = |(at, value): (usize, &Value)| {
+            let found = || {
+                format!(
+                    "expected token ids, found {} at {at}",
+                    quote(&value.to_string())
+                )
+            };
+            token_id(value).ok_or_else(|| self.invalid(name, found()))
+        };
+        list.iter()
+            .enumerate()
+            .map(id)
+            .collect::<Result<_>>()
+            .map(Some)
     }
 
     /// One text, or a list of at most `most`.
@@ -189,7 +210,7 @@ fn is_one_of(value: &Value, values: &str) -> bool {
     serde_json::from_str::<Vec<Value>>(values).is_ok_and(|values| values.contains(value))
 }
 
-fn integer(value: &Value) -> Option<i64> {
+pub(super) fn integer(value: &Value) -> Option<i64> {
     let whole = |number: &f64| number.fract() == 0.0 && number.abs() < 9e15;
     value
         .as_i64()
@@ -198,7 +219,7 @@ fn integer(value: &Value) -> Option<i64> {
 
 /// A token's number, which the engine still holds against its vocabulary.
 pub(super) fn token_id(value: &Value) -> Option<TokenId> {
-    value.as_u64().and_then(|id| TokenId::try_from(id).ok())
+    integer(value).and_then(|id| TokenId::try_from(id).ok())
 }
 
 #[cfg(test)]

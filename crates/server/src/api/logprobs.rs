@@ -1,6 +1,11 @@
 //! Logprobs in the three forms in which clients expect them.
+//!
+//! With the whole vocabulary they are millions of entries, so they are written from what the engine gave, without a tree of
+//! values between.
 
-use serde_json::{Map, Value, json};
+use std::collections::HashSet;
+
+use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 use xgraft_tokenizer::Tokenizer;
 
 use crate::engine::{Logprobs, TokenEvent, TokenId};
@@ -31,120 +36,252 @@ impl<'t> Spelling<'t> {
         }
         String::from_utf8_lossy(self.bytes(id)).into_owned()
     }
+}
 
-    fn entry(&self, id: TokenId, logprob: f32) -> Map<String, Value> {
-        let mut entry = Map::new();
-        entry.insert("token".into(), self.text(id).into());
-        entry.insert("logprob".into(), finite(logprob));
-        entry.insert("bytes".into(), self.bytes(id).into());
-        entry
-    }
+fn finite(logprob: f32) -> f64 {
+    f64::from(logprob.max(LEAST))
+}
 
-    /// `choices[].logprobs.content` of chat.
-    pub(crate) fn chat(&self, tokens: &[TokenEvent]) -> Vec<Value> {
-        let with_logprobs = tokens
-            .iter()
-            .filter_map(|token| Some((token.id, token.logprobs.as_ref()?)));
-        let entry = |(id, logprobs): (TokenId, &Logprobs)| {
-            let top = logprobs
-                .top
-                .iter()
-                .map(|(id, logprob)| Value::Object(self.entry(*id, *logprob)));
-            let top: Value = top.collect();
-            let mut entry = self.entry(id, logprobs.logprob);
-            entry.insert("top_logprobs".into(), top);
-            Value::Object(entry)
-        };
-        with_logprobs.map(entry).collect()
-    }
+/// `choices[].logprobs` of chat: `null` where no token has any.
+#[derive(Debug)]
+pub(crate) struct ChatLogprobs<'a> {
+    pub(crate) spelling: Spelling<'a>,
+    pub(crate) tokens: &'a [TokenEvent],
+}
 
-    /// `prompt_logprobs`: for each token an object by id of logprob, rank and text; `null` for the first.
-    pub(crate) fn prompt(&self, ids: &[TokenId], logprobs: &[Option<Logprobs>]) -> Value {
-        let position = |(id, logprobs): (&TokenId, &Option<Logprobs>)| {
-            let Some(logprobs) = logprobs else {
-                return Value::Null;
-            };
-            let one = |logprob: f32, rank: usize, id: TokenId| json!({"logprob": finite(logprob), "rank": rank, "decoded_token": self.text(id)});
-            let mut entries = Map::new();
-            entries.insert(
-                id.to_string(),
-                one(logprobs.logprob, logprobs.rank as usize + 1, *id),
-            );
-            for (place, (id, logprob)) in logprobs.top.iter().enumerate() {
-                let key = id.to_string();
-                entries
-                    .entry(key)
-                    .or_insert_with(|| one(*logprob, place + 1, *id));
-            }
-            Value::Object(entries)
-        };
-        ids.iter().zip(logprobs).map(position).collect()
+impl ChatLogprobs<'_> {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tokens.iter().all(|token| token.logprobs.is_none())
     }
 }
 
-/// The four lists of `/v1/completions`.
+impl Serialize for ChatLogprobs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Content<'a, 'b>(&'b ChatLogprobs<'a>);
+        impl Serialize for Content<'_, '_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let ChatLogprobs { spelling, tokens } = self.0;
+                serializer.collect_seq(tokens.iter().filter_map(|token| {
+                    let logprobs = token.logprobs.as_ref()?;
+                    Some(ChatEntry {
+                        spelling,
+                        id: token.id,
+                        logprob: logprobs.logprob,
+                        top: Some(&logprobs.top),
+                    })
+                }))
+            }
+        }
+        if self.is_empty() {
+            return serializer.serialize_none();
+        }
+        let mut fields = serializer.serialize_struct("logprobs", 1)?;
+        fields.serialize_field("content", &Content(self))?;
+        fields.end()
+    }
+}
+
+/// `{"token", "logprob", "bytes"}`, and `top_logprobs` of the token itself.
+struct ChatEntry<'a> {
+    spelling: &'a Spelling<'a>,
+    id: TokenId,
+    logprob: f32,
+    top: Option<&'a [(TokenId, f32)]>,
+}
+
+impl Serialize for ChatEntry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Top<'a>(&'a Spelling<'a>, &'a [(TokenId, f32)]);
+        impl Serialize for Top<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(self.1.iter().map(|&(id, logprob)| ChatEntry {
+                    spelling: self.0,
+                    id,
+                    logprob,
+                    top: None,
+                }))
+            }
+        }
+        let mut fields = serializer.serialize_struct("entry", 4)?;
+        fields.serialize_field("token", &self.spelling.text(self.id))?;
+        fields.serialize_field("logprob", &finite(self.logprob))?;
+        fields.serialize_field("bytes", self.spelling.bytes(self.id))?;
+        if let Some(top) = self.top {
+            fields.serialize_field("top_logprobs", &Top(self.spelling, top))?;
+        }
+        fields.end()
+    }
+}
+
+/// `prompt_logprobs`: for each token an object by id of logprob, rank and text; `null` for the first.
+#[derive(Debug)]
+pub(crate) struct PromptLogprobs<'a> {
+    pub(crate) spelling: Spelling<'a>,
+    pub(crate) ids: &'a [TokenId],
+    pub(crate) logprobs: &'a [Option<Logprobs>],
+}
+
+impl Serialize for PromptLogprobs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let positions = self.ids.iter().zip(self.logprobs);
+        serializer.collect_seq(positions.map(|(id, logprobs)| {
+            let spelling = self.spelling;
+            logprobs.as_ref().map(|logprobs| Position {
+                spelling,
+                id: *id,
+                logprobs,
+            })
+        }))
+    }
+}
+
+/// The token itself first, then the likeliest ones but for it.
+struct Position<'a> {
+    spelling: Spelling<'a>,
+    id: TokenId,
+    logprobs: &'a Logprobs,
+}
+
+#[derive(serde::Serialize)]
+struct PromptEntry {
+    logprob: f64,
+    rank: usize,
+    decoded_token: String,
+}
+
+impl Serialize for Position<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = |id: TokenId, logprob: f32, rank: usize| PromptEntry {
+            logprob: finite(logprob),
+            rank,
+            decoded_token: self.spelling.text(id),
+        };
+        let Self { id, logprobs, .. } = self;
+        let mut entries = serializer.serialize_map(None)?;
+        entries.serialize_entry(
+            id,
+            &entry(*id, logprobs.logprob, logprobs.rank as usize + 1),
+        )?;
+        for (place, &(other, logprob)) in logprobs.top.iter().enumerate() {
+            if other != *id {
+                entries.serialize_entry(&other, &entry(other, logprob, place + 1))?;
+            }
+        }
+        entries.end()
+    }
+}
+
+/// Tokens for the four lists of `/v1/completions`.
 #[derive(Debug, Default)]
 pub(crate) struct TokenLists {
-    tokens: Vec<Value>,
-    token_logprobs: Vec<Value>,
-    top_logprobs: Vec<Value>,
-    text_offset: Vec<Value>,
-    /// Characters of the tokens so far.
+    tokens: Vec<(TokenId, Option<Logprobs>)>,
+    /// Characters of the tokens that were taken out.
     offset: usize,
 }
 
 impl TokenLists {
-    /// Adds a token; its logprobs are `null` for the first of a prompt.
-    pub(crate) fn push(
-        &mut self,
-        spelling: &Spelling<'_>,
-        id: TokenId,
-        logprobs: Option<&Logprobs>,
-    ) {
-        let text = spelling.text(id);
-        self.text_offset.push(self.offset.into());
-        self.offset += String::from_utf8_lossy(spelling.bytes(id)).chars().count();
-        self.token_logprobs
-            .push(logprobs.map_or(Value::Null, |logprobs| finite(logprobs.logprob)));
-        self.top_logprobs
-            .push(logprobs.map_or(Value::Null, |logprobs| {
-                let mut top = Map::new();
-                for (id, logprob) in &logprobs.top {
-                    top.entry(spelling.text(*id))
-                        .or_insert_with(|| finite(*logprob));
-                }
-                top.entry(text.clone())
-                    .or_insert_with(|| finite(logprobs.logprob));
-                Value::Object(top)
-            }));
-        self.tokens.push(text.into());
+    /// Adds a token; it has no logprobs if it is the first of a prompt.
+    pub(crate) fn push(&mut self, id: TokenId, logprobs: Option<Logprobs>) {
+        self.tokens.push((id, logprobs));
     }
 
     /// What was pushed since the last time; offsets go on.
-    pub(crate) fn take(&mut self) -> Value {
-        let taken = std::mem::replace(
+    pub(crate) fn take(&mut self, spelling: &Spelling<'_>) -> Self {
+        let length = |(id, _): &(TokenId, _)| characters(spelling.bytes(*id));
+        let offset = self.offset + self.tokens.iter().map(length).sum::<usize>();
+        std::mem::replace(
             self,
             Self {
-                offset: self.offset,
-                ..Self::default()
+                offset,
+                tokens: Vec::new(),
             },
-        );
-        json!({
-            "text_offset": taken.text_offset,
-            "token_logprobs": taken.token_logprobs,
-            "tokens": taken.tokens,
-            "top_logprobs": taken.top_logprobs,
-        })
+        )
+    }
+
+    /// The lists.
+    pub(crate) fn spelled<'a>(&'a self, spelling: Spelling<'a>) -> Lists<'a> {
+        Lists {
+            spelling,
+            lists: self,
+        }
     }
 }
 
-fn finite(logprob: f32) -> Value {
-    f64::from(logprob.max(LEAST)).into()
+fn characters(bytes: &[u8]) -> usize {
+    String::from_utf8_lossy(bytes).chars().count()
+}
+
+/// The four lists of `/v1/completions`.
+#[derive(Debug)]
+pub(crate) struct Lists<'a> {
+    spelling: Spelling<'a>,
+    lists: &'a TokenLists,
+}
+
+impl Serialize for Lists<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tokens = &self.lists.tokens;
+        let mut offset = self.lists.offset;
+        let offsets = tokens.iter().map(|(id, _)| {
+            let start = offset;
+            offset += characters(self.spelling.bytes(*id));
+            start
+        });
+        let offsets: Vec<usize> = offsets.collect();
+        let logprob = |logprobs: &Logprobs| finite(logprobs.logprob);
+        let own = tokens
+            .iter()
+            .map(|(_, logprobs)| logprobs.as_ref().map(logprob));
+        let own: Vec<Option<f64>> = own.collect();
+        let texts: Vec<String> = tokens
+            .iter()
+            .map(|(id, _)| self.spelling.text(*id))
+            .collect();
+        let mut fields = serializer.serialize_struct("lists", 4)?;
+        fields.serialize_field("text_offset", &offsets)?;
+        fields.serialize_field("token_logprobs", &own)?;
+        fields.serialize_field("tokens", &texts)?;
+        fields.serialize_field("top_logprobs", &Tops(self))?;
+        fields.end()
+    }
+}
+
+/// Of each token an object by text; of several tokens of one text the likeliest.
+struct Tops<'a>(&'a Lists<'a>);
+
+impl Serialize for Tops<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Top<'a>(&'a Spelling<'a>, TokenId, &'a Logprobs);
+        impl Serialize for Top<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let Self(spelling, id, logprobs) = self;
+                let own = std::iter::once((*id, logprobs.logprob));
+                let mut seen = HashSet::new();
+                let mut entries = serializer.serialize_map(None)?;
+                for (id, logprob) in logprobs.top.iter().copied().chain(own) {
+                    let text = spelling.text(id);
+                    if !seen.contains(&text) {
+                        entries.serialize_entry(&text, &finite(logprob))?;
+                        seen.insert(text);
+                    }
+                }
+                entries.end()
+            }
+        }
+        let Lists { spelling, lists } = self.0;
+        let tops = lists.tokens.iter().map(|(id, logprobs)| {
+            let logprobs = logprobs.as_ref()?;
+            Some(Top(spelling, *id, logprobs))
+        });
+        serializer.collect_seq(tops)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn a_token_that_is_not_among_the_best_is_still_reported() {
@@ -155,7 +292,12 @@ mod tests {
             rank: 9,
             top: vec![(5, -0.5), (6, -1.5)],
         };
-        let prompt = spelling.prompt(&[3, 7], &[None, Some(logprobs.clone())]);
+        let prompt = PromptLogprobs {
+            spelling,
+            ids: &[3, 7],
+            logprobs: &[None, Some(logprobs.clone())],
+        };
+        let prompt = serde_json::to_value(prompt).unwrap();
         assert_eq!(prompt[0], Value::Null);
         assert_eq!(
             prompt[1]["7"],
@@ -163,9 +305,9 @@ mod tests {
         );
         assert_eq!(prompt[1]["6"]["rank"], 2);
         let mut lists = TokenLists::default();
-        lists.push(&spelling, 3, None);
-        lists.push(&spelling, 7, Some(&logprobs));
-        let lists = lists.take();
+        lists.push(3, None);
+        lists.push(7, Some(logprobs));
+        let lists = serde_json::to_value(lists.spelled(spelling)).unwrap();
         assert_eq!(
             lists["top_logprobs"][1],
             json!({"token_id:5": -0.5, "token_id:6": -1.5, "token_id:7": -9999.0})

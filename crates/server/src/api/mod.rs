@@ -5,6 +5,7 @@ pub(crate) mod chat;
 pub(crate) mod completion;
 pub(crate) mod error;
 pub(crate) mod fields;
+mod json;
 pub(crate) mod logprobs;
 pub(crate) mod neutral;
 pub(crate) mod openapi;

@@ -3,14 +3,17 @@
 use serde_json::Value;
 
 use super::error::Result;
-use super::fields::{Fields, token_id};
+use super::fields::{Fields, integer, token_id};
 use crate::config::ServerConfig;
 use crate::engine::{ModelCard, Sampling, TokenId, TopLogprobs};
-use crate::grammar::Format;
+use crate::grammar::Form;
 
 /// Stop strings that a request may have, and the bytes of each.
 const STOP_STRINGS: usize = 256;
 const STOP_BYTES: usize = 1024;
+
+/// A repetition penalty below it makes logits infinite.
+const LEAST_PENALTY: f32 = 0.01;
 
 /// Penalties and biases beyond these are mistakes.
 const BIAS: f32 = 100.0;
@@ -45,7 +48,7 @@ pub(crate) struct Parameters {
     /// Whether tokens in logprobs are written as `token_id:7`.
     pub(crate) tokens_as_ids: bool,
     /// What the text must be.
-    pub(crate) format: Option<Format>,
+    pub(crate) form: Option<Form>,
     /// What was generated already.
     pub(crate) continuation: Option<Continuation>,
     /// How the answer is sent, if in pieces.
@@ -81,10 +84,7 @@ impl Parameters {
         let has_seed = fields.has("seed");
         let sampling = sampling(fields, config, card)?;
         let n = fields.count("n", 1..=config.max_choices)?.unwrap_or(1) as u32;
-        let continuation = continuation(fields, card)?;
-        if continuation.is_some() && n > 1 {
-            return Err(fields.invalid("continue_from", "one choice at a time: `n` must be 1"));
-        }
+        let continuation = continuation(fields, card, n)?;
         if continuation.is_some() && sampling.temperature > 0.0 && !has_seed {
             return Err(fields.invalid(
                 "continue_from",
@@ -97,7 +97,7 @@ impl Parameters {
         }
         Ok(Self {
             model: fields.text("model")?,
-            n,
+            n: if continuation.is_some() { 1 } else { n },
             sampling,
             max_tokens: None,
             min_tokens: fields
@@ -111,7 +111,7 @@ impl Parameters {
             prompt_logprobs,
             return_token_ids: fields.flag("return_token_ids", false)?,
             tokens_as_ids: fields.flag("return_tokens_as_token_ids", false)?,
-            format: Format::take(fields)?,
+            form: Form::take(fields)?,
             continuation,
             stream,
         })
@@ -140,6 +140,19 @@ pub(crate) fn top_logprobs(
     }
 }
 
+/// How many tokens an answer may have. 0 is left to [`Plan`](crate::generate::Plan): a prompt alone may be all that is wanted.
+pub(crate) fn max_tokens(
+    fields: &mut Fields,
+    name: &str,
+    card: &ModelCard,
+) -> Result<Option<usize>> {
+    let most = card.max_model_len;
+    fields.count(name, 0..=most).map_err(|_| {
+        let message = format!("expected an integer from 1 to {most}, or none for the default");
+        fields.invalid(name, message)
+    })
+}
+
 fn streaming(fields: &mut Fields) -> Result<Option<Streaming>> {
     let stream = fields.flag("stream", false)?;
     let options = fields.object("stream_options")?;
@@ -164,15 +177,11 @@ fn streaming(fields: &mut Fields) -> Result<Option<Streaming>> {
 
 fn sampling(fields: &mut Fields, config: &ServerConfig, card: &ModelCard) -> Result<Sampling> {
     let defaults = &config.defaults;
-    let mut positive = |name: &str, most: f32, default: Option<f32>| {
-        let value = fields.number(name, 0.0..=most)?;
-        match value {
-            Some(0.0) => Err(fields.invalid(name, "expected more than 0")),
-            value => Ok(value.or(default).unwrap_or(1.0)),
-        }
-    };
-    let top_p = positive("top_p", 1.0, defaults.top_p)?;
-    let repetition_penalty = positive("repetition_penalty", 100.0, defaults.repetition_penalty)?;
+    let top_p = top_p(fields)?.or(defaults.top_p).unwrap_or(1.0);
+    let repetition_penalty = fields
+        .number("repetition_penalty", LEAST_PENALTY..=100.0)?
+        .or(defaults.repetition_penalty)
+        .unwrap_or(1.0);
     let temperature = fields.number("temperature", 0.0..=100.0)?;
     let top_k = fields.integer("top_k", -1..=i64::from(u32::MAX))?;
     Ok(Sampling {
@@ -198,6 +207,18 @@ fn sampling(fields: &mut Fields, config: &ServerConfig, card: &ModelCard) -> Res
     })
 }
 
+/// Every number above 0 keeps at least one token, however small it is.
+fn top_p(fields: &mut Fields) -> Result<Option<f32>> {
+    let Some(value) = fields.take("top_p") else {
+        return Ok(None);
+    };
+    let share = value.as_f64().filter(|share| *share > 0.0 && *share <= 1.0);
+    let share = share.map(|share| (share as f32).max(f32::MIN_POSITIVE));
+    share
+        .map(Some)
+        .ok_or_else(|| fields.invalid("top_p", "expected a number above 0, up to 1"))
+}
+
 /// vLLM's own limit: below it, dividing by the temperature says nothing any more.
 fn greedy_below(temperature: f32) -> f32 {
     if temperature < 1e-5 { 0.0 } else { temperature }
@@ -209,7 +230,7 @@ fn seed(fields: &mut Fields) -> Result<u64> {
         Some(seed) => {
             let seed = seed
                 .as_u64()
-                .or_else(|| seed.as_i64().map(i64::cast_unsigned));
+                .or_else(|| integer(&seed).map(i64::cast_unsigned));
             seed.ok_or_else(|| fields.invalid("seed", "expected an integer of 64 bits"))
         }
     }
@@ -226,10 +247,9 @@ fn logit_bias(fields: &mut Fields, card: &ModelCard) -> Result<Vec<(TokenId, f32
         }
     };
     let pair = |(id, bias): (&String, &Value)| {
-        let id = id
-            .parse()
-            .ok()
-            .filter(|id| (*id as usize) < card.vocab_size)?;
+        let number = id.parse::<TokenId>().ok();
+        let number = number.filter(|number| (*number as usize) < card.vocab_size);
+        let id = number.filter(|number| number.to_string() == *id)?;
         let bias = bias.as_f64().map(|bias| bias as f32);
         Some((id, bias.filter(|bias| bias.abs() <= BIAS)?))
     };
@@ -265,7 +285,8 @@ fn stop_tokens(fields: &mut Fields, card: &ModelCard) -> Result<Vec<TokenId>> {
     }
 }
 
-fn continuation(fields: &mut Fields, card: &ModelCard) -> Result<Option<Continuation>> {
+/// `n`: choices of the request that it goes on with, of which it is one.
+fn continuation(fields: &mut Fields, card: &ModelCard, n: u32) -> Result<Option<Continuation>> {
     let Some(mut inner) = fields.object("continue_from")? else {
         return Ok(None);
     };
@@ -275,7 +296,11 @@ fn continuation(fields: &mut Fields, card: &ModelCard) -> Result<Option<Continua
     if let Some(id) = token_ids.iter().find(|id| **id as usize >= card.vocab_size) {
         return Err(inner.invalid("token_ids", format!("no token has the id {id}")));
     }
-    let choice = inner.count("choice", 0..=u32::MAX as usize)?.unwrap_or(0) as u32;
+    let choice = inner.integer("choice", i64::MIN..=i64::MAX)?.unwrap_or(0);
+    let Some(choice) = u32::try_from(choice).ok().filter(|choice| *choice < n) else {
+        let message = format!("expected one of the `n` choices, from 0 to {}", n - 1);
+        return Err(inner.invalid("choice", message));
+    };
     inner.finish(&[])?;
     Ok(Some(Continuation { token_ids, choice }))
 }

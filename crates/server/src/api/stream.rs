@@ -34,8 +34,11 @@ impl Events {
         self.raw(&data.to_string()).await
     }
 
-    /// The end of an answer that is complete.
-    pub(crate) async fn done(&self) -> Result<(), Gone> {
+    /// The end of an answer that is complete, after the usage if it is asked for.
+    pub(crate) async fn done(&self, usage: Option<&Value>) -> Result<(), Gone> {
+        if let Some(usage) = usage {
+            self.send(usage).await?;
+        }
         self.raw("[DONE]").await
     }
 

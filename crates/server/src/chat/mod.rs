@@ -6,11 +6,17 @@ mod scan;
 mod split;
 mod tools;
 
-pub(crate) use split::{Delta, Opening, Split, ToolDelta};
+pub(crate) use split::{Calls, Delta, Opening, Split, ToolDelta};
 
 /// Splits a text whole and in pieces of one character; both must give the same.
 pub(crate) fn fuzz(text: &str) {
-    for tools in [None, Some(true), Some(false)] {
+    let calls = |several, bound| Some(Calls { several, bound });
+    for tools in [
+        None,
+        calls(true, false),
+        calls(false, false),
+        calls(true, true),
+    ] {
         let mut whole = Split::new(Opening::Open, tools);
         let mut expected = whole.push(text, false);
         expected.append(whole.push("", true));

@@ -24,6 +24,11 @@ pub(super) fn head(text: &str) -> Head {
     }
 }
 
+/// The name in the beginning of a call that is cut off, if it is whole.
+pub(super) fn name(text: &str) -> Option<String> {
+    Reader { text, at: 0 }.name().ok()
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -36,16 +41,20 @@ enum Stop {
 
 impl Reader<'_> {
     fn head(&mut self) -> Result<String, Stop> {
-        self.literal("{")?;
-        self.literal("\"name\"")?;
-        self.literal(":")?;
-        let name = self.string()?;
+        let name = self.name()?;
         self.literal(",")?;
         self.literal("\"arguments\"")?;
         self.literal(":")?;
         self.literal("{")?;
         self.at -= 1;
         Ok(name)
+    }
+
+    fn name(&mut self) -> Result<String, Stop> {
+        self.literal("{")?;
+        self.literal("\"name\"")?;
+        self.literal(":")?;
+        self.string()
     }
 
     fn literal(&mut self, literal: &str) -> Result<(), Stop> {

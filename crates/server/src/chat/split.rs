@@ -14,6 +14,15 @@ pub(crate) enum Opening {
     Content,
 }
 
+/// Which calls an answer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Calls {
+    /// More than the first one is reported.
+    pub(crate) several: bool,
+    /// The text is bound to be calls: of one that is cut off, what there is of it is reported, and none of it is content.
+    pub(crate) bound: bool,
+}
+
 /// What a piece of text adds to an answer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Delta {
@@ -67,11 +76,11 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// `tools`: whether calls are looked for, and whether more than one is reported.
-    pub(crate) fn new(opening: Opening, tools: Option<bool>) -> Self {
+    /// `calls`: which ones, if any are looked for.
+    pub(crate) fn new(opening: Opening, calls: Option<Calls>) -> Self {
         Self {
             reasoning: Reasoning::new(opening),
-            tools: tools.map(Tools::new),
+            tools: calls.map(Tools::new),
         }
     }
 
@@ -120,7 +129,22 @@ impl Split {
 mod tests {
     use super::*;
 
-    fn split(pieces: &[&str], opening: Opening, tools: Option<bool>) -> Delta {
+    const FREE: Option<Calls> = Some(Calls {
+        several: true,
+        bound: false,
+    });
+
+    const ONE: Option<Calls> = Some(Calls {
+        several: false,
+        bound: false,
+    });
+
+    const BOUND: Option<Calls> = Some(Calls {
+        several: true,
+        bound: true,
+    });
+
+    fn split(pieces: &[&str], opening: Opening, tools: Option<Calls>) -> Delta {
         let mut split = Split::new(opening, tools);
         let mut all = Delta::default();
         for piece in pieces {
@@ -134,7 +158,7 @@ mod tests {
     fn check(
         text: &str,
         opening: Opening,
-        tools: Option<bool>,
+        tools: Option<Calls>,
         reasoning: &str,
         content: &str,
         calls: &[(&str, &str)],
@@ -214,26 +238,19 @@ mod tests {
         check(
             one,
             Opening::Open,
-            Some(true),
+            FREE,
             "",
             "",
             &[("f", "{\"x\": \"</tool_call>\"}")],
         );
         let two = format!("I look.\n{one}\n{one}\n");
         let call = ("f", "{\"x\": \"</tool_call>\"}");
-        check(
-            &two,
-            Opening::Open,
-            Some(true),
-            "",
-            "I look.",
-            &[call, call],
-        );
-        check(&two, Opening::Open, Some(false), "", "I look.", &[call]);
+        check(&two, Opening::Open, FREE, "", "I look.", &[call, call]);
+        check(&two, Opening::Open, ONE, "", "I look.", &[call]);
         check(
             &format!("<think>a</think>\n\n{one}"),
             Opening::Open,
-            Some(true),
+            FREE,
             "a",
             "",
             &[call],
@@ -243,14 +260,7 @@ mod tests {
     #[test]
     fn a_call_in_another_order_is_found_at_its_end() {
         let text = "<tool_call>{\"arguments\": {\"x\":1}, \"name\": \"g\"}</tool_call>done";
-        check(
-            text,
-            Opening::Open,
-            Some(true),
-            "",
-            "done",
-            &[("g", "{\"x\":1}")],
-        );
+        check(text, Opening::Open, FREE, "", "done", &[("g", "{\"x\":1}")]);
     }
 
     #[test]
@@ -261,21 +271,30 @@ mod tests {
             "<tool_call>[1",
             "<tool_ca",
         ] {
-            check(text, Opening::Open, Some(true), "", text, &[]);
+            check(text, Opening::Open, FREE, "", text, &[]);
         }
     }
 
     #[test]
     fn a_call_that_is_cut_off_keeps_what_there_is_of_it() {
         let text = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": \"ab";
-        check(
-            text,
-            Opening::Open,
-            Some(true),
-            "",
-            "",
-            &[("f", "{\"x\": \"ab")],
-        );
+        check(text, Opening::Open, FREE, "", "", &[("f", "{\"x\": \"ab")]);
+    }
+
+    #[test]
+    fn a_call_that_must_come_is_never_content_however_short_it_is() {
+        let call = "<tool_call>\n{\"name\": \"fly\", \"arguments\": {\"x\": 1}}\n</tool_call>";
+        let named = call.find("fly").unwrap() + 4;
+        let arguments = call.find("{\"x").unwrap();
+        for end in 0..call.len() {
+            let whole = arguments + "{\"x\": 1}".len();
+            let expected = [("fly", call.get(arguments..end.min(whole)).unwrap_or(""))];
+            let calls = &expected[usize::from(end < named)..];
+            check(&call[..end], Opening::Content, BOUND, "", "", calls);
+        }
+        let two = format!("{call}\n{}", &call[..30]);
+        let calls = [("fly", "{\"x\": 1}"), ("fly", "")];
+        check(&two, Opening::Content, BOUND, "", "", &calls);
     }
 
     #[test]

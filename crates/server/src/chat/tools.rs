@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::scan::{Head, Object, head};
-use super::split::ToolDelta;
+use super::scan::{Head, Object, head, name};
+use super::split::{Calls, ToolDelta};
 use crate::generate::Splitter;
 
 const OPEN: &str = "<tool_call>";
@@ -20,6 +20,8 @@ pub(super) struct Tools {
     calls: usize,
     /// Calls that may be reported.
     most: usize,
+    /// Whether the text is bound to be calls, so that the beginning of one is never content.
+    bound: bool,
 }
 
 #[derive(Debug)]
@@ -39,15 +41,16 @@ pub(super) struct Parts {
 }
 
 impl Tools {
-    /// `several`: more than the first call is reported.
-    pub(super) fn new(several: bool) -> Self {
+    /// What is looked for.
+    pub(super) fn new(calls: Calls) -> Self {
         Self {
             stage: Stage::Content,
             open: Splitter::new(OPEN),
             close: Splitter::new(CLOSE),
             space: String::new(),
             calls: 0,
-            most: if several { usize::MAX } else { 1 },
+            most: if calls.several { usize::MAX } else { 1 },
+            bound: calls.bound,
         }
     }
 
@@ -76,10 +79,15 @@ impl Tools {
         let held = self.close.finish();
         self.call_text(&held);
         match std::mem::replace(&mut self.stage, Stage::Content) {
+            Stage::Head(text, _) if self.bound => {
+                if let Some(name) = name(&text) {
+                    self.begin(name, &mut parts);
+                }
+            }
             Stage::Head(text, _) => self.whole(&text, "", &mut parts),
             Stage::Content => {
                 let rest = std::mem::take(&mut self.space) + &self.open.finish();
-                let is_content = self.calls == 0 || !rest.trim().is_empty();
+                let is_content = !self.bound && (self.calls == 0 || !rest.trim().is_empty());
                 parts.content = if is_content { rest } else { String::new() };
             }
             Stage::Arguments(_) | Stage::Tail => {}

@@ -113,6 +113,24 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+impl Sampling {
+    /// The largest logit, untouched.
+    #[must_use]
+    pub fn greedy() -> Self {
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            repetition_penalty: 1.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+        }
+    }
+}
+
 /// How many logprobs are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TopLogprobs {
@@ -130,7 +148,7 @@ pub trait Constraint: Send {
     /// Sets the bit of each token that may come next; bit `i % 32` of word `i / 32`, words zeroed before.
     ///
     /// # Errors
-    /// When the grammar fails; the generation ends with that message.
+    /// When the grammar fails; the generation ends with that message in a [`FinishReason::Constraint`].
     fn allowed(&mut self, mask: &mut [u32]) -> Result<(), String>;
 
     /// Takes the token that was chosen; true if the output is complete and must end.
@@ -200,6 +218,8 @@ pub enum FinishReason {
     Complete,
     /// `max_tokens`, or the model's length.
     Length,
+    /// The constraint failed or leaves no token to choose; for a person.
+    Constraint(String),
     /// Something failed; for a person.
     Error(String),
 }

@@ -182,7 +182,7 @@ impl<A> Sequence<A> {
             None => Ok(false),
         };
         self.end = match complete {
-            Err(message) => Some(FinishReason::Error(message)),
+            Err(message) => Some(FinishReason::Constraint(message)),
             Ok(_) if self.request.stop_tokens.contains(&token) => {
                 Some(FinishReason::StopToken(token))
             }

@@ -131,7 +131,9 @@ impl<'t> Choice<'t> {
     /// Ends it for the engine's reason, an error excepted, unless a token has done so already.
     pub(crate) fn finish(&mut self, reason: &FinishReason) -> Piece {
         let end = match reason {
-            FinishReason::Length | FinishReason::Error(_) => End::LENGTH,
+            FinishReason::Length | FinishReason::Error(_) | FinishReason::Constraint(_) => {
+                End::LENGTH
+            }
             FinishReason::Complete => End::STOP,
             FinishReason::StopToken(id) => self.end_token(*id).unwrap_or(End::STOP),
         };

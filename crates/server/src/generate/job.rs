@@ -92,6 +92,16 @@ impl Job {
         head
     }
 
+    /// The last object of a stream, which has the usage and no choices, if it is asked for.
+    pub(crate) fn usage_chunk(&self, object: &str, count: UsageCount) -> Option<Value> {
+        let mut chunk = self.head(object);
+        chunk.insert("choices".into(), json!([]));
+        chunk.insert("usage".into(), self.usage(count));
+        self.streaming()
+            .include_usage
+            .then_some(Value::Object(chunk))
+    }
+
     /// `usage`.
     pub(crate) fn usage(&self, count: UsageCount) -> Value {
         json!({

@@ -8,8 +8,8 @@ mod run;
 mod stop;
 
 use choice::{Choice, TextOptions};
-pub(crate) use choice::{End, Piece};
+pub(crate) use choice::{End, Piece, StopReason};
 pub(crate) use finder::Splitter;
 pub(crate) use job::Job;
 pub(crate) use plan::{Plan, Running, Text};
-pub(crate) use run::{Run, Update};
+pub(crate) use run::{Run, Update, UsageCount};

@@ -1,6 +1,5 @@
 //! A request that is ready for the engine.
 
-use llguidance::api::TopLevelGrammar;
 use xgraft_tokenizer::Tokenizer;
 
 use super::run::{Queued, resume};
@@ -9,14 +8,14 @@ use crate::api::error::{ApiError, Result};
 use crate::api::parameters::{Continuation, Parameters};
 use crate::app::App;
 use crate::engine::{Constraint, Request, TokenId, TopLogprobs};
-use crate::grammar::{Compiled, Thinking};
+use crate::grammar::{Compiled, Form, Thinking};
 use crate::metrics::Watch;
 
 /// What an endpoint decides besides the parameters.
 #[derive(Debug)]
 pub(crate) struct Text {
     /// In place of the request's own format.
-    pub(crate) grammar: Option<TopLevelGrammar>,
+    pub(crate) form: Option<Form>,
     /// How an answer begins.
     pub(crate) thinking: Thinking,
     /// Tokens at most if the request does not say; all that fit without.
@@ -31,21 +30,19 @@ pub(crate) struct Plan {
     requests: Vec<Request>,
     text: TextOptions,
     prompt_tokens: usize,
+    /// The field of the request that says which form the text has.
+    form: Option<&'static str>,
 }
 
 impl Plan {
     /// One request for each choice of the job. Checks all that needs the prompts' lengths, and compiles the grammar.
     pub(crate) fn new(app: &App, job: &Job, parameters: Parameters, text: &Text) -> Result<Self> {
-        let grammar = match (&text.grammar, &parameters.format) {
-            (Some(grammar), _) => Some(compile(app, "tools", grammar.clone(), text.thinking)?),
-            (None, Some(format)) => Some(compile(
-                app,
-                "response_format",
-                format.grammar(),
-                text.thinking,
-            )?),
-            (None, None) => None,
-        };
+        bounded_logprobs(app, job, &parameters, text)?;
+        let form = text.form.as_ref().or(parameters.form.as_ref());
+        let grammar = form
+            .map(|form| app.grammars.compile(form, text.thinking))
+            .transpose()?;
+        let form = form.map(|form| form.param);
         let mut requests = Vec::with_capacity(job.choices());
         let options = text_options(app, &parameters);
         let stop_tokens = [&options.eos_tokens[..], &options.stop_tokens].concat();
@@ -70,6 +67,7 @@ impl Plan {
             requests,
             text: options,
             prompt_tokens,
+            form,
         };
         match parameters.continuation {
             Some(continuation) => plan.resume(continuation, grammar.as_ref()),
@@ -85,6 +83,11 @@ impl Plan {
                 "`continue_from`: one prompt at a time",
             ));
         };
+        let (given, most) = (continuation.token_ids.len(), request.max_tokens);
+        if given > most {
+            let message = format!("{given} tokens are more than `max_tokens`, {most}");
+            return Err(no_continuation(&message));
+        }
         if let Some(grammar) = grammar {
             feed(&mut *grammar.constraint(), &continuation.token_ids)?;
         }
@@ -99,12 +102,20 @@ impl Plan {
             requests,
             text,
             prompt_tokens,
+            form,
         } = self;
         let queue = |request: Request| {
             let mut watch = watch.another();
             let generated = request.generated.clone();
             let mut choice = Choice::new(&app.tokenizer, text.clone());
             let (_, end) = resume(&mut choice, &generated);
+            if choice.tokens() < generated.len() {
+                let message = format!(
+                    "token {} ends the answer, and others follow",
+                    choice.tokens() - 1
+                );
+                return Err(no_continuation(&message));
+            }
             let is_over =
                 end.is_some() || !generated.is_empty() && generated.len() >= request.max_tokens;
             let generation = if is_over {
@@ -126,6 +137,7 @@ impl Plan {
             choices,
             text,
             prompt_tokens,
+            form,
         })
     }
 }
@@ -136,12 +148,19 @@ pub(crate) struct Running {
     choices: Vec<Queued>,
     text: TextOptions,
     prompt_tokens: usize,
+    form: Option<&'static str>,
 }
 
 impl Running {
     /// Makes text of the tokens.
     pub(crate) fn follow(self, tokenizer: &Tokenizer) -> Run<'_> {
-        Run::new(tokenizer, &self.text, self.choices, self.prompt_tokens)
+        Run::new(
+            tokenizer,
+            &self.text,
+            self.choices,
+            self.prompt_tokens,
+            self.form,
+        )
     }
 }
 
@@ -162,6 +181,41 @@ fn text_options(app: &App, parameters: &Parameters) -> TextOptions {
     }
 }
 
+/// Logprobs that an answer may have, of its prompts and its own tokens: about half a gigabyte of text.
+const MOST_LOGPROBS: usize = 1 << 23;
+
+fn bounded_logprobs(app: &App, job: &Job, parameters: &Parameters, text: &Text) -> Result<()> {
+    let vocab_size = app.engine.model().vocab_size;
+    let each = |wanted| match wanted {
+        TopLogprobs::None => 0,
+        TopLogprobs::Best(count) => count.min(vocab_size) + 1,
+        TopLogprobs::All => vocab_size,
+    };
+    let mut most: usize = 0;
+    for prompt in &job.prompts {
+        let own = max_tokens(app, parameters, text, prompt.len())?;
+        // A stream sends them as they come.
+        let own = if job.is_streamed() { own.min(1) } else { own };
+        let of_prompt = prompt
+            .len()
+            .saturating_mul(each(parameters.prompt_logprobs));
+        let of_own = own.saturating_mul(each(job.logprobs));
+        let choices = parameters.n as usize;
+        most = most.saturating_add((of_prompt + of_own).saturating_mul(choices));
+    }
+    if most <= MOST_LOGPROBS {
+        return Ok(());
+    }
+    let field = match parameters.prompt_logprobs {
+        TopLogprobs::None => "logprobs",
+        TopLogprobs::Best(_) | TopLogprobs::All => "prompt_logprobs",
+    };
+    let message = format!(
+        "`{field}`: {most} logprobs asked for with these prompts, `max_tokens` and `n`, at most {MOST_LOGPROBS} are given"
+    );
+    Err(ApiError::invalid(field, message))
+}
+
 /// Tokens that may be generated after a prompt of `prompt` tokens.
 fn max_tokens(app: &App, parameters: &Parameters, text: &Text, prompt: usize) -> Result<usize> {
     let limit = app.engine.model().max_model_len;
@@ -179,7 +233,7 @@ fn max_tokens(app: &App, parameters: &Parameters, text: &Text, prompt: usize) ->
         Some(0) if !text.prompt_only && parameters.prompt_logprobs == TopLogprobs::None => {
             return Err(ApiError::invalid(
                 "max_tokens",
-                "`max_tokens`: expected at least 1",
+                "`max_tokens`: expected at least 1; 0 is for the logprobs or echo of a prompt",
             ));
         }
         Some(asked) if asked > room => return Err(too_long(asked)),
@@ -203,30 +257,11 @@ fn feed(constraint: &mut dyn Constraint, ids: &[TokenId]) -> Result<()> {
     let taken = ids
         .iter()
         .try_for_each(|id| constraint.accept(*id).map(drop));
-    taken.map_err(|_| {
-        ApiError::invalid(
-            "continue_from",
-            "`continue_from`: its tokens do not fit the format asked for",
-        )
-    })
+    taken.map_err(|_| no_continuation("they do not fit the format asked for"))
 }
 
-fn compile(
-    app: &App,
-    param: &str,
-    grammar: TopLevelGrammar,
-    thinking: Thinking,
-) -> Result<Compiled> {
-    let compiled = app.grammars.compile(grammar, thinking);
-    compiled.map_err(|error| ApiError::invalid(param, format!("`{param}`: {}", first_line(&error))))
-}
-
-/// Grammars are repeated in their errors; a line of it will do.
-fn first_line(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(512)
-        .collect()
+/// The ids that were given cannot be the beginning of an answer to this request.
+fn no_continuation(message: &str) -> ApiError {
+    const IDS: &str = "continue_from.token_ids";
+    ApiError::invalid(IDS, format!("`{IDS}`: {message}"))
 }

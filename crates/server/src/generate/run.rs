@@ -40,6 +40,8 @@ pub(crate) struct Run<'t> {
     ready: VecDeque<(usize, Update)>,
     turn: usize,
     prompt_tokens: usize,
+    /// The field of the request that says which form the text has.
+    form: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -67,12 +69,14 @@ impl<'t> Run<'t> {
         text: &TextOptions,
         choices: Vec<Queued>,
         prompt_tokens: usize,
+        form: Option<&'static str>,
     ) -> Self {
         let mut run = Self {
             lanes: Vec::with_capacity(choices.len()),
             ready: VecDeque::new(),
             turn: 0,
             prompt_tokens,
+            form,
         };
         for choice in choices {
             run.add(Choice::new(tokenizer, text.clone()), choice);
@@ -119,7 +123,7 @@ impl<'t> Run<'t> {
                 return Some(Ok(ready));
             }
             let (index, event) = poll_fn(|context| self.poll_event(context)).await?;
-            match self.lanes[index].take(event) {
+            match self.lanes[index].take(event, self.form) {
                 Ok(Some(update)) => return Some(Ok((index, update))),
                 Ok(None) => {}
                 Err(error) => return Some(Err(error)),
@@ -158,12 +162,12 @@ impl<'t> Run<'t> {
 }
 
 impl Lane<'_> {
-    fn take(&mut self, event: Option<Event>) -> Result<Option<Update>> {
+    fn take(&mut self, event: Option<Event>, form: Option<&'static str>) -> Result<Option<Update>> {
         match event {
             Some(Event::Prompt(logprobs)) => Ok(Some(Update::Prompt(logprobs))),
             Some(Event::Token(_)) if self.choice.has_ended() => Ok(None),
             Some(Event::Token(token)) => Ok(Some(Update::Piece(self.token(token)))),
-            Some(Event::Finished(finish)) => self.finished(&finish),
+            Some(Event::Finished(finish)) => self.finished(&finish, form),
             None => {
                 self.generation = None;
                 self.watch.ended("error");
@@ -188,13 +192,20 @@ impl Lane<'_> {
         piece
     }
 
-    fn finished(&mut self, finish: &Finish) -> Result<Option<Update>> {
+    fn finished(&mut self, finish: &Finish, form: Option<&str>) -> Result<Option<Update>> {
         self.generation = None;
         self.cached = finish.usage.cached;
         self.watch.started(finish.queued);
         if let FinishReason::Error(message) = &finish.reason {
             self.watch.ended("error");
             return Err(ApiError::internal(message.clone()));
+        }
+        if let (FinishReason::Constraint(_), Some(form)) = (&finish.reason, form) {
+            self.watch.ended("error");
+            return Err(ApiError::invalid(
+                form,
+                format!("`{form}`: no text goes on from here, or it takes too much to say which"),
+            ));
         }
         if self.choice.has_ended() {
             return Ok(None);

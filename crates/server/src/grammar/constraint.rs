@@ -151,7 +151,8 @@ fn set(mask: &mut [u32], id: TokenId) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Format, Grammars};
+    use super::super::Grammars;
+    use super::super::format::{Form, Format};
     use super::*;
 
     const END: TokenId = 1013;
@@ -177,10 +178,12 @@ mod tests {
     fn constraint(format: &Format, thinking: Thinking) -> (Tokenizer, Box<dyn Constraint>) {
         let tokenizer = Tokenizer::open(xgraft_fixtures::TEXT.base()).unwrap();
         let grammars = Grammars::new(&tokenizer, 1024, &[END, 1011]).unwrap();
-        let constraint = grammars
-            .compile(format.grammar(), thinking)
-            .unwrap()
-            .constraint();
+        let form = Form {
+            param: "structured_outputs",
+            expected: "a form",
+            grammar: format.grammar(),
+        };
+        let constraint = grammars.compile(&form, thinking).unwrap().constraint();
         (tokenizer, constraint)
     }
 

@@ -24,19 +24,54 @@ pub(crate) enum Format {
     Lark(String),
 }
 
-impl Format {
+/// What a text must be, for the grammar engine, and what to say of it if that cannot be.
+#[derive(Debug, Clone)]
+pub(crate) struct Form {
+    /// The field of the request that asks for it.
+    pub(crate) param: &'static str,
+    /// What is expected of that field.
+    pub(crate) expected: &'static str,
+    /// The grammar itself.
+    pub(crate) grammar: TopLevelGrammar,
+}
+
+impl Form {
     /// Takes both fields; at most one may ask for anything.
     pub(crate) fn take(fields: &mut Fields) -> Result<Option<Self>> {
-        let response = response_format(fields)?;
-        let structured = structured_outputs(fields)?;
-        if response.is_some() && structured.is_some() {
-            return Err(fields.invalid("structured_outputs", "not together with `response_format`"));
+        Ok(take(fields)?.map(|(param, format)| Self {
+            param,
+            expected: format.expected(),
+            grammar: format.grammar(),
+        }))
+    }
+}
+
+/// A format and the field that it came from.
+type Named = (&'static str, Format);
+
+fn take(fields: &mut Fields) -> Result<Option<Named>> {
+    let response = response_format(fields)?;
+    let structured = structured_outputs(fields)?;
+    if response.is_some() && structured.is_some() {
+        return Err(fields.invalid("structured_outputs", "not together with `response_format`"));
+    }
+    Ok(response.or(structured))
+}
+
+impl Format {
+    fn expected(&self) -> &'static str {
+        match self {
+            Self::JsonObject | Self::JsonSchema(_) => "a JSON schema that some JSON fits",
+            Self::Regex(_) => {
+                "a regular expression, in the syntax of Rust's regex crate, that some text matches"
+            }
+            Self::Choice(_) => "texts",
+            Self::Lark(_) => "a grammar in Lark's notation, with a rule `start`, of some text",
         }
-        Ok(response.or(structured))
     }
 
     /// The same for the grammar engine.
-    pub(crate) fn grammar(&self) -> TopLevelGrammar {
+    pub(super) fn grammar(&self) -> TopLevelGrammar {
         match self {
             Self::JsonObject => TopLevelGrammar::from_json_schema(tight(json!({"type": "object"}))),
             Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(tight(schema.clone())),
@@ -61,20 +96,31 @@ pub(super) fn tight(mut schema: Value) -> Value {
     schema
 }
 
-/// A text as a Lark terminal.
+/// A text as a Lark terminal, which takes no control character as it is.
 pub(super) fn literal(text: &str) -> String {
-    Value::from(text).to_string()
+    let quoted = Value::from(text).to_string();
+    quoted.chars().fold(String::new(), |mut all, c| {
+        if c.is_control() {
+            all += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            all.push(c);
+        }
+        all
+    })
 }
 
-fn response_format(fields: &mut Fields) -> Result<Option<Format>> {
+fn response_format(fields: &mut Fields) -> Result<Option<Named>> {
     let Some(mut inner) = fields.object("response_format")? else {
         return Ok(None);
     };
     let kind = inner.text("type")?;
     let format = match kind.as_deref() {
         Some("text") => None,
-        Some("json_object") => Some(Format::JsonObject),
-        Some("json_schema") => Some(Format::JsonSchema(named_schema(&mut inner)?)),
+        Some("json_object") => Some(("response_format", Format::JsonObject)),
+        Some("json_schema") => Some((
+            "response_format.json_schema",
+            Format::JsonSchema(named_schema(&mut inner)?),
+        )),
         _ => return Err(inner.invalid("type", "expected text, json_object or json_schema")),
     };
     inner.finish(&[])?;
@@ -95,26 +141,37 @@ fn named_schema(fields: &mut Fields) -> Result<Value> {
     Ok(schema)
 }
 
-fn structured_outputs(fields: &mut Fields) -> Result<Option<Format>> {
+fn structured_outputs(fields: &mut Fields) -> Result<Option<Named>> {
     let Some(mut inner) = fields.object("structured_outputs")? else {
         return Ok(None);
     };
-    let mut formats = Vec::new();
-    formats.extend(
-        inner
-            .take("json")
-            .map(|schema| schema_or_text(&inner, schema))
-            .transpose()?,
-    );
-    formats.extend(bounded(&mut inner, "regex")?.map(Format::Regex));
-    formats.extend(bounded(&mut inner, "grammar")?.map(Format::Lark));
+    let json = inner.take("json");
+    let json = json.map(|schema| schema_or_text(&inner, schema));
     let choice = inner.texts("choice", LARGEST / 64)?;
-    formats.extend((!choice.is_empty()).then_some(Format::Choice(choice)));
-    formats.extend(
-        inner
-            .flag("json_object", false)?
-            .then_some(Format::JsonObject),
-    );
+    let json_object = inner.flag("json_object", false)?;
+    let all = [
+        ("structured_outputs.json", json.transpose()?),
+        (
+            "structured_outputs.regex",
+            bounded(&mut inner, "regex")?.map(Format::Regex),
+        ),
+        (
+            "structured_outputs.grammar",
+            bounded(&mut inner, "grammar")?.map(Format::Lark),
+        ),
+        (
+            "structured_outputs.choice",
+            (!choice.is_empty()).then_some(Format::Choice(choice)),
+        ),
+        (
+            "structured_outputs.json_object",
+            json_object.then_some(Format::JsonObject),
+        ),
+    ];
+    let mut formats: Vec<Named> = all
+        .into_iter()
+        .filter_map(|(param, format)| Some((param, format?)))
+        .collect();
     if formats.len() > 1 {
         return Err(fields.invalid(
             "structured_outputs",
@@ -155,7 +212,8 @@ mod tests {
     use super::*;
 
     fn take(body: &str) -> Result<Option<Format>> {
-        Format::take(&mut Fields::parse(body.as_bytes()).unwrap())
+        let named = super::take(&mut Fields::parse(body.as_bytes()).unwrap())?;
+        Ok(named.map(|(_, format)| format))
     }
 
     #[test]

@@ -8,6 +8,6 @@ mod tools;
 mod vocabulary;
 
 pub(crate) use constraint::Thinking;
-pub(crate) use format::Format;
+pub(crate) use format::Form;
 pub(crate) use tools::{Tool, ToolCalls};
 pub(crate) use vocabulary::{Compiled, Grammars};

@@ -3,7 +3,7 @@
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Value, json};
 
-use super::format::{literal, tight};
+use super::format::{Form, literal, tight};
 use crate::api::error::{ApiError, Result};
 
 /// Tools of a request at most.
@@ -66,7 +66,7 @@ impl Tool {
 impl ToolCalls {
     /// Qwen3's form, a JSON object between `<tool_call>` and `</tool_call>`; each function's schema is a root of its own,
     /// so that its references hold.
-    pub(crate) fn grammar(&self) -> TopLevelGrammar {
+    pub(crate) fn form(&self) -> Form {
         let names = (0..self.tools.len()).map(|at| format!("call_{at}"));
         let any = names.collect::<Vec<_>>().join(" | ");
         let more = if self.several { r#" ("\n" one)*"# } else { "" };
@@ -81,6 +81,10 @@ impl ToolCalls {
             lark += &format!("call_{at}: {} arguments_{at} \"}}\"\n", literal(&head));
             lark += &format!("arguments_{at}: %json {parameters}\n");
         }
-        TopLevelGrammar::from_lark(lark)
+        Form {
+            param: "tools",
+            expected: "schemas of `parameters` that some JSON fits",
+            grammar: TopLevelGrammar::from_lark(lark),
+        }
     }
 }

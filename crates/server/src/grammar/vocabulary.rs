@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use llguidance::Matcher;
 use llguidance::ParserFactory;
-use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use xgraft_tokenizer::Tokenizer;
 
 use super::constraint::{Grammar, Marks, Reasoned, Thinking};
+use super::format::Form;
+use crate::api::error::{ApiError, Result};
 use crate::config::ConfigError;
 use crate::engine::{Constraint, TokenId};
 
@@ -59,18 +60,25 @@ impl Grammars {
         })
     }
 
-    /// Compiles a grammar whose answers begin as `thinking` says.
+    /// Compiles the grammar of a form whose answers begin as `thinking` says.
     ///
     /// # Errors
-    /// What is wrong with the grammar.
-    pub(crate) fn compile(
-        &self,
-        grammar: TopLevelGrammar,
-        thinking: Thinking,
-    ) -> Result<Compiled, String> {
-        let matcher = Matcher::new(self.factory.create_parser(grammar));
+    /// What is expected of the field that asks for it, and what is wrong as far as the grammar engine says.
+    pub(crate) fn compile(&self, form: &Form, thinking: Thinking) -> Result<Compiled> {
+        let Form {
+            param, expected, ..
+        } = form;
+        let refuse = |fault: &str| {
+            ApiError::invalid(param, format!("`{param}`: expected {expected}{fault}"))
+        };
+        let matcher = Matcher::new(self.factory.create_parser(form.grammar.clone()));
         if let Some(error) = matcher.get_error() {
-            return Err(error);
+            return Err(refuse(&fault(&error)));
+        }
+        // Whether any text fits shows only here; what the engine says of that is about itself.
+        let first = matcher.deep_clone().compute_mask_or_eos();
+        if !first.is_ok_and(|mask| mask.as_slice().iter().any(|word| *word != 0)) {
+            return Err(refuse("; no text fits it"));
         }
         let marks = self.marks.clone().filter(|_| thinking != Thinking::Over);
         Ok(Compiled {
@@ -97,6 +105,15 @@ impl Compiled {
             Some(marks) => Box::new(Reasoned::new(grammar, marks.clone(), self.thinking)),
         }
     }
+}
+
+/// What is wrong in a few words: grammars are repeated in their errors over several lines, of which the last that begins
+/// with `error: ` says it.
+fn fault(text: &str) -> String {
+    let said = text.lines().rev().find_map(|l| l.strip_prefix("error: "));
+    let said = said.or_else(|| text.lines().next()).unwrap_or_default();
+    let short: String = said.trim_end_matches('.').chars().take(200).collect();
+    format!("; found a fault: {short}")
 }
 
 /// The bytes of a token; special ones are marked, so that no grammar's text is taken for them.

@@ -13,7 +13,7 @@ use crate::api::fields::Fields;
 use crate::app::App;
 use crate::config::RuntimeAdapters;
 
-/// Bytes of an adapter's name.
+/// Characters of an adapter's name.
 const LONGEST_NAME: usize = 128;
 
 /// `POST /v1/load_lora_adapter`: `lora_name`, `lora_path`, and `load_inplace` to replace one of that name.
@@ -24,7 +24,7 @@ pub(super) async fn load(
 ) -> Result<String> {
     allowed(&app)?;
     let body = body::read(&headers, body, &app.config.limits).await?;
-    app.blocking(move |app| {
+    app.loading(move |app| {
         let mut fields = Fields::parse(&body)?;
         let name = name(app, &mut fields)?;
         let path = fields.text("lora_path")?.unwrap_or_default();
@@ -78,9 +78,9 @@ fn allowed(app: &App) -> Result<()> {
 fn name(app: &App, fields: &mut Fields) -> Result<String> {
     let name = fields.text("lora_name")?.unwrap_or_default();
     let is_good = |c: char| !c.is_control() && !c.is_whitespace() && c != ',';
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_good) {
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || !name.chars().all(is_good) {
         let form = format!(
-            "expected 1 to {LONGEST_NAME} bytes without spaces, commas and control characters"
+            "expected 1 to {LONGEST_NAME} characters without spaces, commas and control characters"
         );
         return Err(fields.invalid("lora_name", form));
     }
@@ -90,26 +90,27 @@ fn name(app: &App, fields: &mut Fields) -> Result<String> {
     Ok(name)
 }
 
-/// Where the adapter is. What lies outside is not told apart from what does not exist.
+/// Where the adapter is. What lies outside is not told apart from what does not exist, which is 404 as in vLLM.
 fn directory(allowed: &RuntimeAdapters, path: &str) -> Result<PathBuf> {
-    let refuse =
-        |what: &str| ApiError::invalid("lora_path", format!("`lora_path`: expected {what}"));
-    if path.is_empty() || path.contains('\0') {
-        return Err(refuse("the path of a directory"));
+    const PARAM: &str = "lora_path";
+    if path.is_empty() || path.chars().any(char::is_control) {
+        let message = "`lora_path`: expected the path of a directory";
+        return Err(ApiError::invalid(PARAM, message));
     }
+    let refuse = |what: &str| ApiError::not_found(PARAM, format!("`lora_path`: expected {what}"));
+    let is_adapter = |dir: &Path| dir.join("adapter_config.json").exists();
     match allowed {
         RuntimeAdapters::Below(root) => {
             let real = root.join(path).canonicalize().ok();
-            let inside = |dir: &PathBuf| dir.starts_with(root) && dir.is_dir();
-            real.filter(inside)
+            real.filter(|dir| dir.starts_with(root) && is_adapter(dir))
                 .filter(|dir| no_file_leads_out(root, dir))
-                .ok_or_else(|| refuse("a directory below the one that this server allows, whose files are there too"))
+                .ok_or_else(|| refuse("an adapter below the directory that this server allows, whose files are there too"))
         }
         RuntimeAdapters::Refused | RuntimeAdapters::Anywhere => {
             let dir = Path::new(path);
-            dir.is_dir()
+            is_adapter(dir)
                 .then(|| dir.to_owned())
-                .ok_or_else(|| refuse("the path of a directory"))
+                .ok_or_else(|| refuse("the directory of an adapter"))
         }
     }
 }
@@ -138,11 +139,14 @@ mod tests {
             dir.path().join("root").canonicalize().unwrap()
         });
         std::fs::create_dir(root.join("good")).unwrap();
+        std::fs::write(root.join("good/adapter_config.json"), "").unwrap();
+        std::fs::create_dir(root.join("empty")).unwrap();
         std::fs::create_dir(dir.path().join("rootless")).unwrap();
         std::fs::write(root.join("file"), "").unwrap();
         std::os::unix::fs::symlink("good", root.join("inner")).unwrap();
         std::os::unix::fs::symlink(dir.path(), root.join("outer")).unwrap();
         std::fs::create_dir(root.join("linked")).unwrap();
+        std::fs::write(root.join("linked/adapter_config.json"), "").unwrap();
         std::fs::write(dir.path().join("secret"), "").unwrap();
         let link = root.join("linked/adapter_model.safetensors");
         std::os::unix::fs::symlink(dir.path().join("secret"), link).unwrap();
@@ -166,6 +170,7 @@ mod tests {
             "../rootless",
             "file",
             "none",
+            "empty",
             "a\0b",
         ] {
             let error = directory(&allowed, path).unwrap_err();

@@ -12,7 +12,12 @@ use crate::config::Limits;
 const PATIENCE: usize = 8;
 
 /// Reads it whole.
+///
+/// A body must say that it is JSON: one that a web page sends elsewhere without asking never does.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes> {
+    if !is_json(headers) {
+        return Err(ApiError::wrong_media_type());
+    }
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -21,6 +26,12 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Re
     }
     let all = tokio::time::timeout(limits.body_timeout, collect(body, limits.body)).await;
     all.unwrap_or_else(|_| Err(ApiError::body_timeout(limits.body_timeout)))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE);
+    let kind = value.and_then(|value| value.to_str().ok()?.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes> {

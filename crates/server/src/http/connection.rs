@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 
 use super::io::Patient;
 use crate::config::Limits;
-use crate::engine::Engine;
 
 /// After an error of `accept`, most likely too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -22,52 +21,76 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a request's head, and of what is read ahead.
 const HEAD: usize = 64 << 10;
 
-/// Serves until `shutdown`, then drains. A client that closes its half of the connection has left, and what it asked for is cancelled.
-pub(super) async fn accept(
+/// How long answers to requests that came too late may take once the last of the others is out.
+const LATE: Duration = Duration::from_secs(1);
+
+/// A listener and what answers on its connections.
+pub(super) struct Server {
     listener: TcpListener,
     router: Router,
     limits: Limits,
-    engine: Arc<dyn Engine>,
-    shutdown: impl Future<Output = ()> + Send,
-) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        while connections.try_join_next().is_some() {}
-        let next = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            next = next => next,
-            () = &mut shutdown => break,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        let connection = graceful.watch(connection(stream, router.clone(), limits));
-        connections.spawn(async move {
-            // Its errors are the client's: it left, or was too slow.
-            let _ = connection.await;
-            drop(slot);
-        });
+    slots: Arc<Semaphore>,
+}
+
+impl Server {
+    pub(super) fn new(listener: TcpListener, router: Router, limits: Limits) -> Self {
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        Self {
+            listener,
+            router,
+            limits,
+            slots,
+        }
     }
-    drop(listener);
-    engine.drain();
-    tracing::info!("no new requests; those that run come to their end");
-    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown())
-        .await
-        .is_err()
+
+    /// Serves until `shutdown`, then calls `drain` and goes on until the connections of before are at their ends, or
+    /// [`Limits::drain_timeout`] is over. A client that closes its half of the connection has left, and what it asked for
+    /// is cancelled.
+    pub(super) async fn run(self, shutdown: impl Future<Output = ()> + Send, drain: impl FnOnce()) {
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            () = self.accept(&mut connections, |connection| graceful.watch(connection)) => {}
+            () = shutdown => {}
+        }
+        drain();
+        tracing::info!("no new requests; those that run come to their end");
+        let mut late = JoinSet::new();
+        let running = tokio::time::timeout(self.limits.drain_timeout, graceful.shutdown());
+        tokio::select! {
+            () = self.accept(&mut late, |connection| connection) => {}
+            ended = running => if ended.is_err() {
+                let seconds = self.limits.drain_timeout.as_secs();
+                tracing::warn!(seconds, "some requests were cut off");
+            }
+        }
+        drop(self.listener);
+        connections.shutdown().await;
+        let answered = async { while late.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LATE, answered).await;
+        late.shutdown().await;
+    }
+
+    /// Takes connections for ever, each as `wrap` makes it.
+    async fn accept<F>(&self, connections: &mut JoinSet<()>, wrap: impl Fn(Connection) -> F)
+    where
+        F: Future<Output = hyper::Result<()>> + Send + 'static,
     {
-        tracing::warn!(
-            seconds = limits.drain_timeout.as_secs(),
-            "some requests were cut off"
-        );
+        loop {
+            while connections.try_join_next().is_some() {}
+            let slot = self.slots.clone().acquire_owned().await;
+            let Ok((stream, _)) = self.listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let connection = wrap(connection(stream, self.router.clone(), self.limits));
+            connections.spawn(async move {
+                // Its errors are the client's: it left, or was too slow.
+                let _ = connection.await;
+                drop(slot);
+            });
+        }
     }
-    connections.shutdown().await;
 }
 
 type Connection = http1::Connection<Patient<TokioIo<TcpStream>>, TowerToHyperService<Router>>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use super::body;
@@ -13,7 +13,7 @@ use super::request_id::RequestId;
 use crate::api::answer::Answer;
 use crate::api::chat::Chat;
 use crate::api::completion::Completion;
-use crate::api::error::Result;
+use crate::api::error::{ApiError, Result};
 use crate::api::stream;
 use crate::app::App;
 use crate::generate::{Plan, Running};
@@ -59,8 +59,13 @@ async fn respond<A: Answer>(
     if answer.job().is_streamed() {
         return Ok(streamed(app, answer, running));
     }
-    let mut run = running.follow(&app.tokenizer);
-    Ok(axum::Json(answer.whole(&mut run).await?).into_response())
+    let whole = answer.whole(&mut running.follow(&app.tokenizer)).await?;
+    let write = move |_: &App| {
+        let text = answer.write(whole);
+        text.map_err(|_| ApiError::internal("the answer could not be written"))
+    };
+    let text = app.blocking(write).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 fn streamed(app: Arc<App>, answer: impl Answer, running: Running) -> Response {

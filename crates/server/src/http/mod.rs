@@ -5,6 +5,7 @@ mod auth;
 mod body;
 mod connection;
 mod cors;
+mod drain;
 mod generate;
 mod io;
 mod request_id;
@@ -20,6 +21,7 @@ use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 use crate::app::App;
 use crate::config::{ConfigError, ServerConfig};
 use crate::engine::Engine;
+use connection::Server;
 
 /// Why a server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub enum Error {
 }
 
 /// Answers requests on `listener` until `shutdown` ends; then lets those that run come to their end, for as long as
-/// [`Limits::drain_timeout`](crate::Limits::drain_timeout) allows.
+/// [`Limits::drain_timeout`](crate::Limits::drain_timeout) allows, and answers new ones with 503 until then.
 ///
 /// `template` is what `/v1/chat/completions` needs; without it only `/v1/completions` works.
 ///
@@ -46,7 +48,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let limits = config.limits;
-    let app = Arc::new(App::new(engine.clone(), tokenizer, template, config)?);
-    connection::accept(listener, routes::router(app), limits, engine, shutdown).await;
+    let app = Arc::new(App::new(engine, tokenizer, template, config)?);
+    let server = Server::new(listener, routes::router(app.clone()), limits);
+    server.run(shutdown, || app.drain()).await;
     Ok(())
 }

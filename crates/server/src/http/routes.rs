@@ -6,7 +6,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
-use super::{adapters, auth, cors, generate, request_id, status, tokens};
+use super::{adapters, auth, cors, drain, generate, request_id, status, tokens};
 use crate::api::error::ApiError;
 use crate::app::App;
 
@@ -29,8 +29,10 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/version", get(status::version))
         .route("/metrics", get(status::metrics))
         .route("/openapi.json", get(status::openapi))
-        .merge(user)
-        .merge(admin)
+        .merge(
+            user.merge(admin)
+                .route_layer(from_fn_with_state(app.clone(), drain::layer)),
+        )
         .fallback(async || ApiError::no_such_path())
         .method_not_allowed_fallback(async || ApiError::wrong_method())
         .layer(from_fn_with_state(app.clone(), cors::layer))

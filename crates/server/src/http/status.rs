@@ -14,11 +14,14 @@ use crate::app::App;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// `GET /health`.
-pub(super) async fn health(State(app): State<Arc<App>>) -> StatusCode {
+/// `GET /health`: whether requests are taken.
+pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+    if app.is_draining() {
+        return ApiError::draining().into_response();
+    }
     match app.engine.failure() {
-        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
-        None => StatusCode::OK,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        None => StatusCode::OK.into_response(),
     }
 }
 
@@ -37,12 +40,10 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response> {
 }
 
 /// `GET /openapi.json`.
-pub(super) async fn openapi() -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        openapi::DOCUMENT,
-    )
-        .into_response()
+pub(super) async fn openapi(State(app): State<Arc<App>>) -> Response {
+    let words = app.tokenizer.vocab_size();
+    let document = openapi::document(&app.config, app.engine.model(), words);
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
 /// `GET /v1/models`.

@@ -1,14 +1,17 @@
 //! Logarithms of the probabilities that the model itself gives.
 
-use super::math::{exp, ln};
-use super::select::{key, larger, largest, maximum, token};
-use super::{NotFinite, sum};
+use super::NotFinite;
+use super::isa::Isa;
+use super::math::ln;
+use super::passes::Weigh;
+use super::select::{key, largest, token};
 use crate::engine::{Logprobs, TokenId, TopLogprobs};
 
 /// The log-softmax of a row, for as many tokens as are asked for.
 #[derive(Debug, Default)]
 pub(crate) struct LogSoftmax {
-    weights: Vec<f64>,
+    isa: Isa,
+    sums: Vec<f64>,
     keys: Vec<u64>,
 }
 
@@ -23,11 +26,14 @@ impl LogSoftmax {
         chosen: TokenId,
         wanted: TopLogprobs,
     ) -> Result<Logprobs, NotFinite> {
-        let maximum = f64::from(maximum(row).ok_or(NotFinite)?);
-        self.weights.clear();
-        let weights = row.iter().map(|&x| exp(f64::from(x) - maximum));
-        self.weights.extend(weights);
-        let log_sum = ln(sum(&self.weights));
+        let maximum = f64::from(self.isa.maximum(row).ok_or(NotFinite)?);
+        let weigh = Weigh {
+            maximum,
+            sharpness: 1.0,
+            min_p: 0.0,
+        };
+        self.isa.block_sums(row, &weigh, &mut self.sums);
+        let log_sum = ln(self.sums.iter().sum());
         let logprob = |x: f32| ((f64::from(x) - maximum) - log_sum) as f32;
         self.select(row, wanted);
         let top = self.keys.iter().map(|&key| {
@@ -37,7 +43,7 @@ impl LogSoftmax {
         let logit = row[chosen as usize];
         Ok(Logprobs {
             logprob: logprob(logit),
-            rank: larger(row, logit),
+            rank: self.isa.larger(row, logit),
             top: top.collect(),
         })
     }

@@ -18,8 +18,10 @@
 
 mod adjust;
 mod draw;
+mod isa;
 mod logprobs;
 mod math;
+mod passes;
 mod random;
 mod select;
 
@@ -37,6 +39,7 @@ const GREEDY: f32 = 1e-5;
 /// Chooses tokens. It holds nothing but memory to work in.
 #[derive(Debug, Default)]
 pub struct Sampler {
+    isa: isa::Isa,
     raw: Vec<f32>,
     log_softmax: logprobs::LogSoftmax,
     scratch: draw::Scratch,
@@ -114,9 +117,9 @@ impl Sampler {
         if let Some(history) = choice.history {
             adjust::penalize(row, history, sampling);
         }
-        let maximum = select::maximum(row).ok_or(NotFinite)?;
+        let maximum = self.isa.maximum(row).ok_or(NotFinite)?;
         if sampling.temperature < GREEDY {
-            return select::first(row, maximum).ok_or(NotFinite);
+            return self.isa.first(row, maximum).ok_or(NotFinite);
         }
         let uniform = random::uniform(sampling.seed, choice.choice, choice.position);
         Ok(draw::draw(
@@ -127,16 +130,4 @@ impl Sampler {
             &mut self.scratch,
         ))
     }
-}
-
-/// A sum in eight interleaved parts, which the compiler can keep in vectors.
-fn sum(values: &[f64]) -> f64 {
-    let (chunks, rest) = values.as_chunks::<8>();
-    let mut parts = [0.0; 8];
-    for chunk in chunks {
-        for (part, value) in parts.iter_mut().zip(chunk) {
-            *part += value;
-        }
-    }
-    parts.iter().chain(rest).sum()
 }

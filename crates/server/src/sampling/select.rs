@@ -4,6 +4,9 @@
 
 use crate::engine::TokenId;
 
+/// Values that are looked at together.
+const LANES: usize = 32;
+
 /// What comes first in the order has the smaller key: the value's bits, turned so that they fall, above the token.
 ///
 /// −0 counts as 0.
@@ -19,35 +22,6 @@ pub(crate) fn token(key: u64) -> TokenId {
     key as TokenId
 }
 
-/// The largest value, or nothing if one is NaN or +∞ or all are −∞.
-pub(crate) fn maximum(row: &[f32]) -> Option<f32> {
-    const LANES: usize = 16;
-    let mut largest = [f32::NEG_INFINITY; LANES];
-    let mut bad = [false; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            let x = chunk[lane];
-            bad[lane] |= x.is_nan() | (x == f32::INFINITY);
-            largest[lane] = if x > largest[lane] { x } else { largest[lane] };
-        }
-    }
-    let rest_bad = rest.iter().any(|x| x.is_nan() || *x == f32::INFINITY);
-    let lanes = largest.iter().chain(rest);
-    let maximum = lanes.fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
-    (!rest_bad && !bad.contains(&true) && maximum > f32::NEG_INFINITY).then_some(maximum)
-}
-
-/// The first token that has the value.
-pub(crate) fn first(row: &[f32], value: f32) -> Option<TokenId> {
-    row.iter().position(|&x| x == value).map(|i| i as TokenId)
-}
-
-/// How many values are larger.
-pub(crate) fn larger(row: &[f32], value: f32) -> u32 {
-    row.iter().map(|&x| u32::from(x > value)).sum()
-}
-
 /// The keys of the `n` largest values, in order.
 pub(crate) fn largest(row: &[f32], n: usize, keys: &mut Vec<u64>) {
     keys.clear();
@@ -57,16 +31,24 @@ pub(crate) fn largest(row: &[f32], n: usize, keys: &mut Vec<u64>) {
     }
     let full = (2 * n).max(256).min(row.len());
     let mut least = f32::NEG_INFINITY;
-    for (token, &value) in row.iter().enumerate() {
+    for (at, values) in row.chunks(LANES).enumerate() {
         // An equal value of a later token comes after the n that are held already.
-        if keys.len() >= n && value <= least {
+        let all_less = values
+            .iter()
+            .fold(true, |all, &value| all & (value <= least));
+        if keys.len() >= n && all_less {
             continue;
         }
-        keys.push(key(token as TokenId, value));
-        if keys.len() == full && full > n {
-            keys.select_nth_unstable(n - 1);
-            keys.truncate(n);
-            least = row[token_index(keys[n - 1])];
+        for (token, &value) in (at * LANES..).zip(values) {
+            if keys.len() >= n && value <= least {
+                continue;
+            }
+            keys.push(key(token as TokenId, value));
+            if keys.len() == full && full > n {
+                keys.select_nth_unstable(n - 1);
+                keys.truncate(n);
+                least = row[token_index(keys[n - 1])];
+            }
         }
     }
     keys.sort_unstable();
@@ -79,6 +61,7 @@ fn token_index(key: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::passes::{first, larger, maximum};
     use super::*;
     use proptest::prelude::*;
 

@@ -6,14 +6,7 @@ use super::*;
 pub(super) fn sampling() -> Sampling {
     Sampling {
         temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        presence_penalty: 0.0,
-        frequency_penalty: 0.0,
-        repetition_penalty: 1.0,
-        logit_bias: Vec::new(),
-        seed: 0,
+        ..Sampling::greedy()
     }
 }
 
@@ -21,13 +14,6 @@ pub(super) fn sampling() -> Sampling {
 pub(super) fn noise(seed: u64, n: usize, scale: f32) -> Vec<f32> {
     let number = |i| 2.0 * random::uniform(seed, 0, i) as f32 - 1.0;
     (0..n).map(|i| number(i) * scale).collect()
-}
-
-fn greedy() -> Sampling {
-    Sampling {
-        temperature: 0.0,
-        ..sampling()
-    }
 }
 
 fn choice(sampling: &Sampling) -> Choice<'_> {
@@ -49,13 +35,16 @@ fn token(row: &[f32], choice: &Choice<'_>) -> Result<TokenId, NotFinite> {
 
 #[test]
 fn greedy_takes_the_lowest_of_equal_logits() {
-    assert_eq!(token(&[1.0, 3.0, 2.0, 3.0], &choice(&greedy())), Ok(1));
-    assert_eq!(token(&[-0.0, 0.0], &choice(&greedy())), Ok(0));
+    assert_eq!(
+        token(&[1.0, 3.0, 2.0, 3.0], &choice(&Sampling::greedy())),
+        Ok(1)
+    );
+    assert_eq!(token(&[-0.0, 0.0], &choice(&Sampling::greedy())), Ok(0));
 }
 
 #[test]
 fn nan_and_infinity_are_errors() {
-    for settings in [greedy(), sampling()] {
+    for settings in [Sampling::greedy(), sampling()] {
         for bad in [f32::NAN, f32::INFINITY] {
             assert_eq!(token(&[1.0, bad], &choice(&settings)), Err(NotFinite));
         }
@@ -65,7 +54,7 @@ fn nan_and_infinity_are_errors() {
         };
         assert_eq!(token(&[1.0, 2.0], &choice(&infinite)), Err(NotFinite));
     }
-    let settings = greedy();
+    let settings = Sampling::greedy();
     let wanted = Choice {
         logprobs: TopLogprobs::Best(2),
         ..choice(&settings)
@@ -92,7 +81,7 @@ fn nothing_allowed_is_an_error() {
 fn a_mask_outweighs_any_bias() {
     let biased = Sampling {
         logit_bias: vec![(1, 100.0), (7, 1.0)],
-        ..greedy()
+        ..Sampling::greedy()
     };
     let masked = Choice {
         allowed: Some(&[0b101]),
@@ -108,7 +97,7 @@ fn penalties_come_after_the_bias() {
     let settings = Sampling {
         logit_bias: vec![(0, 2.0)],
         repetition_penalty: 2.0,
-        ..greedy()
+        ..Sampling::greedy()
     };
     let history = History::new(&[0]);
     let penalized = Choice {
@@ -124,7 +113,7 @@ fn repetition_counts_the_prompt_and_the_others_the_output_alone() {
         presence_penalty: 1.0,
         frequency_penalty: 0.25,
         repetition_penalty: 2.0,
-        ..greedy()
+        ..Sampling::greedy()
     };
     let mut history = History::new(&[3, 0, 3]);
     for generated in [1, 1, 3] {

@@ -9,6 +9,12 @@ use crate::client::get;
 use crate::double::Act;
 use crate::server::{Server, config};
 
+/// What looks like an adapter; the engine of these tests reads none.
+pub(crate) fn adapter(dir: &std::path::Path) {
+    std::fs::create_dir(dir).unwrap();
+    std::fs::write(dir.join("adapter_config.json"), "{}").unwrap();
+}
+
 async fn server_with(allowed: RuntimeAdapters) -> Server {
     let mut config = config();
     config.runtime_adapters = allowed;
@@ -20,7 +26,7 @@ async fn server_with(allowed: RuntimeAdapters) -> Server {
 async fn an_adapter_is_loaded_used_replaced_and_unloaded() {
     let root = tempfile::tempdir().unwrap();
     for name in ["a", "b"] {
-        std::fs::create_dir(root.path().join(name)).unwrap();
+        adapter(&root.path().join(name));
     }
     let server = server_with(RuntimeAdapters::Below(root.path().to_owned())).await;
     let load = async |name: &str, path: &str, replace: bool| {
@@ -81,11 +87,20 @@ async fn an_adapter_is_loaded_used_replaced_and_unloaded() {
 #[tokio::test]
 async fn paths_outside_and_names_that_would_confuse_are_refused() {
     let root = tempfile::tempdir().unwrap();
-    std::fs::create_dir(root.path().join("a")).unwrap();
-    std::fs::create_dir(root.path().join("bad")).unwrap();
+    adapter(&root.path().join("a"));
+    adapter(&root.path().join("bad"));
     std::fs::write(root.path().join("bad/broken"), "").unwrap();
     let server = server_with(RuntimeAdapters::Below(root.path().to_owned())).await;
-    for path in ["", "..", "/etc", "none", "a/../..", "a\0", "bad"] {
+    let paths = [
+        ("", 400),
+        ("..", 404),
+        ("/etc", 404),
+        ("none", 404),
+        ("a/../..", 404),
+        ("a\0", 400),
+        ("bad", 400),
+    ];
+    for (path, status) in paths {
         let answer = server
             .post(
                 "/v1/load_lora_adapter",
@@ -94,11 +109,20 @@ async fn paths_outside_and_names_that_would_confuse_are_refused() {
             .await;
         assert_eq!(
             (answer.status, answer.error("param")),
-            (400, json!("lora_path")),
+            (status, json!("lora_path")),
             "{path}"
         );
     }
-    for name in ["", "tiny", "a b", "a,b", "a\n", &"x".repeat(129)] {
+    for name in [
+        "",
+        "tiny",
+        "a b",
+        "a,b",
+        "a\n",
+        "a\u{7f}",
+        "a\u{85}",
+        &"x".repeat(129),
+    ] {
         let answer = server
             .post(
                 "/v1/load_lora_adapter",
@@ -118,6 +142,35 @@ async fn paths_outside_and_names_that_would_confuse_are_refused() {
             .len(),
         1
     );
+}
+
+#[tokio::test]
+async fn adapters_that_take_long_to_read_hold_up_nobody_but_other_adapters() {
+    let root = tempfile::tempdir().unwrap();
+    adapter(&root.path().join("a"));
+    let mark = root.path().join("a/slow");
+    std::fs::write(&mark, "").unwrap();
+    let mut config = config();
+    config.runtime_adapters = RuntimeAdapters::Below(root.path().to_owned());
+    let server = Server::start(config, |_| Act::Say(vec![5], Duration::ZERO)).await;
+    let address = server.address;
+    let loads: Vec<_> = (0..40)
+        .map(|at| {
+            let body = json!({"lora_name": format!("a{at}"), "lora_path": "a"});
+            tokio::spawn(async move {
+                let path = "/v1/load_lora_adapter";
+                crate::client::post_json(address, path, &body).await.status
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.chat(json!({})).await.status, 200);
+    assert_eq!(server.complete(json!({})).await.status, 200);
+    assert!(loads.iter().all(|load| !load.is_finished()));
+    std::fs::remove_file(mark).unwrap();
+    for load in loads {
+        assert_eq!(load.await.unwrap(), 200);
+    }
 }
 
 #[tokio::test]

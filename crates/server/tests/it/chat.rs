@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::double::Act;
-use crate::server::{Server, config, ids, steady};
+use crate::server::{Server, config, ids, steady, with};
 
 pub(crate) const CALL: &str =
     "<tool_call>\n{\"name\": \"look\", \"arguments\": {\"gene\": \"BRC1\"}}\n</tool_call>";
@@ -186,11 +186,41 @@ async fn a_call_that_must_come_comes_whatever_the_model_would_say() {
 }
 
 #[tokio::test]
+async fn a_call_that_must_come_and_is_cut_off_is_a_call_as_far_as_it_goes() {
+    let server = Server::start(config(), |_| Act::Obey(ids(CALL))).await;
+    let call = |max_tokens: usize| {
+        json!({"tools": tools(), "tool_choice": "required", "max_tokens": max_tokens,
+            "chat_template_kwargs": {"enable_thinking": false}})
+    };
+    for max_tokens in 1..ids(CALL).len() {
+        let answer = server.chat(call(max_tokens)).await.json();
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["finish_reason"], "length");
+        assert!(
+            choice["message"]["content"]
+                .as_str()
+                .is_none_or(str::is_empty),
+            "{answer}"
+        );
+        let body = with(call(max_tokens), json!({"stream": true}));
+        for chunk in &server.chat(body).await.chunks()[1..] {
+            let delta = &chunk["choices"][0]["delta"];
+            assert!(delta.get("content").is_none(), "{chunk}");
+        }
+    }
+    let answer = server.chat(call(ids(CALL).len() - 3)).await.json();
+    let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!(call["name"], "look", "{answer}");
+}
+
+#[tokio::test]
 async fn a_choice_among_no_tools_is_refused() {
     let server = Server::saying("x").await;
     let other = json!({"type": "function", "function": {"name": "other"}});
     for body in [
         json!({"tool_choice": "required"}),
+        json!({"tool_choice": [null]}),
+        json!({"tool_choice": 5}),
         json!({"tool_choice": other}),
         json!({"tools": tools(), "tool_choice": other}),
         json!({"tools": tools(), "tool_choice": "sometimes"}),

@@ -253,3 +253,29 @@ async fn the_whole_vocabulary_is_given_only_by_a_server_that_allows_it() {
     );
     assert_eq!(answer["choices"][0]["logprobs"]["tokens"][0], "token_id:5");
 }
+
+#[tokio::test]
+async fn more_logprobs_than_a_server_can_hold_are_refused() {
+    let mut config = config();
+    config.max_logprobs = None;
+    let server = Server::start(config, |_| Act::Say(vec![5], Duration::ZERO)).await;
+    let prompt: Vec<u32> = vec![5; 500];
+    let all = |n: u32| json!({"prompt": prompt, "max_tokens": 1, "prompt_logprobs": -1, "n": n});
+    let answer = server.complete(all(1)).await;
+    assert_eq!(answer.status, 200);
+    let positions = &answer.json()["choices"][0]["prompt_logprobs"];
+    assert_eq!(positions.as_array().unwrap().len(), 500);
+    assert_eq!(positions[1].as_object().unwrap().len(), 1024);
+    let refused = server.complete(all(17)).await;
+    assert_eq!(
+        (refused.status, refused.error("param")),
+        (400, json!("prompt_logprobs"))
+    );
+    let own = json!({"prompt": [5], "max_tokens": 511, "logprobs": -1, "n": 17});
+    assert_eq!(
+        server.complete(own.clone()).await.error("param"),
+        "logprobs"
+    );
+    let streamed = crate::server::with(own, json!({"stream": true, "n": 2, "max_tokens": 2}));
+    assert_eq!(server.complete(streamed).await.status, 200);
+}

@@ -74,39 +74,88 @@ async fn what_has_ended_already_ends_without_the_engine() {
 async fn the_choice_and_the_seed_are_the_ones_that_are_named() {
     let server = Server::saying("abc").await;
     let given = json!({"token_ids": [5], "choice": 2});
-    server
-        .complete(json!({"seed": 9, "continue_from": given}))
+    let answer = server
+        .complete(json!({"seed": 9, "n": 3, "continue_from": given}))
         .await;
+    assert_eq!(answer.json()["choices"].as_array().unwrap().len(), 1);
     let seen = server.seen();
     assert_eq!(
         (seen.choice, seen.sampling.seed, seen.generated),
         (2, 9, vec![5])
     );
+    let unseeded = json!({"continue_from": given, "n": 3});
     assert_eq!(
-        server
-            .complete(json!({"continue_from": given}))
-            .await
-            .error("param"),
+        server.complete(unseeded.clone()).await.error("param"),
         "continue_from"
     );
-    assert_eq!(
-        server
-            .complete(json!({"continue_from": given, "temperature": 0}))
-            .await
-            .status,
-        200
-    );
+    let greedy = with(unseeded, json!({"temperature": 0}));
+    assert_eq!(server.complete(greedy).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_cannot_be_the_beginning_of_the_answer_is_refused_by_name() {
+    let server = Server::saying("abc").await;
     let wrong = [
-        json!({"continue_from": given, "seed": 1, "n": 2}),
-        json!({"continue_from": given, "seed": 1, "prompt": ["a", "b"]}),
-        json!({"continue_from": given, "seed": 1, "echo": true}),
-        json!({"continue_from": {"token_ids": [1024]}, "seed": 1}),
-        json!({"continue_from": {}, "seed": 1}),
-        json!({"continue_from": {"token_ids": [5], "step": 2}, "seed": 1}),
+        (
+            "choice",
+            json!({"continue_from": {"token_ids": [5], "choice": 1}}),
+        ),
+        (
+            "choice",
+            json!({"continue_from": {"token_ids": [5], "choice": 2}, "n": 2}),
+        ),
+        (
+            "choice",
+            json!({"continue_from": {"token_ids": [5], "choice": -1}}),
+        ),
+        ("token_ids", json!({"continue_from": {"token_ids": [1024]}})),
+        (
+            "token_ids",
+            json!({"continue_from": {"token_ids": [5, -1]}}),
+        ),
+        (
+            "token_ids",
+            json!({"continue_from": {"token_ids": [5, 1.5]}}),
+        ),
+        ("token_ids", json!({"continue_from": {}})),
+        (
+            "token_ids",
+            json!({"continue_from": {"token_ids": [5, 6, 7]}, "max_tokens": 2}),
+        ),
+        (
+            "token_ids",
+            json!({"continue_from": {"token_ids": [5, 1013, 6]}}),
+        ),
+        (
+            "token_ids",
+            json!({"continue_from": {"token_ids": [5, 7, 6]}, "stop_token_ids": [7]}),
+        ),
+        (
+            "token_ids",
+            json!({"continue_from": {"token_ids": ids("abcd")}, "stop": ["bc"]}),
+        ),
+        (
+            "step",
+            json!({"continue_from": {"token_ids": [5], "step": 2}}),
+        ),
     ];
-    for body in wrong {
+    for (field, body) in wrong {
+        let answer = server
+            .complete(with(body.clone(), json!({"seed": 1})))
+            .await;
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+        let param = format!("continue_from.{field}");
+        assert_eq!(answer.error("param"), param, "{}", answer.text());
+    }
+    for body in [
+        json!({"continue_from": {"token_ids": [5]}, "seed": 1, "prompt": ["a", "b"]}),
+        json!({"continue_from": {"token_ids": [5]}, "seed": 1, "echo": true}),
+    ] {
         assert_eq!(server.complete(body.clone()).await.status, 400, "{body}");
     }
+    let ended = json!({"continue_from": {"token_ids": [5, 1013]}, "seed": 1});
+    let answer = server.complete(ended).await.json();
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
 }
 
 #[tokio::test]
@@ -121,5 +170,8 @@ async fn a_format_goes_on_where_it_was() {
     let answer = server.complete(body.clone()).await.json();
     assert_eq!(answer["choices"][0]["text"], "7}", "{answer}");
     let other = with(body, json!({"continue_from": {"token_ids": ids("no")}}));
-    assert_eq!(server.complete(other).await.error("param"), "continue_from");
+    assert_eq!(
+        server.complete(other).await.error("param"),
+        "continue_from.token_ids"
+    );
 }

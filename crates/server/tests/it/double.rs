@@ -21,8 +21,8 @@ pub(crate) enum Act {
     Obey(Vec<TokenId>),
     /// The same token for ever.
     Forever(TokenId, Duration),
-    /// These tokens, and then an error.
-    Fail(Vec<TokenId>, String),
+    /// These tokens, and then this end.
+    End(Vec<TokenId>, FinishReason),
     /// These tokens, and then the engine is gone.
     Die(Vec<TokenId>),
     /// Nothing for ever.
@@ -157,6 +157,9 @@ impl Engine for Double {
         dir: &Path,
         replace: bool,
     ) -> Result<AdapterCard, AdapterError> {
+        while dir.join("slow").exists() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let mut adapters = self.adapters.lock().unwrap();
         let place = adapters.iter().position(|card| card.name == name);
         if place.is_some() && !replace {
@@ -256,11 +259,11 @@ impl Player {
                 }
                 self.token(token, pause).await?;
             },
-            Act::Fail(tokens, message) => {
+            Act::End(tokens, reason) => {
                 for id in tokens {
                     self.token(id, Duration::ZERO).await?;
                 }
-                self.finish(FinishReason::Error(message)).await
+                self.finish(reason).await
             }
             Act::Die(tokens) => {
                 for id in tokens {
@@ -295,21 +298,21 @@ impl Player {
         };
         for id in self.request.generated.clone() {
             if let Err(message) = constraint.accept(id) {
-                return self.finish(FinishReason::Error(message)).await;
+                return self.finish(FinishReason::Constraint(message)).await;
             }
         }
         let mut wish = tokens.into_iter().peekable();
         while !self.is_full() {
             let mut mask = vec![0; 32];
             if let Err(message) = constraint.allowed(&mut mask) {
-                return self.finish(FinishReason::Error(message)).await;
+                return self.finish(FinishReason::Constraint(message)).await;
             }
             let allowed = |id: &TokenId| mask[*id as usize / 32] >> (id % 32) & 1 == 1;
             let wanted = wish.next_if(allowed);
             let Some(id) = wanted.or_else(|| SHORTEST.into_iter().chain(0..1024).find(allowed))
             else {
                 return self
-                    .finish(FinishReason::Error("no token is allowed".into()))
+                    .finish(FinishReason::Constraint("no token is allowed".into()))
                     .await;
             };
             self.token(id, Duration::ZERO).await?;
@@ -319,7 +322,7 @@ impl Player {
             match constraint.accept(id) {
                 Ok(true) => return self.finish(FinishReason::Complete).await,
                 Ok(false) => {}
-                Err(message) => return self.finish(FinishReason::Error(message)).await,
+                Err(message) => return self.finish(FinishReason::Constraint(message)).await,
             }
         }
         self.finish(FinishReason::Length).await

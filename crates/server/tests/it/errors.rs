@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xgraft_server::engine::Refused;
+use xgraft_server::engine::{FinishReason, Refused};
 
 use crate::client;
 use crate::double::Act;
@@ -19,7 +19,7 @@ async fn parameters_out_of_range_are_refused_by_name() {
         ("min_p", json!([-0.1, 1.1])),
         ("presence_penalty", json!([2.1, -2.1])),
         ("frequency_penalty", json!([2.1, -2.1])),
-        ("repetition_penalty", json!([0, -1, 101])),
+        ("repetition_penalty", json!([0, -1, 101, 0.009, 5e-324])),
         (
             "logit_bias",
             json!([{"x": 1}, {"1024": 1}, {"5": 101}, {"5": "1"}, [1], {"-1": 1}]),
@@ -126,6 +126,7 @@ async fn bodies_that_are_no_request_are_refused() {
         "{\"prompt\": NaN}",
         "{\"prompt\": \"\\ud800\"}",
         "{\"temperature\": 1e999}",
+        "{\"prompt\": \"a\", \"prompt\": \"b\"}",
     ] {
         for path in [
             "/v1/completions",
@@ -137,6 +138,39 @@ async fn bodies_that_are_no_request_are_refused() {
             assert_eq!(answer.status, 400, "{path} {body}");
             answer.error("message");
         }
+    }
+}
+
+#[tokio::test]
+async fn integers_may_be_written_as_floats_and_nulls_of_any_name_mean_nothing() {
+    let server = Server::saying("x").await;
+    let body = json!({"prompt": [[5.0, 6]], "max_tokens": 3.0, "seed": -1.0, "stop_token_ids": [7.0], "what": null});
+    assert_eq!(server.complete(body).await.status, 200);
+    assert_eq!(server.seen().prompt, [5, 6]);
+    let body = json!({"tokens": [5.0], "": null});
+    assert_eq!(server.post("/detokenize", body).await.status, 200);
+    for tokens in [json!([1.5]), json!([-1.0]), json!(["5"])] {
+        let answer = server.post("/detokenize", json!({"tokens": tokens})).await;
+        assert_eq!(answer.error("param"), "tokens");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_say_that_it_is_json_is_refused() {
+    let server = Server::saying("x").await;
+    let body = r#"{"prompt": "a"}"#;
+    for (kind, status) in [
+        ("", 415),
+        ("content-type: text/plain\r\n", 415),
+        ("content-type: application/x-www-form-urlencoded\r\n", 415),
+        ("content-type: Application/JSON; charset=utf-8\r\n", 200),
+    ] {
+        let bytes = format!(
+            "POST /v1/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{kind}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = client::exchange(server.address, bytes.as_bytes()).await;
+        assert_eq!(client::Answer::parse(&answer).status, status, "{kind}");
     }
 }
 
@@ -197,7 +231,7 @@ async fn the_engine_s_refusals_have_their_status_in_a_stream_too() {
     };
     let cases: [(Refused, u16, Option<&str>); 6] = [
         (full, 429, Some("3")),
-        (Refused::Draining, 503, None),
+        (Refused::Draining, 503, Some("1")),
         (Refused::Failed("gone".into()), 503, None),
         (Refused::UnknownAdapter("a".into()), 404, None),
         (
@@ -244,7 +278,7 @@ async fn one_refusal_among_several_choices_cancels_the_others() {
 #[tokio::test]
 async fn a_failure_of_the_engine_is_an_error_of_the_server() {
     for act in [
-        Act::Fail(vec![5], "the device is gone".into()),
+        Act::End(vec![5], FinishReason::Error("the device is gone".into())),
         Act::Die(vec![5]),
     ] {
         let server = Server::start(config(), move |_| act.clone()).await;

@@ -20,7 +20,7 @@ async fn a_body_of_64_mib_is_refused_and_the_client_reads_why() {
         (413, json!("RequestTooLargeError"))
     );
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
-    let mut bytes = b"POST /tokenize HTTP/1.1\r\nhost: t\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let mut bytes = b"POST /tokenize HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..20 {
         bytes.extend_from_slice(chunk.as_bytes());
     }
@@ -128,7 +128,7 @@ async fn a_body_that_comes_too_slowly_is_refused() {
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket
         .write_all(
-            b"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{\"pro",
+            b"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{\"pro",
         )
         .await
         .unwrap();
@@ -192,7 +192,7 @@ async fn requests_that_follow_each_other_at_once_are_answered_in_order() {
     let one = |id: &str, close: &str| {
         let body = r#"{"prompt": "a"}"#;
         format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: a\r\n{close}x-request-id: {id}\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /v1/completions HTTP/1.1\r\nhost: a\r\n{close}x-request-id: {id}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
     };

@@ -9,6 +9,7 @@ mod completion;
 mod continuation;
 mod crowd;
 mod double;
+mod drain;
 mod errors;
 mod formats;
 mod hostile;

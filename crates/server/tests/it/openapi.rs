@@ -38,7 +38,7 @@ async fn every_parameter_of_the_description_is_known() {
         }
         assert_eq!(
             document["components"]["schemas"][schema]["additionalProperties"],
-            false
+            json!({"type": "null"})
         );
     }
 }
@@ -77,5 +77,38 @@ async fn every_path_of_the_description_is_there_and_every_reference_holds() {
     for reference in text.split("\"$ref\":\"#").skip(1) {
         let pointer = &reference[..reference.find('"').unwrap()];
         assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
+}
+
+#[tokio::test]
+async fn the_limits_of_the_description_are_those_of_the_server() {
+    let server = Server::saying("x").await;
+    let text = get(server.address, "/openapi.json").await.text();
+    assert!(!text.contains("\"$max") && !text.contains("\"$last") && !text.contains("\"$min"));
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let of = |schema: &str, field: &str| {
+        document["components"]["schemas"][schema]["properties"][field].clone()
+    };
+    let completion = |field: &str| of("CompletionRequest", field);
+    let cases = [
+        ("n", completion("n")["maximum"].clone()),
+        ("max_tokens", completion("max_tokens")["maximum"].clone()),
+        ("logprobs", completion("logprobs")["maximum"].clone()),
+    ];
+    for (field, most) in cases {
+        let most = most.as_u64().unwrap();
+        let body = json!({"max_tokens": 1, (field): most + 1});
+        assert_eq!(server.complete(body).await.status, 400, "{field}");
+    }
+    let most = completion("logprobs")["maximum"].clone();
+    assert_eq!(server.complete(json!({"logprobs": most})).await.status, 200);
+    let word = of("DetokenizeRequest", "tokens")["items"]["maximum"].as_u64();
+    for (id, status) in [(word.unwrap(), 200), (word.unwrap() + 1, 400)] {
+        let answer = server.post("/detokenize", json!({"tokens": [id]})).await;
+        assert_eq!(answer.status, status, "{id}");
+    }
+    for key in ["1024", "+5", "05", "-1", ""] {
+        let body = json!({"logit_bias": {(key): 1}});
+        assert_eq!(server.complete(body).await.status, 400, "{key}");
     }
 }

@@ -1,7 +1,6 @@
 //! What is served, and how it is.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -193,46 +192,4 @@ async fn tokens_there_and_back() {
             .status,
         404
     );
-}
-
-#[tokio::test]
-async fn at_its_end_a_server_lets_running_requests_finish() {
-    let mut server = Server::start(config(), |_| {
-        Act::Say(ids("abcdef"), Duration::from_millis(30))
-    })
-    .await;
-    let address = server.address;
-    let body = json!({"prompt": "a", "stream": true}).to_string();
-    let running =
-        tokio::spawn(async move { crate::client::post(address, "/v1/completions", body).await });
-    server.until_active(1).await;
-    server.stop();
-    let chunks = running.await.unwrap().chunks();
-    assert_eq!(
-        chunks.last().unwrap()["choices"][0]["finish_reason"],
-        "length".replace("length", "stop")
-    );
-    (&mut server.task).await.unwrap();
-    assert!(server.engine.draining.load(Ordering::SeqCst));
-    assert!(tokio::net::TcpStream::connect(address).await.is_err());
-}
-
-#[tokio::test]
-async fn what_does_not_finish_in_time_is_cut_off() {
-    let mut config = config();
-    config.limits.drain_timeout = Duration::from_millis(50);
-    let mut server = Server::start(config, |_| Act::Hang).await;
-    let address = server.address;
-    let hanging = tokio::spawn(async move {
-        exchange(
-            address,
-            &request("POST", "/v1/completions", "", br#"{"prompt": "a"}"#),
-        )
-        .await
-    });
-    server.until_active(1).await;
-    server.stop();
-    (&mut server.task).await.unwrap();
-    assert!(hanging.await.unwrap().is_empty());
-    server.until_idle(Duration::from_secs(5)).await;
 }

@@ -1,6 +1,7 @@
 //! Server-sent events.
 
 use serde_json::{Value, json};
+use xgraft_server::engine::FinishReason;
 
 use crate::chat::{CALL, tools};
 use crate::double::Act;
@@ -210,7 +211,7 @@ async fn token_ids_and_logprobs_come_with_the_token_even_if_it_has_no_text_yet()
 #[tokio::test]
 async fn a_failure_in_a_stream_is_an_error_and_no_clean_end() {
     for act in [
-        Act::Fail(ids("ab"), "the device is gone".into()),
+        Act::End(ids("ab"), FinishReason::Error("the device is gone".into())),
         Act::Die(ids("ab")),
     ] {
         let server = Server::start(config(), move |_| act.clone()).await;

@@ -138,7 +138,7 @@ async fn clients_that_leave_free_their_blocks() {
 #[tokio::test]
 async fn an_adapter_of_the_real_registry_is_served_by_its_name() {
     let root = tempfile::tempdir().unwrap();
-    std::fs::create_dir(root.path().join("17")).unwrap();
+    crate::adapters::adapter(&root.path().join("17"));
     let mut config = endless();
     config.runtime_adapters = RuntimeAdapters::Below(root.path().to_owned());
     let engine = engine(Duration::ZERO);

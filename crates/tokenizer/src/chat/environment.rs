@@ -1,7 +1,7 @@
 //! The Jinja engine set up as transformers sets up its own: no escaping of HTML, blocks that take their line with them, and
 //! Python's methods and ways to print.
 
-use super::{clock, python};
+use super::{budget, clock, python};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
@@ -30,7 +30,10 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
         .build();
     env.set_syntax(syntax?);
     env.set_formatter(|out, _, value| match value.as_str() {
-        Some(text) => Ok(out.write_str(text)?),
+        Some(text) => {
+            budget::spend(text.len())?;
+            Ok(out.write_str(text)?)
+        }
         None => Ok(out.write_str(&python::str(value)?)?),
     });
     env.set_unknown_method_callback(method);

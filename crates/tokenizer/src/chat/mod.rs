@@ -4,9 +4,11 @@
 //! the same bytes here (`python`, `environment` hold what differs between the languages). It is not trusted: it has no access
 //! to files or the network, a bounded number of steps ([`Limits`]), and a bounded output.
 //!
-//! **Not bounded** is the memory of strings that a template builds and does not print: `s ~ s` in a loop doubles, and the engine
-//! has no limit there. A template is a part of the checkpoint; messages cannot do this.
+//! What a template prints is bounded too, be it into variables (`budget`). **Not bounded** is the memory of strings that operators
+//! and filters build: `s ~ s` in a loop doubles, and the engine has no limit there. A template is a part of the checkpoint;
+//! messages cannot do this.
 
+mod budget;
 mod clock;
 mod conversation;
 mod environment;

@@ -1,6 +1,7 @@
 //! What Python prints: `str`, `repr` and `json.dumps` of a template's values. Templates were written for it, and models were trained
 //! on what it printed.
 
+use super::budget;
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
@@ -19,6 +20,7 @@ pub(super) fn str(value: &Value) -> Result<String, Error> {
     }
     let mut out = String::new();
     write_repr(&mut out, value, 0)?;
+    budget::spend(out.len())?;
     Ok(out)
 }
 
@@ -33,6 +35,7 @@ fn write_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error
     if depth > DEEPEST {
         return Err(too_deep());
     }
+    budget::allows(out.len())?;
     match value.kind() {
         ValueKind::Undefined => {}
         ValueKind::None => out.push_str("None"),
@@ -152,6 +155,7 @@ impl Json {
     pub(super) fn dumps(&self, value: &Value) -> Result<String, Error> {
         let mut out = String::new();
         self.write(&mut out, value, 0)?;
+        budget::spend(out.len())?;
         Ok(out)
     }
 
@@ -159,6 +163,7 @@ impl Json {
         if depth > DEEPEST {
             return Err(too_deep());
         }
+        budget::allows(out.len())?;
         match value.kind() {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
@@ -263,11 +268,13 @@ mod tests {
     use serde_json::json;
 
     fn value(json: &serde_json::Value) -> Value {
+        budget::start(1 << 20);
         Value::from(minijinja::value::Serde(json))
     }
 
     #[test]
     fn numbers_are_pythons() {
+        budget::start(1 << 20);
         // [repr(x) for x in (...)]
         for (number, expected) in [
             (1.0, "1.0"),

@@ -1,5 +1,6 @@
 //! A checkpoint's chat template.
 
+use super::budget::{self, Spent};
 use super::environment::{Raised, environment, strftime_now};
 use super::output::Bounded;
 use super::source::without_generation;
@@ -22,6 +23,9 @@ const TOOL_USE: &str = "tool_use";
 
 /// Stands where a message is to be continued while it is rendered.
 const MARK: &str = "\u{f0002}continue\u{f0003}";
+
+/// A template may print so many times what its text may have: variables are printed into before they are printed.
+const PRINTED: usize = 4;
 
 /// What a rendering may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,12 +143,11 @@ impl ChatTemplate {
                 .get_template(DEFAULT)
                 .map_err(|error| self.error(error))?,
         };
+        budget::start(self.limits.output_bytes.saturating_mul(PRINTED));
         let mut output = Bounded::new(self.limits.output_bytes);
         match template.render_captured_to(Value::from(variables), &mut output) {
             Ok(_) => Ok(output.into_text()),
-            Err(_) if output.overflowed => Err(TemplateError::TooLong {
-                limit: self.limits.output_bytes,
-            }),
+            Err(_) if output.overflowed => Err(self.too_long()),
             Err(error) => Err(self.error(error)),
         }
     }
@@ -183,11 +186,20 @@ impl ChatTemplate {
             .ok_or(TemplateError::NotContinued)
     }
 
+    fn too_long(&self) -> TemplateError {
+        TemplateError::TooLong {
+            limit: self.limits.output_bytes,
+        }
+    }
+
     fn error(&self, error: minijinja::Error) -> TemplateError {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(this) = cause {
             if let Some(Raised(text)) = this.downcast_ref() {
                 return TemplateError::Raised { text: text.clone() };
+            }
+            if this.is::<Spent>() {
+                return self.too_long();
             }
             if this
                 .downcast_ref()

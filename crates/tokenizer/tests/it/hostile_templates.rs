@@ -40,6 +40,21 @@ fn a_text_of_a_gigabyte_is_refused() {
 }
 
 #[test]
+fn a_value_that_doubles_at_every_step_is_refused_before_it_fills_the_memory() {
+    let doubled = "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}";
+    for source in [
+        "{% set ns = namespace(x='xx') %}{% for i in range(60) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}".to_owned(),
+        "{% macro f(n) %}{% if n %}{% set x = f(n - 1) %}{{ x }}{{ x }}{% else %}x{% endif %}{% endmacro %}{% set y = f(60) %}".to_owned(),
+        format!("{doubled}{{{{ ns.x }}}}"),
+        format!("{doubled}{{{{ ns.x | string | length }}}}"),
+        format!("{doubled}{{{{ ns.x | tojson | length }}}}"),
+    ] {
+        let error = render(&source).expect_err("long");
+        assert!(matches!(error, TemplateError::TooLong { .. }), "{source}: {error}");
+    }
+}
+
+#[test]
 fn deep_recursion_is_an_error() {
     let error = render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").expect_err("endless");
     assert!(matches!(error, TemplateError::Render { .. }), "{error}");

@@ -2,16 +2,17 @@
 
 mod request;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::logprobs::Spelling;
+use super::logprobs::{ChatLogprobs, PromptLogprobs, Spelling};
 use super::stream::{Events, Gone};
 use crate::api::answer::Answer;
 use crate::api::error::Result;
 use crate::chance::random_hex;
 use crate::chat::{Delta, Opening, Split, ToolDelta};
-use crate::engine::{Logprobs, TokenEvent};
-use crate::generate::{End, Job, Piece, Run, Update};
+use crate::engine::{Logprobs, TokenEvent, TokenId};
+use crate::generate::{End, Job, Piece, Run, StopReason, Update, UsageCount};
 use request::Tools;
 
 pub(crate) use request::tokenize;
@@ -28,11 +29,13 @@ pub(crate) struct Chat {
 }
 
 impl Answer for Chat {
+    type Whole = Whole;
+
     fn job(&self) -> &Job {
         &self.job
     }
 
-    async fn whole(&self, run: &mut Run<'_>) -> Result<Value> {
+    async fn whole(&self, run: &mut Run<'_>) -> Result<Whole> {
         let mut splits = self.split();
         let mut answers: Vec<Growing> = splits.iter().map(|_| Growing::default()).collect();
         let mut prompt_logprobs = None;
@@ -46,11 +49,36 @@ impl Answer for Chat {
                 }
             }
         }
-        let choices = answers.into_iter().zip(&splits).enumerate();
-        let choices: Vec<Value> = choices
-            .map(|(index, (answer, split))| self.choice(index, answer, split))
-            .collect();
-        Ok(self.body(choices, prompt_logprobs.as_deref(), run))
+        for (answer, split) in answers.iter_mut().zip(&splits) {
+            let reason = |end: &End| self.finish_reason(end, split);
+            answer.reason = answer.end.as_ref().map(reason);
+        }
+        Ok(Whole {
+            answers,
+            prompt_logprobs,
+            usage: run.usage(),
+        })
+    }
+
+    fn write(&self, whole: Whole) -> serde_json::Result<String> {
+        let prompt = &*self.job.prompts[0];
+        let prompt_logprobs = whole.prompt_logprobs.as_deref();
+        let answers = whole.answers.iter().enumerate();
+        serde_json::to_string(&Body {
+            head: self.job.head("chat.completion"),
+            choices: answers
+                .map(|(index, answer)| self.choice(index, answer))
+                .collect(),
+            service_tier: (),
+            system_fingerprint: (),
+            usage: self.job.usage(whole.usage),
+            prompt_logprobs: prompt_logprobs.map(|logprobs| PromptLogprobs {
+                spelling: self.spelling(),
+                ids: prompt,
+                logprobs,
+            }),
+            prompt_token_ids: self.job.return_token_ids.then_some(prompt),
+        })
     }
 
     async fn events(&self, run: &mut Run<'_>, events: &Events) -> Result<(), Gone> {
@@ -80,19 +108,14 @@ impl Answer for Chat {
                 events.send(&chunk).await?;
             }
         }
-        if self.job.streaming().include_usage {
-            let mut last = self.job.head("chat.completion.chunk");
-            last.insert("choices".into(), json!([]));
-            last.insert("usage".into(), self.job.usage(run.usage()));
-            events.send(&Value::Object(last)).await?;
-        }
-        events.done().await
+        let usage = self.job.usage_chunk("chat.completion.chunk", run.usage());
+        events.done(usage.as_ref()).await
     }
 }
 
 impl Chat {
     fn split(&self) -> Vec<Split> {
-        let one = || Split::new(self.opening, self.tools.several());
+        let one = || Split::new(self.opening, self.tools.calls());
         (0..self.job.choices()).map(|_| one()).collect()
     }
 
@@ -107,48 +130,28 @@ impl Chat {
         }
     }
 
-    fn body(
-        &self,
-        choices: Vec<Value>,
-        prompt_logprobs: Option<&[Option<Logprobs>]>,
-        run: &Run<'_>,
-    ) -> Value {
-        let mut body = self.job.head("chat.completion");
-        body.insert("choices".into(), choices.into());
-        body.insert("service_tier".into(), Value::Null);
-        body.insert("system_fingerprint".into(), Value::Null);
-        body.insert("usage".into(), self.job.usage(run.usage()));
-        let prompt = &self.job.prompts[0];
-        let spelling = self.spelling();
-        let logprobs = prompt_logprobs.map(|logprobs| spelling.prompt(prompt, logprobs));
-        body.insert("prompt_logprobs".into(), logprobs.unwrap_or_default());
-        let ids = self.job.return_token_ids.then(|| json!(**prompt));
-        body.insert("prompt_token_ids".into(), ids.unwrap_or_default());
-        Value::Object(body)
-    }
-
-    fn choice(&self, index: usize, answer: Growing, split: &Split) -> Value {
-        let Growing { delta, tokens, end } = answer;
-        let reasoning =
-            Some(delta.reasoning).filter(|text| self.include_reasoning && !text.is_empty());
-        let content = Some(delta.content).filter(|text| !text.is_empty() || delta.calls.is_empty());
+    fn choice<'a>(&'a self, index: usize, answer: &'a Growing) -> ChoiceBody<'a> {
+        let Growing { delta, tokens, .. } = answer;
+        let reasoning = Some(delta.reasoning.as_str());
+        let reasoning = reasoning.filter(|text| self.include_reasoning && !text.is_empty());
+        let content = Some(delta.content.as_str());
+        let content = content.filter(|text| !text.is_empty() || delta.calls.is_empty());
         let calls: Vec<Value> = delta.calls.iter().map(whole_call).collect();
-        let ids = self.job.return_token_ids.then(|| ids(&tokens));
-        json!({
-            "index": index,
-            "message": {
+        ChoiceBody {
+            index,
+            message: json!({
                 "role": "assistant",
                 "content": content,
                 "refusal": null,
                 "tool_calls": calls,
                 "reasoning": reasoning,
                 "reasoning_content": reasoning,
-            },
-            "logprobs": self.logprobs(&tokens),
-            "finish_reason": end.as_ref().map(|end| self.finish_reason(end, split)),
-            "stop_reason": end.and_then(|end| end.stop_reason),
-            "token_ids": ids,
-        })
+            }),
+            logprobs: self.logprobs(tokens),
+            finish_reason: answer.reason,
+            stop_reason: answer.end.as_ref().and_then(|end| end.stop_reason.as_ref()),
+            token_ids: self.job.return_token_ids.then(|| ids(tokens)),
+        }
     }
 
     /// Before any token: the role, and the prompt's ids if they are wanted.
@@ -174,13 +177,13 @@ impl Chat {
     ) -> Option<Value> {
         let logprobs = self.logprobs(&piece.tokens);
         let has_ids = self.job.return_token_ids && !piece.tokens.is_empty();
-        if delta.is_empty() && piece.end.is_none() && logprobs.is_none() && !has_ids {
+        if delta.is_empty() && piece.end.is_none() && logprobs.is_empty() && !has_ids {
             return None;
         }
         let mut choice = Map::new();
         choice.insert("index".into(), index.into());
         choice.insert("delta".into(), self.delta(delta));
-        choice.insert("logprobs".into(), logprobs.into());
+        choice.insert("logprobs".into(), json!(logprobs));
         let reason = piece.end.as_ref().map(|end| self.finish_reason(end, split));
         choice.insert("finish_reason".into(), reason.into());
         if let Some(end) = &piece.end {
@@ -223,10 +226,42 @@ impl Chat {
         Spelling::new(&self.job.tokenizer, self.job.tokens_as_ids)
     }
 
-    fn logprobs(&self, tokens: &[TokenEvent]) -> Option<Value> {
-        let content = self.spelling().chat(tokens);
-        (!content.is_empty()).then(|| json!({"content": content}))
+    fn logprobs<'a>(&'a self, tokens: &'a [TokenEvent]) -> ChatLogprobs<'a> {
+        ChatLogprobs {
+            spelling: self.spelling(),
+            tokens,
+        }
     }
+}
+
+/// All choices, with what they took.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    answers: Vec<Growing>,
+    prompt_logprobs: Option<Vec<Option<Logprobs>>>,
+    usage: UsageCount,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    head: Map<String, Value>,
+    choices: Vec<ChoiceBody<'a>>,
+    service_tier: (),
+    system_fingerprint: (),
+    usage: Value,
+    prompt_logprobs: Option<PromptLogprobs<'a>>,
+    prompt_token_ids: Option<&'a [TokenId]>,
+}
+
+#[derive(Serialize)]
+struct ChoiceBody<'a> {
+    index: usize,
+    message: Value,
+    logprobs: ChatLogprobs<'a>,
+    finish_reason: Option<&'static str>,
+    stop_reason: Option<&'a StopReason>,
+    token_ids: Option<Value>,
 }
 
 /// A choice while it grows.
@@ -235,6 +270,8 @@ struct Growing {
     delta: Delta,
     tokens: Vec<TokenEvent>,
     end: Option<End>,
+    /// Why it ended, as clients are told.
+    reason: Option<&'static str>,
 }
 
 impl Growing {

@@ -7,10 +7,10 @@ use super::Chat;
 use crate::api::error::{ApiError, Result};
 use crate::api::fields::Fields;
 use crate::api::neutral;
-use crate::api::parameters::{Parameters, top_logprobs};
+use crate::api::parameters::{Parameters, max_tokens, top_logprobs};
 use crate::app::App;
 use crate::chance::unix_time;
-use crate::chat::{Opening, messages};
+use crate::chat::{Calls, Opening, messages};
 use crate::engine::{TokenId, TopLogprobs};
 use crate::generate::{Job, Plan, Text};
 use crate::grammar::{Thinking, Tool, ToolCalls};
@@ -21,10 +21,8 @@ impl Chat {
         let mut fields = Fields::parse(body)?;
         let card = app.engine.model();
         let mut parameters = Parameters::take(&mut fields, &app.config, card)?;
-        let limit = fields.count("max_completion_tokens", 0..=card.max_model_len)?;
-        parameters.max_tokens = fields
-            .count("max_tokens", 0..=card.max_model_len)?
-            .or(limit);
+        let limit = max_tokens(&mut fields, "max_completion_tokens", card)?;
+        parameters.max_tokens = max_tokens(&mut fields, "max_tokens", card)?.or(limit);
         if limit.is_some() && parameters.max_tokens != limit {
             return Err(fields.invalid("max_tokens", "differs from `max_completion_tokens`"));
         }
@@ -33,7 +31,7 @@ impl Chat {
         let include_reasoning = fields.flag("include_reasoning", true)?;
         let prompt = prompt(app, &mut fields, list.as_deref())?;
         fields.finish(neutral::CHAT)?;
-        if called.is_some() && parameters.format.is_some() {
+        if called.is_some() && parameters.form.is_some() {
             return Err(ApiError::invalid(
                 "tool_choice",
                 "`tool_choice`: a call that must come leaves no room for a format",
@@ -45,11 +43,11 @@ impl Chat {
             Opening::Reasoning => Thinking::Begun,
             Opening::Content => Thinking::Over,
         };
-        let grammar = called.map(|calls| calls.grammar());
+        let form = called.map(|calls| calls.form());
         let continued = parameters.continuation.is_some();
         let ids = app.encode("messages", &prompt.text, prompt.add_special_tokens)?;
         let text = Text {
-            grammar,
+            form,
             thinking,
             default_max_tokens: None,
             prompt_only: false,
@@ -83,12 +81,14 @@ pub(super) enum Tools {
 }
 
 impl Tools {
-    /// Whether calls are looked for, and whether more than one is reported.
-    pub(super) fn several(self) -> Option<bool> {
+    /// Which calls are looked for.
+    pub(super) fn calls(self) -> Option<Calls> {
+        let calls = |several, bound| Some(Calls { several, bound });
         match self {
             Self::Off => None,
-            Self::Free { several } | Self::Required { several } => Some(several),
-            Self::Named => Some(false),
+            Self::Free { several } => calls(several, false),
+            Self::Required { several } => calls(several, true),
+            Self::Named => calls(false, true),
         }
     }
 }
@@ -110,6 +110,9 @@ fn tools(fields: &mut Fields) -> Result<(Tools, Option<Vec<Value>>, Option<ToolC
     let known = Tool::read_all(list.as_deref().unwrap_or_default())?;
     let several = fields.flag("parallel_tool_calls", true)?;
     let choice = fields.take("tool_choice");
+    if !matches!(choice, None | Some(Value::String(_) | Value::Object(_))) {
+        return Err(fields.invalid("tool_choice", "expected none, auto, required or a function"));
+    }
     if list.is_none()
         && !matches!(
             choice.as_ref().and_then(Value::as_str),
@@ -168,7 +171,7 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
         template.ok_or_else(|| ApiError::invalid("messages", "this model has no chat template"))?;
     let list = fields.list("messages")?.unwrap_or_default();
     let messages = messages::normal(list)?;
-    let documents = fields.list("documents")?;
+    let documents = fields.objects("documents")?;
     let kwargs = match fields.take("chat_template_kwargs") {
         None => None,
         Some(Value::Object(kwargs)) => Some(kwargs),
@@ -176,8 +179,8 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
     };
     let continue_final_message = fields.flag("continue_final_message", false)?;
     let add_generation_prompt = fields.flag("add_generation_prompt", true)?;
-    if continue_final_message && fields_conflict(add_generation_prompt, &messages) {
-        let message = "needs `add_generation_prompt` false and a last message of the assistant";
+    if continue_final_message && add_generation_prompt {
+        let message = "needs `add_generation_prompt` false";
         return Err(fields.invalid("continue_final_message", message));
     }
     let conversation = Conversation {
@@ -195,13 +198,6 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
         text,
         add_special_tokens: fields.flag("add_special_tokens", false)?,
     })
-}
-
-fn fields_conflict(add_generation_prompt: bool, messages: &[Value]) -> bool {
-    add_generation_prompt
-        || messages
-            .last()
-            .is_none_or(|message| message["role"] != "assistant")
 }
 
 /// What the prompt's end says about the answer's beginning.

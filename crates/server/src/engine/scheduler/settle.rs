@@ -50,7 +50,7 @@ impl<F: Forward> Scheduler<F> {
         }
         let last = rows.len() - self.capacity.vocab_size;
         self.choose(planned.index, &mut rows[last..])
-            .unwrap_or_else(|message| Some(FinishReason::Error(message)))
+            .unwrap_or_else(Some)
     }
 
     /// Lets others find the blocks that have become full.
@@ -92,20 +92,43 @@ impl<F: Forward> Scheduler<F> {
     }
 
     /// Chooses and sends the next token; the reason if it is the last one.
-    fn choose(&mut self, index: usize, row: &mut [f32]) -> Result<Option<FinishReason>, String> {
+    fn choose(
+        &mut self,
+        index: usize,
+        row: &mut [f32],
+    ) -> Result<Option<FinishReason>, FinishReason> {
         let sequence = &mut self.running[index];
-        let masked = sequence.mask(&mut self.mask)?;
+        let masked = sequence
+            .mask(&mut self.mask)
+            .map_err(FinishReason::Constraint)?;
         let allowed = masked.then_some(&self.mask[..]);
         let choice = choice(sequence, allowed);
-        let (id, logprobs) = self
-            .sampler
-            .next(row, &choice)
-            .map_err(|error| error.to_string())?;
+        let next = self.sampler.next(row, &choice);
+        let (id, logprobs) = next.map_err(|error| {
+            no_token(&choice).unwrap_or_else(|| FinishReason::Error(error.to_string()))
+        })?;
         sequence.push(id);
         self.counts.generation_tokens += 1;
         sequence.send(Event::Token(TokenEvent { id, logprobs }));
         Ok(sequence.exhausted(self.max_model_len))
     }
+}
+
+/// The reason if a constraint leaves nothing to choose from: its output is complete where only tokens are left that may
+/// not come yet.
+fn no_token(choice: &Choice<'_>) -> Option<FinishReason> {
+    let mut mask = choice.allowed?.to_vec();
+    if mask.iter().all(|word| *word == 0) {
+        let message = "it allows no token".to_owned();
+        return Some(FinishReason::Constraint(message));
+    }
+    for &id in choice.forbidden {
+        if let Some(word) = mask.get_mut(id as usize / 32) {
+            *word &= !(1 << (id % 32));
+        }
+    }
+    let complete = mask.iter().all(|word| *word == 0);
+    complete.then_some(FinishReason::Complete)
 }
 
 fn choice<'a, A>(sequence: &'a Sequence<A>, allowed: Option<&'a [u32]>) -> Choice<'a> {

@@ -15,7 +15,7 @@ pub(super) fn request(prompt: &[TokenId], max_tokens: usize) -> Request {
         prompt: prompt.into(),
         generated: Vec::new(),
         adapter: None,
-        sampling: greedy(),
+        sampling: Sampling::greedy(),
         choice: 0,
         max_tokens,
         min_tokens: 0,
@@ -23,20 +23,6 @@ pub(super) fn request(prompt: &[TokenId], max_tokens: usize) -> Request {
         logprobs: TopLogprobs::None,
         prompt_logprobs: TopLogprobs::None,
         constraint: None,
-    }
-}
-
-pub(super) fn greedy() -> Sampling {
-    Sampling {
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        min_p: 0.0,
-        presence_penalty: 0.0,
-        frequency_penalty: 0.0,
-        repetition_penalty: 1.0,
-        logit_bias: Vec::new(),
-        seed: 0,
     }
 }
 
@@ -96,7 +82,10 @@ impl Output {
 
     /// Whether it ended with an error.
     pub(super) fn failed(&self) -> bool {
-        matches!(self.reason(), FinishReason::Error(_))
+        matches!(
+            self.reason(),
+            FinishReason::Error(_) | FinishReason::Constraint(_)
+        )
     }
 }
 

@@ -294,6 +294,38 @@ fn a_constraint_that_fails_or_panics_ends_its_own_request_alone() {
     assert_eq!(engine.failure(), None);
 }
 
+/// Allows these and nothing else, for ever.
+struct Only(Vec<TokenId>);
+
+impl Constraint for Only {
+    fn allowed(&mut self, mask: &mut [u32]) -> Result<(), String> {
+        for &id in &self.0 {
+            mask[id as usize / 32] |= 1 << (id % 32);
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, _: TokenId) -> Result<bool, String> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_constraint_that_leaves_only_a_stop_token_is_complete_and_one_that_leaves_none_fails() {
+    let engine = roomy();
+    let only = |allowed: &[TokenId]| Request {
+        constraint: Some(Box::new(Only(allowed.to_vec()))),
+        stop_tokens: vec![9, 40],
+        min_tokens: 5,
+        ..request(&prompt(1, 5), 100)
+    };
+    let complete = run(&engine, only(&[9, 40]));
+    assert_eq!(*complete.reason(), FinishReason::Complete);
+    assert!(complete.tokens().is_empty());
+    let stuck = run(&engine, only(&[]));
+    assert!(matches!(stuck.reason(), FinishReason::Constraint(_)));
+}
+
 #[test]
 fn the_queue_is_bounded_and_draining_refuses() {
     let script = Script {

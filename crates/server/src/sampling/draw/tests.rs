@@ -1,7 +1,7 @@
 //! [`draw`] against the definition: sort everything, walk.
 
 use super::*;
-use crate::sampling::select::maximum;
+use crate::sampling::passes::maximum;
 use crate::sampling::tests::{noise, sampling};
 use proptest::prelude::*;
 

@@ -1,0 +1,191 @@
+//! `xgraft serve` as a process, on the text fixture.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{copy, fixture, stderr, succeed, xgraft};
+
+/// Makes the adapter of the fixture's pair.
+fn extract(out: &Path) {
+    let (base, tuned) = (
+        fixture("tiny-qwen3-text/base"),
+        fixture("tiny-qwen3-text/tuned"),
+    );
+    let out = out.to_str().unwrap();
+    let pair = ["--base", &base, "--tuned", &tuned];
+    succeed(&[&["extract"], &pair[..], &["--out", out, "--rank", "8"]].concat());
+}
+
+/// A server that is killed if a test does not end it.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// Starts it on a free port and waits for the address that it prints.
+    fn start(more: &[&str]) -> Self {
+        let base = fixture("tiny-qwen3-text/base");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_xgraft"))
+            .args(["serve", &base, "--port", "0", "--kv-memory", "8MiB"])
+            .args(["--threads", "1", "--served-model-name", "tiny"])
+            .args(more)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines.find_map(|line| {
+            let line = line.unwrap();
+            line.strip_prefix("listening on http://").map(str::to_owned)
+        });
+        // What it says later must have a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            address: address.unwrap(),
+        }
+    }
+
+    fn send(&self, request: &str) -> (u16, String) {
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.send(&format!(
+            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        ))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, String) {
+        let body = body.to_string();
+        self.send(&format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end.
+    fn end(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "it goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_answers_and_ends_on_sigterm_with_0() {
+    let dir = tempfile::tempdir().unwrap();
+    extract(&dir.path().join("adapter"));
+    let adapter = format!("tuned={}", dir.path().join("adapter").display());
+    let mut server = Server::start(&["--lora", &adapter]);
+    assert_eq!(server.get("/health").0, 200);
+    let (status, models) = server.get("/v1/models");
+    assert_eq!(status, 200);
+    assert!(models.contains("\"tuned\""), "{models}");
+    for model in ["tiny", "tuned"] {
+        let body = json!({"model": model, "prompt": "Pick", "max_tokens": 3, "ignore_eos": true});
+        let (status, answer) = server.post("/v1/completions", &body);
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["usage"]["completion_tokens"], 3);
+    }
+    server.signal("TERM");
+    assert_eq!(server.end().code(), Some(0));
+    assert!(TcpStream::connect(&server.address).is_err());
+}
+
+#[test]
+fn what_runs_at_sigterm_is_cut_off_when_its_time_is_over() {
+    let mut server = Server::start(&["--drain-timeout", "0"]);
+    let mut socket = TcpStream::connect(&server.address).unwrap();
+    let body =
+        json!({"prompt": "Pick", "max_tokens": 2000, "ignore_eos": true, "n": 64, "stream": true})
+            .to_string();
+    let head = "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json";
+    write!(
+        socket,
+        "{head}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut first = [0; 12];
+    socket.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    server.signal("TERM");
+    assert_eq!(server.end().code(), Some(0));
+    let mut rest = Vec::new();
+    let _ = socket.read_to_end(&mut rest);
+    assert!(!String::from_utf8_lossy(&rest).contains("[DONE]"));
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_error() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let base = fixture("tiny-qwen3-text/base");
+    let output = xgraft(&["serve", &base, "--port", &port, "--kv-memory", "8MiB"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    let expected = format!("error: cannot listen on 127.0.0.1:{port}: ");
+    assert!(said.starts_with(&expected), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_pipe_in_place_of_an_adapter_s_file_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    extract(&whole);
+    let pipe = |name: &str, file: &str| {
+        let adapter = dir.path().join(name);
+        copy(whole.to_str().unwrap(), &adapter);
+        std::fs::remove_file(adapter.join(file)).unwrap();
+        let made = Command::new("mkfifo").arg(adapter.join(file)).status();
+        assert!(made.unwrap().success());
+    };
+    pipe("weights", "adapter_model.safetensors");
+    pipe("config", "adapter_config.json");
+    let root = dir.path().to_str().unwrap();
+    let mut server = Server::start(&["--lora-root", root]);
+    for name in ["weights", "config"] {
+        let body = json!({"lora_name": name, "lora_path": name});
+        let (status, answer) = server.post("/v1/load_lora_adapter", &body);
+        assert_eq!(status, 400, "{answer}");
+    }
+    server.signal("TERM");
+    assert_eq!(server.end().code(), Some(0));
+    let at_start = format!("weights={}", Path::new(root).join("weights").display());
+    let base = fixture("tiny-qwen3-text/base");
+    let output = xgraft(&["serve", &base, "--port", "0", "--lora", &at_start]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--lora weights="));
+}
