@@ -1,9 +1,13 @@
 //! The arguments of every verb.
 
+mod balance;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use xgraft_adapter_sanitize::Policy;
+
+pub(crate) use self::balance::Balance;
 
 /// Move a domain fine-tune onto a quantized base, and prove how good the transfer is.
 #[derive(Debug, Parser)]
@@ -64,6 +68,8 @@ pub(crate) enum Verb {
     Autopsy(Autopsy),
     /// Serve a model and its adapters over HTTP, as the API of OpenAI.
     Serve(Serve),
+    /// Put one address before several OpenAI-compatible servers, and lose nothing when one of them dies.
+    Balance(Balance),
     /// Write the model card of something that xgraft made, from its manifest.
     Card(Card),
     /// Make one HTML and Markdown report of the rows of several steps.

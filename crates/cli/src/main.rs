@@ -49,6 +49,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Inspect(verb) => verbs::inspect::run(verb, &args.global),
         Verb::Autopsy(verb) => verbs::autopsy::run(verb, &args.global),
         Verb::Serve(verb) => verbs::serve::run(verb, &args.global),
+        Verb::Balance(verb) => verbs::balance::run(verb, &args.global),
         Verb::Report(verb) => verbs::report::run(verb, &args.global),
     }
 }

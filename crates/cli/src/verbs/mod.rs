@@ -1,6 +1,7 @@
 //! One file a verb: fill the library's configuration, call it, print.
 
 pub(crate) mod autopsy;
+pub(crate) mod balance;
 pub(crate) mod card;
 pub(crate) mod dequantize;
 pub(crate) mod extract;
