@@ -331,7 +331,7 @@ impl Table {
                 Some((_, _, highest)) if wanted.affinity.is_some() => score(backend.id) > *highest,
                 Some(_) => {
                     ties += 1;
-                    mix(random ^ ties) % (ties + 1) == 0
+                    mix(random ^ ties).is_multiple_of(ties + 1)
                 }
             };
             if better {

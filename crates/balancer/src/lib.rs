@@ -10,7 +10,7 @@
 //!
 //! Modules: `backend` and `backends` (who is there, who is next, who waits), `health`, `scan` and `events` (bytes of
 //! requests and of streams), `upstream` (one exchange), `forward` (the exchanges of one request), `relay` (its answer),
-//! `resume` (token ids), `http` (connections, keys, routes, status).
+//! `resume` (token ids), `fleet` (processes), `http` (connections, keys, routes, status).
 //!
 //! Architecture invariants: a stream that was cut never ends in `[DONE]`; only what may be done twice is done twice;
 //! bodies are neither logged nor stored; nothing of a body but the named fields is interpreted.
@@ -24,6 +24,7 @@ mod config;
 mod error;
 mod events;
 mod file;
+pub mod fleet;
 mod forward;
 mod health;
 mod http;

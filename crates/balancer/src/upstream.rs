@@ -180,6 +180,7 @@ impl Upstreams {
     async fn connect(&self, backend: &Backend) -> Result<Connection, Failure> {
         let opened = open(backend, self.connect_timeout).await?;
         let (connection, task) = http1::Builder::new()
+            .max_header_size(HEAD)
             .max_buf_size(HEAD)
             .handshake(TokioIo::new(opened))
             .await

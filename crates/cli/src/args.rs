@@ -1,6 +1,7 @@
 //! The arguments of every verb.
 
 mod balance;
+mod fleet;
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use xgraft_adapter_sanitize::Policy;
 
 pub(crate) use self::balance::Balance;
+pub(crate) use self::fleet::{Diagnose, Fleet};
 
 /// Move a domain fine-tune onto a quantized base, and prove how good the transfer is.
 #[derive(Debug, Parser)]
@@ -70,6 +72,10 @@ pub(crate) enum Verb {
     Serve(Serve),
     /// Put one address before several OpenAI-compatible servers, and lose nothing when one of them dies.
     Balance(Balance),
+    /// Start several servers and the balancer before them, and keep them alive.
+    Fleet(Fleet),
+    /// Say what a person asks when a fleet does not work.
+    Diagnose(Diagnose),
     /// Write the model card of something that xgraft made, from its manifest.
     Card(Card),
     /// Make one HTML and Markdown report of the rows of several steps.

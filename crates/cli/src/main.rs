@@ -50,6 +50,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Autopsy(verb) => verbs::autopsy::run(verb, &args.global),
         Verb::Serve(verb) => verbs::serve::run(verb, &args.global),
         Verb::Balance(verb) => verbs::balance::run(verb, &args.global),
+        Verb::Fleet(verb) => verbs::fleet::run(verb, &args.global),
+        Verb::Diagnose(verb) => verbs::diagnose::run(verb, &args.global),
         Verb::Report(verb) => verbs::report::run(verb, &args.global),
     }
 }

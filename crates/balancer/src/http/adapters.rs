@@ -41,8 +41,9 @@ pub(super) async fn broadcast(
     let path = request.uri().path().to_owned();
     let body = body::read(request.into_body(), &config.limits).await?;
     let mut asked = JoinSet::new();
-    for backend in worker.shared.backends.table().all.iter().cloned() {
-        let (worker, path, body) = (worker.clone(), path.clone(), body.clone());
+    for backend in &worker.shared.backends.table().all {
+        let (worker, backend) = (worker.clone(), backend.clone());
+        let (path, body) = (path.clone(), body.clone());
         asked.spawn(async move { ask(&worker, &backend, &path, body).await });
     }
     let mut all = asked.join_all().await;

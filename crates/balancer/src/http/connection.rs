@@ -181,6 +181,7 @@ fn connection(
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
+        .max_header_size(HEAD)
         .max_buf_size(HEAD)
         .serve_connection(io, service)
 }

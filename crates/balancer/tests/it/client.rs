@@ -1,10 +1,14 @@
 //! A client of a few lines, so that nothing stands between a test and the bytes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+/// No answer of a test takes longer.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// One answer, and whether it came to its end.
 #[derive(Debug)]
@@ -113,7 +117,13 @@ pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
-    let _ = socket.read_to_end(&mut answer).await;
+    let read = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
+    // A reset is an end too.
+    assert!(
+        read.is_ok(),
+        "no end of {:?}",
+        String::from_utf8_lossy(&answer)
+    );
     answer
 }
 

@@ -1,5 +1,9 @@
 //! The balancer on real sockets over scripted backends.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking, and say what they saw"
+)]
 
 mod balancer;
 mod chaos;

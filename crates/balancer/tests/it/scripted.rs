@@ -43,8 +43,6 @@ pub(crate) enum Act {
     Hang,
     /// Closes the connection at once.
     Close,
-    /// Closes it so that the other side sees an error.
-    Reset,
 }
 
 type Script = Arc<dyn Fn(&Asked) -> Vec<Act> + Send + Sync>;
@@ -145,10 +143,6 @@ async fn serve(
                     }
                     Act::Hang => std::future::pending().await,
                     Act::Close => false,
-                    Act::Reset => {
-                        // What is unread when a socket is closed makes a reset of it.
-                        false
-                    }
                 }
             };
             let gone = async {
@@ -164,6 +158,9 @@ async fn serve(
             }
         }
         drop(working);
+        if asked.header("connection") == Some("close") {
+            return;
+        }
     }
 }
 

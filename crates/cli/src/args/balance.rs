@@ -108,7 +108,7 @@ fn parse_url(text: &str) -> Result<BackendUrl, String> {
 }
 
 /// A time with its unit: `250ms`, `2s`, `30m`, `1h`.
-pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
+fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a time such as 250ms, 2s or 30m, found {text:?}");
     let split = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))

@@ -23,24 +23,28 @@ struct Ready {
 }
 
 pub(crate) fn run(args: &Balance, global: &Global) -> anyhow::Result<ExitCode> {
-    let config = config(args, global)?;
-    let log = args.access_log.as_deref().map(open_log).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let address = format!("{}:{}", args.host, args.port);
-        let listener = TcpListener::bind((args.host.as_str(), args.port))
-            .await
-            .with_context(|| format!("cannot listen on {address}"))?;
-        announce(&config, &listener, global)?;
-        xgraft_balancer::serve(listener, config, log, asked_to_end()).await?;
-        Ok(ExitCode::SUCCESS)
-    })
+    runtime.block_on(serve(args, global))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn asked_to_end() {
+/// Until the process is asked to end, and what runs then has ended.
+pub(crate) async fn serve(args: &Balance, global: &Global) -> anyhow::Result<()> {
+    let config = config(args, global)?;
+    let log = args.access_log.as_deref().map(open_log).transpose()?;
+    let address = format!("{}:{}", args.host, args.port);
+    let listener = TcpListener::bind((args.host.as_str(), args.port))
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    announce(&config, &listener, global)?;
+    xgraft_balancer::serve(listener, config, log, asked_to_end()).await?;
+    Ok(())
+}
+
+async fn asked_to_end() {
     while interrupt::check().is_continue() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
