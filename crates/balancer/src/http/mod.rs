@@ -50,7 +50,7 @@ pub async fn serve(
     let workers = connection::Workers::start(&shared, &watch).map_err(worker)?;
     connection::accept(listener, &shared, &workers, shutdown).await;
     drop(follow);
-    watch.stop();
     workers.drain(shared.config.limits.drain_timeout).await;
+    watch.stop();
     Ok(())
 }

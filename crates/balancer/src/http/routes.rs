@@ -13,6 +13,7 @@ use super::{adapters, admin, auth, proxy, status};
 /// What the balancer says itself, or else a backend's answer.
 pub(super) async fn answer(worker: &Arc<Worker>, request: Request<Incoming>) -> Response<Reply> {
     let own = match request.uri().path() {
+        _ if *request.method() == Method::CONNECT => Err(ApiError::wrong_method("no tunnel")),
         "/" => get(&request).map(|()| status::page()),
         "/health" => get(&request).map(|()| status::health(&worker.shared)),
         "/lb_status" => get(&request).map(|()| status::lb_status(&worker.shared)),

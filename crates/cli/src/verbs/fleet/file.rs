@@ -202,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_documentation_is_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/deploy/fleet.toml");
+        let file = FleetFile::open(&path).unwrap();
+        let planned = file.plan("xgraft", Path::new("logs")).unwrap();
+        let names: Vec<&str> = planned.iter().map(|one| one.member.name.as_str()).collect();
+        assert_eq!(names, ["gpu0", "gpu1", "gpu2", "cpu"]);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         for text in [
             "server = []",
