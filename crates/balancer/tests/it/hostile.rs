@@ -160,8 +160,20 @@ async fn more_bytes_than_announced_are_nobody_elses_answer() {
     }
 }
 
+/// Both ends of all connections are in this process: as many files as the machine allows.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, all).unwrap();
+}
+
 #[tokio::test]
 async fn two_thousand_idle_connections_do_not_disturb() {
+    allow_many_files();
     let backend = Scripted::saying("ok").await;
     let balancer = Balancer::over(&[&backend]).await;
     let mut idle = Vec::new();
