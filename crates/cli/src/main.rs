@@ -49,6 +49,9 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Inspect(verb) => verbs::inspect::run(verb, &args.always),
         Verb::Autopsy(verb) => verbs::autopsy::run(verb, &args.always),
         Verb::Serve(verb) => verbs::serve::run(verb, &args.always),
+        Verb::Balance(verb) => verbs::balance::run(verb, &args.always),
+        Verb::Fleet(verb) => verbs::fleet::run(verb, &args.always),
+        Verb::Diagnose(verb) => verbs::diagnose::run(verb, &args.always),
         Verb::Report(verb) => verbs::report::run(verb, &args.always),
     }
 }

@@ -3,9 +3,11 @@
 //! An option is where it means something: a verb that draws nothing at random has no `--seed`, one that writes nothing no `--force`.
 
 mod autopsy;
+mod balance;
 mod card;
 mod dequantize;
 mod extract;
+mod fleet;
 mod inspect;
 mod merge;
 mod orthogonality;
@@ -21,9 +23,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 use xgraft_adapter_sanitize::Policy;
 
 pub(crate) use self::autopsy::Autopsy;
+pub(crate) use self::balance::Balance;
 pub(crate) use self::card::Card;
 pub(crate) use self::dequantize::Dequantize;
 pub(crate) use self::extract::{DtypeArg, Extract, RankArgs};
+pub(crate) use self::fleet::{Diagnose, Fleet};
 pub(crate) use self::inspect::Inspect;
 pub(crate) use self::merge::Merge;
 pub(crate) use self::orthogonality::{NoiseArg, Orthogonality};
@@ -109,6 +113,12 @@ pub(crate) enum Verb {
     Autopsy(Autopsy),
     /// Serve a model and its adapters over HTTP, as the API of OpenAI.
     Serve(Serve),
+    /// Put one address before several OpenAI-compatible servers, and lose nothing when one of them dies.
+    Balance(Balance),
+    /// Start several servers and the balancer before them, and keep them alive.
+    Fleet(Fleet),
+    /// Say what a person asks when a fleet does not work.
+    Diagnose(Diagnose),
     /// Write the model card of something that xgraft made, from its manifest.
     Card(Card),
     /// Make one HTML and Markdown report of the rows of several steps.
@@ -128,7 +138,13 @@ impl Verb {
             Self::Merge(verb) => &verb.pool,
             Self::Autopsy(verb) => &verb.pool,
             Self::Serve(verb) => &verb.pool,
-            Self::Plan(_) | Self::Inspect(_) | Self::Card(_) | Self::Report(_) => return None,
+            Self::Plan(_)
+            | Self::Inspect(_)
+            | Self::Balance(_)
+            | Self::Fleet(_)
+            | Self::Diagnose(_)
+            | Self::Card(_)
+            | Self::Report(_) => return None,
         };
         pool.threads
     }

@@ -1,9 +1,12 @@
 //! One file a verb: fill the library's configuration, call it, print.
 
 pub(crate) mod autopsy;
+pub(crate) mod balance;
 pub(crate) mod card;
 pub(crate) mod dequantize;
+pub(crate) mod diagnose;
 pub(crate) mod extract;
+pub(crate) mod fleet;
 pub(crate) mod inspect;
 pub(crate) mod merge;
 pub(crate) mod orthogonality;

@@ -4,6 +4,7 @@
 mod autopsy;
 mod bad_formats;
 mod bad_input;
+mod balance;
 mod card;
 mod labels;
 mod original;

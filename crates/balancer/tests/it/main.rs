@@ -1,0 +1,16 @@
+//! The balancer on real sockets over scripted backends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking, and say what they saw"
+)]
+
+mod balancer;
+mod chaos;
+mod client;
+mod failover;
+mod hostile;
+mod leaving;
+mod manage;
+mod resume;
+mod scripted;

@@ -1,0 +1,118 @@
+//! `xgraft balance`
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use xgraft_balancer::{ApiKey, Config, Health, Limits, LogWriter, Retries};
+
+use crate::args::{Always, Balance};
+use crate::interrupt;
+use crate::output::{note, say_json};
+
+/// What is printed once when the balancer listens.
+#[derive(Debug, Serialize)]
+struct Ready {
+    schema: &'static str,
+    url: String,
+    backends: Vec<String>,
+    workers: usize,
+}
+
+pub(crate) fn run(args: &Balance, always: &Always) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(serve(args, always))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Until the process is asked to end, and what runs then has ended.
+pub(crate) async fn serve(args: &Balance, always: &Always) -> anyhow::Result<()> {
+    let config = config(args)?;
+    let log = args.access_log.as_deref().map(open_log).transpose()?;
+    let address = format!("{}:{}", args.host, args.port);
+    let listener = TcpListener::bind((args.host.as_str(), args.port))
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
+    announce(&config, &listener, always)?;
+    xgraft_balancer::serve(listener, config, log, asked_to_end()).await?;
+    Ok(())
+}
+
+async fn asked_to_end() {
+    while interrupt::check().is_continue() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn announce(config: &Config, listener: &TcpListener, always: &Always) -> anyhow::Result<()> {
+    let ready = Ready {
+        schema: "xgraft.balance/1",
+        url: format!("http://{}", listener.local_addr()?),
+        backends: config
+            .backends
+            .iter()
+            .map(|url| url.as_str().to_owned())
+            .collect(),
+        workers: config.workers,
+    };
+    if always.json {
+        return say_json(&ready);
+    }
+    let count = ready.backends.len();
+    note(&format!("{count} backends; listening on {}", ready.url));
+    Ok(())
+}
+
+fn open_log(path: &Path) -> anyhow::Result<LogWriter> {
+    if path == Path::new("-") {
+        return Ok(Box::new(std::io::stdout()));
+    }
+    let file = fs_err::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?;
+    Ok(Box::new(file))
+}
+
+fn config(args: &Balance) -> anyhow::Result<Config> {
+    let key = |key: &String| ApiKey::new(key);
+    let keys = |keys: &[String]| keys.iter().map(key).collect::<Result<Vec<_>, _>>();
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Config {
+        backends_file: args.backends_file.clone(),
+        api_keys: keys(&args.api_key)?,
+        admin_keys: keys(&args.admin_key)?,
+        backend_key: args.backend_key.as_ref().map(key).transpose()?,
+        backend_admin_key: args.backend_admin_key.as_ref().map(key).transpose()?,
+        workers: args.pool.threads.unwrap_or_else(cores),
+        prefix_affinity: args.prefix_affinity,
+        health: Health {
+            path: args.health_path.clone(),
+            interval: args.health_interval,
+            timeout: args.health_timeout,
+            slow_start: args.slow_start,
+            ..Health::default()
+        },
+        retries: Retries {
+            replays: args.replays,
+            ..Retries::default()
+        },
+        limits: Limits {
+            in_flight: args.max_in_flight,
+            queue: args.max_waiting,
+            queue_timeout: args.queue_timeout,
+            request_timeout: args.request_timeout,
+            stall_timeout: args.stall_timeout,
+            drain_timeout: args.drain_timeout,
+            body: usize::try_from(args.max_body)?,
+            ..Limits::default()
+        },
+        ..Config::new(args.backends.clone())
+    })
+}
