@@ -25,6 +25,7 @@ pub(crate) fn judge(scan: &Scan, scales: Option<BadScales>, limits: &Limits) -> 
     if scan.total.pairs.n > 0 {
         judge.against_reference();
     } else {
+        judge.level();
         judge.bias();
         judge.neighbours();
     }
@@ -167,6 +168,26 @@ impl Judge<'_> {
                 )
             },
         );
+    }
+
+    /// The mean of a tensor that has one, as a norm does.
+    fn level(&mut self) {
+        let total = &self.scan.total.moments;
+        if total.n == 0 {
+            return;
+        }
+        let level = total.mean().abs();
+        let (low, high) = (self.limits.level_min, self.limits.level_max);
+        let limit = match level {
+            level if level < low => "level_min",
+            level if level > high => "level_max",
+            _ => return,
+        };
+        let message = format!(
+            "mean of magnitude {}, healthy is {low} to {high}",
+            short(level)
+        );
+        self.whole(Verdict::MisScaled, limit, level, message);
     }
 
     fn flat(&mut self) {

@@ -102,6 +102,11 @@ pub struct Limits {
     pub zero_share_max: f64,
     /// Biased: mean/RMS of a norm below this, where the norms of the model lie above zero.
     pub mean_min: f64,
+    /// Mis-scaled: |mean| of the tensor below this. A norm's mean is near 1 before training, and of trained models some norms of
+    /// the first layers are at a hundredth.
+    pub level_min: f64,
+    /// Mis-scaled: |mean| of the tensor above this.
+    pub level_max: f64,
     /// Mis-decoded: kurtosis of the tensor or of a block below this. Uniform numbers have 1.8, two heaps 1.
     pub kurtosis_min: f64,
     /// Mis-scaled: share of a block's codes at the largest value of their format above this.
@@ -136,6 +141,8 @@ const LINEAR: Limits = Limits {
     peer_ratio_max: 30.0,
     zero_share_max: NONE,
     mean_min: -NONE,
+    level_min: 0.0,
+    level_max: NONE,
     kurtosis_min: 1.65,
     saturated_max: 0.05,
     correlation_min: 0.95,
@@ -171,6 +178,8 @@ const VECTOR: Limits = Limits {
     peer_ratio_max: NONE,
     zero_share_max: NONE,
     mean_min: -NONE,
+    level_min: 0.0,
+    level_max: NONE,
     kurtosis_min: 0.0,
     saturated_max: NONE,
     correlation_min: -NONE,
@@ -188,11 +197,14 @@ const NORM: Limits = Limits {
     peer_ratio_max: 30.0,
     zero_share_max: 0.2,
     mean_min: -0.3,
+    level_min: 3e-3,
+    level_max: 100.0,
     ..VECTOR
 };
 
 const HEAD_NORM: Limits = Limits {
     rms_max: 300.0,
+    level_max: 300.0,
     ..NORM
 };
 
@@ -275,7 +287,7 @@ impl Thresholds {
 }
 
 impl Limits {
-    fn fields(&mut self) -> [(&'static str, &mut f64); 19] {
+    fn fields(&mut self) -> [(&'static str, &mut f64); 21] {
         [
             ("rms_max", &mut self.rms_max),
             ("rms_min", &mut self.rms_min),
@@ -287,6 +299,8 @@ impl Limits {
             ("peer_ratio_max", &mut self.peer_ratio_max),
             ("zero_share_max", &mut self.zero_share_max),
             ("mean_min", &mut self.mean_min),
+            ("level_min", &mut self.level_min),
+            ("level_max", &mut self.level_max),
             ("kurtosis_min", &mut self.kurtosis_min),
             ("saturated_max", &mut self.saturated_max),
             ("correlation_min", &mut self.correlation_min),

@@ -4,6 +4,7 @@
 
 mod args;
 mod interrupt;
+mod origin;
 mod output;
 mod progress;
 mod table;

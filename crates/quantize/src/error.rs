@@ -96,6 +96,18 @@ pub enum Error {
         /// The largest smaller size that divides the columns.
         fits: usize,
     },
+    /// Columns that the groups of a format do not divide, and no option changes their size.
+    #[error("{tensor} has {columns} columns, expected a multiple of {group}, the group size of {scheme}")]
+    FixedGroup {
+        /// The tensor.
+        tensor: String,
+        /// Its columns.
+        columns: usize,
+        /// The elements of a group.
+        group: usize,
+        /// The scheme.
+        scheme: &'static str,
+    },
     /// Rows or columns that words of several codes do not divide.
     #[error("{tensor} has {len} {what}, expected a multiple of {by}, the codes in a word")]
     Indivisible {
@@ -195,8 +207,9 @@ impl Error {
                 "leave --group-size out for the usual 128, or give one that divides the columns of every layer"
             }
             Self::GroupSize { .. } => {
-                "choose a --group-size that divides, or leave the module out with --keep"
+                "choose a --group-size that divides the columns of every layer, or leave the module out with --keep"
             }
+            Self::FixedGroup { .. } => "leave the module out with --keep",
             Self::Indivisible { .. } => {
                 "use --layout compressed-tensors, whose last word may be partly filled, or leave the module out with --keep"
             }

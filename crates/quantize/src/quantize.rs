@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::convert::{Cost, Job, bf16_bytes};
 use crate::error::{Error, Result};
 use crate::report::{Conversion, Loss, ModuleReport};
-use crate::scheme::{Method, Simulated};
+use crate::scheme::{Method, Scheme, Simulated};
 use crate::search::Search;
 use crate::simulated;
 
@@ -44,7 +44,7 @@ pub fn quantize(
         same_model(source, base)?;
     }
     for weight in source.weights().iter().filter(|w| taken(w)) {
-        check(weight, base, &method)?;
+        check(weight, base, config.scheme, &method)?;
     }
     let kept = kept(source, &taken);
     let quantization = method.quantization_config(config, &kept);
@@ -137,7 +137,7 @@ pub(crate) fn planned_of<'a>(source: &'a Checkpoint, config: &Config) -> Result<
         if !weight.role.is_linear() || config.keeps(&weight.module) {
             return Ok((weight, None));
         }
-        check(weight, None, &method)?;
+        check(weight, None, config.scheme, &method)?;
         Ok((weight, Some(planned(weight, &method))))
     };
     source.weights().iter().map(plan).collect()
@@ -152,10 +152,15 @@ fn layout_of(source: &Checkpoint) -> String {
 }
 
 /// What can be known before a weight is read.
-fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<()> {
+fn check(
+    weight: &Weight,
+    base: Option<&Checkpoint>,
+    scheme: Scheme,
+    method: &Method,
+) -> Result<()> {
     let (rows, cols) = weight.matrix_shape();
     if let Method::Groups { recipe, packing } = method {
-        check_group(weight, recipe)?;
+        check_group(weight, scheme, recipe)?;
         let indivisible = |what, len: usize, by: usize| Error::Indivisible {
             tensor: weight.tensor.clone(),
             what,
@@ -173,7 +178,7 @@ fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<
         }
     }
     if let Method::Simulated(Simulated::Groups(recipe)) = method {
-        check_group(weight, recipe)?;
+        check_group(weight, scheme, recipe)?;
     }
     match base {
         Some(base) => base_weight(base, weight).map(drop),
@@ -182,11 +187,19 @@ fn check(weight: &Weight, base: Option<&Checkpoint>, method: &Method) -> Result<
 }
 
 /// Refuses groups that do not divide the columns.
-fn check_group(weight: &Weight, recipe: &GroupRecipe) -> Result<()> {
+fn check_group(weight: &Weight, scheme: Scheme, recipe: &GroupRecipe) -> Result<()> {
     let columns = weight.matrix_shape().1;
     let group = recipe.group.size(columns);
     if columns.is_multiple_of(group) {
         return Ok(());
+    }
+    if scheme.usual_group().is_none() {
+        return Err(Error::FixedGroup {
+            tensor: weight.tensor.clone(),
+            columns,
+            group,
+            scheme: scheme.name(),
+        });
     }
     let fits = (1..group).rev().find(|size| columns.is_multiple_of(*size));
     Err(Error::GroupSize {

@@ -70,6 +70,29 @@ fn a_norm_times_a_hundred_or_a_hundredth_is_mis_scaled() {
 }
 
 #[test]
+fn norms_that_are_all_far_from_one_are_mis_scaled() {
+    for factor in [1e-4, 1e4] {
+        let tensors: Vec<Tensor> = base()
+            .into_iter()
+            .map(|(name, shape, mut numbers)| {
+                if shape.len() == 1 {
+                    numbers.iter_mut().for_each(|x| *x *= factor);
+                }
+                f32_tensor(&name, &shape, &numbers)
+            })
+            .collect();
+        let config = std::fs::read_to_string(TINY.base().join("config.json")).unwrap();
+        let report = examine(model(&config, &tensors).path(), None);
+        for name in NORMS {
+            let limits = of(&report, name).faults.iter().filter_map(|f| f.limit);
+            let limits: Vec<_> = limits.collect();
+            let expected = if factor < 1.0 { "level_min" } else { "level_max" };
+            assert!(limits.contains(&expected), "{name} {factor}: {limits:?}");
+        }
+    }
+}
+
+#[test]
 fn a_norm_of_the_other_sign_is_biased() {
     for name in NORMS {
         let report = examine(changed(name, |_, x| -x).path(), None);

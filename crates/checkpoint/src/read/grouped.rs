@@ -99,11 +99,7 @@ fn read<M: AsRef<GroupedMatrix>>(
     let fit = "codes, scales and zero points that fit together";
     let decoded = decode(tensors).map_err(|source| refuse(codes, fit, source.to_string()))?;
     let (groups, matrix) = (stored.group.blocks(inner).max(1), decoded.as_ref());
-    if let Some(at) = matrix
-        .scales
-        .iter()
-        .position(|scale| !usable(*scale, matrix.levels))
-    {
+    if let Some(at) = unusable(matrix, groups) {
         let (row, group) = (at / groups, at % groups);
         let found = format!("{} at row {row}, group {group}", matrix.scales[at]);
         return Err(refuse(infos[1], "a scale above 0", found));
@@ -111,9 +107,24 @@ fn read<M: AsRef<GroupedMatrix>>(
     Ok((decoded, digests))
 }
 
-/// Whether a finite scale can be meant. That of a group of zeros in NF4 is 0, and a rounded one of it lies near 0.
-fn usable(scale: f32, levels: Levels) -> bool {
-    scale > 0.0 || levels == Levels::Nf4
+/// The first finite scale that cannot be meant. In NF4 that of a group of zeros is 0, and one that was itself rounded lies near
+/// 0 on either side; the codes of such a group are all alike.
+fn unusable(matrix: &GroupedMatrix, groups: usize) -> Option<usize> {
+    let largest = matrix.scales.iter().copied().fold(0.0, f32::max);
+    let width = matrix.cols.div_ceil(groups);
+    let of_zeros = |at: usize, scale: f32| {
+        let first = at % groups * width;
+        let columns = first..matrix.cols.min(first + width);
+        let codes = &matrix.codes[at / groups * matrix.cols..][columns];
+        scale.abs() <= largest / 64.0 && codes.iter().all(|code| *code == codes[0])
+    };
+    let mut scales = matrix.scales.iter().copied().enumerate();
+    scales
+        .find(|&(at, scale)| {
+            let meant = scale > 0.0 || matrix.levels == Levels::Nf4 && of_zeros(at, scale);
+            !meant
+        })
+        .map(|(at, _)| at)
 }
 
 /// Some rows of a matrix with `groups` groups a row.

@@ -122,6 +122,14 @@ fn a_part_that_does_not_fit_is_named() {
             &["q_proj.weight`", "NaN"],
         ),
         (
+            support::f32(&named("weight.absmax"), &[2], &[1.0, -4.0]),
+            &["weight.absmax", "a scale above 0", "-4 at row 1"],
+        ),
+        (
+            support::f32(&named("weight.absmax"), &[2], &[1.0, 0.0]),
+            &["weight.absmax", "a scale above 0", "0 at row 1"],
+        ),
+        (
             support::f32(&named("weight.quant_map"), &[16], &[0.5; 16]),
             &["weight.quant_map", "sixteen levels of NF4", "0.5"],
         ),

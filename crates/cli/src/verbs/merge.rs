@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use xgraft_results::human::{bytes, percent};
 
-use xgraft_checkpoint::{Adapter, Checkpoint, OutputDir};
+use xgraft_checkpoint::{Adapter, Checkpoint, OutputDir, Quantization};
 use xgraft_lora_merge::{Config, fingerprint, merge};
 
 use crate::args::{Always, Merge};
-use crate::output::{Account, commit, say, say_json};
+use crate::origin::of_other_weights;
+use crate::output::{Account, commit, print_findings, say, say_json};
 use crate::progress::{Progress, rewriting};
 
 pub(crate) fn run(args: &Merge, always: &Always) -> anyhow::Result<ExitCode> {
@@ -35,6 +36,12 @@ pub(crate) fn run(args: &Merge, always: &Always) -> anyhow::Result<ExitCode> {
         }
     };
     let report = &merged.report;
+    // A quantized base has other bytes than the one that the adapter was made of.
+    let float = matches!(base.quantization(), Quantization::None);
+    let weights = merged.inputs.iter().filter(|input| input.role == "base");
+    let findings: Vec<_> = of_other_weights(&args.adapter, weights.filter(|_| float))
+        .into_iter()
+        .collect();
     let account = Account {
         verb: "merge",
         config: work["config"].take(),
@@ -42,9 +49,10 @@ pub(crate) fn run(args: &Merge, always: &Always) -> anyhow::Result<ExitCode> {
         inputs: merged.inputs.clone(),
         report,
         rows: report.rows("merge"),
-        findings: &[],
+        findings: &findings,
     };
     commit(out, account)?;
+    print_findings(&findings);
     if always.json {
         say_json(report)?;
         return Ok(ExitCode::SUCCESS);

@@ -6,7 +6,7 @@ use xgraft_results::human::bytes;
 
 use anyhow::{bail, ensure};
 use serde::Serialize;
-use xgraft_checkpoint::{Checkpoint, Dtype, Quantization};
+use xgraft_checkpoint::{Checkpoint, Dtype, Quantization, Weight};
 use xgraft_quantize::{Config, Layout, Scheme, adapter_bytes, cache_bytes_per_token, stored_bytes};
 
 use crate::args::{Always, Plan};
@@ -68,6 +68,14 @@ struct Report {
     context: u64,
     sequences: u64,
     formats: Vec<Line>,
+    /// Formats that the checkpoint cannot take.
+    refused: Vec<Refused>,
+}
+
+#[derive(Debug, Serialize)]
+struct Refused {
+    format: String,
+    why: String,
 }
 
 pub(crate) fn run(args: &Plan, always: &Always) -> anyhow::Result<ExitCode> {
@@ -105,14 +113,16 @@ pub(crate) fn run(args: &Plan, always: &Always) -> anyhow::Result<ExitCode> {
         }
     };
     let mut formats = vec![line("as stored".to_owned(), source.total_bytes())];
+    formats.push(line("bf16".to_owned(), bf16_bytes(&source)));
+    let mut refused = Vec::new();
     if matches!(source.quantization(), Quantization::None) {
-        for scheme in Scheme::ALL {
-            let config = Config::of(scheme);
-            // A simulated format weighs what BF16 does.
-            if config.layout != Layout::Simulated
-                && let Ok(bytes) = stored_bytes(&source, &config)
-            {
-                formats.push(line(scheme.name().to_owned(), bytes));
+        for (format, config) in configs() {
+            match stored_bytes(&source, &config) {
+                Ok(bytes) => formats.push(line(format, bytes)),
+                Err(why) => refused.push(Refused {
+                    format,
+                    why: why.to_string(),
+                }),
             }
         }
     }
@@ -125,6 +135,7 @@ pub(crate) fn run(args: &Plan, always: &Always) -> anyhow::Result<ExitCode> {
         context: args.context,
         sequences: args.sequences,
         formats,
+        refused,
     };
     if always.json {
         say_json(&report)?;
@@ -132,6 +143,28 @@ pub(crate) fn run(args: &Plan, always: &Always) -> anyhow::Result<ExitCode> {
         print(&report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every format that is stored, with its name; int3, int2, mxfp4 and nvfp4 are simulated in BF16.
+fn configs() -> impl Iterator<Item = (String, Config)> {
+    let usual = Scheme::ALL.into_iter().map(Config::of);
+    let stored = usual.filter(|config| config.layout != Layout::Simulated);
+    stored.flat_map(|config| {
+        let name = config.scheme.name();
+        let asymmetric = Config {
+            symmetric: false,
+            ..config.clone()
+        };
+        let asymmetric = (config.scheme == Scheme::Int4)
+            .then(|| (format!("{name} asymmetric"), asymmetric));
+        [(name.to_owned(), config)].into_iter().chain(asymmetric)
+    })
+}
+
+/// Every weight in two bytes.
+fn bf16_bytes(source: &Checkpoint) -> u64 {
+    let elements = |weight: &Weight| weight.shape.iter().map(|n| *n as u64).product::<u64>();
+    2 * source.weights().iter().map(elements).sum::<u64>()
 }
 
 fn print(report: &Report) -> anyhow::Result<()> {
@@ -157,6 +190,9 @@ fn print(report: &Report) -> anyhow::Result<()> {
         ]);
     }
     say(&table.render())?;
+    for refused in &report.refused {
+        say(&format!("{} does not fit: {}", refused.format, refused.why))?;
+    }
     let directory = &report.directory;
     say(&format!(
         "directory as stored: tensors {}, headers {}, tokenizer and other files {}",

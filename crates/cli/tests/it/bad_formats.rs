@@ -125,6 +125,32 @@ fn a_group_of_nothing_and_groups_of_a_scheme_that_has_its_own() {
 }
 
 #[test]
+fn fixed_groups_that_do_not_divide_are_no_matter_of_an_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("odd");
+    std::fs::create_dir(&dir).unwrap();
+    let config = json!({"architectures": ["LlamaForCausalLM"], "hidden_size": 40});
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    let header = json!({name: {"dtype": "BF16", "shape": [8, 40], "data_offsets": [0, 640]}});
+    let header = header.to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + 640, 0);
+    std::fs::write(dir.join("model.safetensors"), bytes).unwrap();
+    for (scheme, group) in [("nf4", "64"), ("mxfp4", "32")] {
+        let out = folder.path().join("out");
+        let arguments = ["quantize", dir.to_str().unwrap(), "--scheme", scheme, "--out"];
+        let output = xgraft(&[&arguments[..], &[out.to_str().unwrap()]].concat());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let expected = format!("has 40 columns, expected a multiple of {group}, the group size of {scheme}");
+        assert!(text.contains(&expected) && !text.contains("--group-size"), "{text}");
+        assert!(!out.exists(), "an output was left");
+    }
+}
+
+#[test]
 fn an_unknown_method() {
     let case = Case::quantized(&["--scheme", "int4"]);
     case.config(|config| config["quantization_config"]["quant_method"] = "hqq".into());

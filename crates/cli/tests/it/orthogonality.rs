@@ -356,3 +356,43 @@ fn usage_errors_are_of_the_command_line() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("ORIGINAL=QUANTIZED"));
 }
+
+#[test]
+fn an_adapter_of_other_weights_is_told_apart() {
+    let models = Models::new();
+    let (other, fp8) = (fixture("tiny-qwen3-elicited/base"), models.at("other-fp8"));
+    succeed(&["quantize", &other, "--scheme", "fp8-block", "--out", &fp8]);
+    let said = |noise: &str| {
+        let output = xgraft(&[
+            "orthogonality",
+            "--noise",
+            noise,
+            "--adapter",
+            &models.at("a"),
+        ]);
+        stderr(&output)
+    };
+    let text = said(&format!("{other}={fp8}"));
+    assert!(
+        text.contains("of-other-weights") && text.contains("all 21 that are used"),
+        "{text}"
+    );
+    for own in [
+        models.noise(),
+        format!("{}={}", models.tuned, models.at("tuned-fp8")),
+    ] {
+        assert!(!said(&own).contains("of-other-weights"), "{own}");
+    }
+
+    let merged = |base: &str| {
+        let out = models.at("merged");
+        let adapter = models.at("a");
+        stderr(&xgraft(&[
+            "merge", "--base", base, "--adapter", &adapter, "--force", "--out", &out,
+        ]))
+    };
+    assert!(merged(&other).contains("of-other-weights"));
+    for own in [models.base.clone(), models.at("fp8")] {
+        assert!(!merged(&own).contains("of-other-weights"), "{own}");
+    }
+}

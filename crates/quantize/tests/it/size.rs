@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 use xgraft_checkpoint::{Checkpoint, Dtype, Weight};
-use xgraft_quantize::{Config, Scheme, adapter_bytes, cache_bytes_per_token, stored_bytes};
+use xgraft_quantize::{Config, Layout, Scheme, adapter_bytes, cache_bytes_per_token, stored_bytes};
 
 use crate::{convert, fixture};
 
@@ -95,6 +95,21 @@ fn qwen3_32b_has_the_sizes_that_the_registry_lists() {
     ] {
         let bytes = stored_bytes(&source, &Config::of(scheme)).unwrap();
         assert_eq!(hundredths(bytes), gigabytes, "{scheme:?}");
+    }
+    for (layout, symmetric, gigabytes) in [
+        (Layout::AwqOrder, true, 19.33),
+        (Layout::GptqOrder, true, 19.34),
+        (Layout::CompressedTensors, false, 19.33),
+        (Layout::AwqOrder, false, 19.33),
+        (Layout::GptqOrder, false, 19.34),
+    ] {
+        let config = Config {
+            layout,
+            symmetric,
+            ..Config::of(Scheme::Int4)
+        };
+        let bytes = stored_bytes(&source, &config).unwrap();
+        assert_eq!(hundredths(bytes), gigabytes, "{layout:?} {symmetric}");
     }
     assert_eq!(hundredths(adapter_bytes(&source, 256, Dtype::Bf16)), 4.29);
     assert_eq!(hundredths(adapter_bytes(&source, 128, Dtype::Bf16)), 2.15);

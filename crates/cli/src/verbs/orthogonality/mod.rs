@@ -10,9 +10,11 @@ use serde_json::json;
 use xgraft_adapter_sanitize::plain_lora;
 use xgraft_checkpoint::{Adapter, Checkpoint};
 use xgraft_orthogonality::{Event, Noise, compare};
+use xgraft_results::{Finding, Input};
 
 use crate::args::{Always, NoiseArg, Orthogonality};
 use crate::interrupt;
+use crate::origin::of_other_weights;
 use crate::output::{Account, begin, commit, judged, print_findings, say_json};
 use crate::progress::Progress;
 
@@ -54,7 +56,10 @@ pub(crate) fn run(args: &Orthogonality, always: &Always) -> anyhow::Result<ExitC
         },
     );
     progress.finish();
-    let (report, inputs) = result?;
+    let (mut report, inputs) = result?;
+    for adapter in &args.adapters {
+        report.findings.extend(of_no_noise(adapter, &noises, &inputs));
+    }
     if let Some(out) = out {
         let account = Account {
             verb: "orthogonality",
@@ -74,6 +79,16 @@ pub(crate) fn run(args: &Orthogonality, always: &Always) -> anyhow::Result<ExitC
     }
     print_findings(&report.findings);
     Ok(judged(report.passed()))
+}
+
+/// What is to be known of an adapter that is of the weights of no noise.
+fn of_no_noise(adapter: &Path, noises: &[Noise], inputs: &[Input]) -> Option<Finding> {
+    let of = |noise: &Noise| {
+        let sides = ["original", "quantized"].map(|side| format!("{side} of {}", noise.label));
+        of_other_weights(adapter, inputs.iter().filter(|i| sides.contains(&i.role)))
+    };
+    let mut of_each = noises.iter().map(of);
+    of_each.next()?.filter(|_| of_each.all(|f| f.is_some()))
 }
 
 /// A noise is called as its quantized directory, by the whole path where two have one name.

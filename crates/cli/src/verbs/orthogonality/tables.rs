@@ -19,7 +19,8 @@ pub(super) fn print(report: &Report, all: bool) -> anyhow::Result<()> {
     let layers: Vec<&Summary> = report.by_layer.iter().chain(&whole).collect();
     for noise in &report.whole.noises {
         let name = &noise.noise;
-        say(&format!("{name}: {}\n", report.convention))?;
+        say(&format!("{name}: {}", report.convention))?;
+        say("ratios of norms are of all numbers of the weights together; cosines, leakage and ranks are means over the weights\n")?;
         for table in [sizes, leakage, spectra, cosines] {
             say(&table("projection", name, &projections).render())?;
             say(&table("layer", name, &layers).render())?;
