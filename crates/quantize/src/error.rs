@@ -97,7 +97,9 @@ pub enum Error {
         fits: usize,
     },
     /// Columns that the groups of a format do not divide, and no option changes their size.
-    #[error("{tensor} has {columns} columns, expected a multiple of {group}, the group size of {scheme}")]
+    #[error(
+        "{tensor} has {columns} columns, expected a multiple of {group}, the group size of {scheme}"
+    )]
     FixedGroup {
         /// The tensor.
         tensor: String,

@@ -86,7 +86,11 @@ fn norms_that_are_all_far_from_one_are_mis_scaled() {
         for name in NORMS {
             let limits = of(&report, name).faults.iter().filter_map(|f| f.limit);
             let limits: Vec<_> = limits.collect();
-            let expected = if factor < 1.0 { "level_min" } else { "level_max" };
+            let expected = if factor < 1.0 {
+                "level_min"
+            } else {
+                "level_max"
+            };
             assert!(limits.contains(&expected), "{name} {factor}: {limits:?}");
         }
     }

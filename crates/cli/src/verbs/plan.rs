@@ -155,8 +155,8 @@ fn configs() -> impl Iterator<Item = (String, Config)> {
             symmetric: false,
             ..config.clone()
         };
-        let asymmetric = (config.scheme == Scheme::Int4)
-            .then(|| (format!("{name} asymmetric"), asymmetric));
+        let asymmetric =
+            (config.scheme == Scheme::Int4).then(|| (format!("{name} asymmetric"), asymmetric));
         [(name.to_owned(), config)].into_iter().chain(asymmetric)
     })
 }

@@ -140,12 +140,22 @@ fn fixed_groups_that_do_not_divide_are_no_matter_of_an_option() {
     std::fs::write(dir.join("model.safetensors"), bytes).unwrap();
     for (scheme, group) in [("nf4", "64"), ("mxfp4", "32")] {
         let out = folder.path().join("out");
-        let arguments = ["quantize", dir.to_str().unwrap(), "--scheme", scheme, "--out"];
+        let arguments = [
+            "quantize",
+            dir.to_str().unwrap(),
+            "--scheme",
+            scheme,
+            "--out",
+        ];
         let output = xgraft(&[&arguments[..], &[out.to_str().unwrap()]].concat());
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{text}");
-        let expected = format!("has 40 columns, expected a multiple of {group}, the group size of {scheme}");
-        assert!(text.contains(&expected) && !text.contains("--group-size"), "{text}");
+        let expected =
+            format!("has 40 columns, expected a multiple of {group}, the group size of {scheme}");
+        assert!(
+            text.contains(&expected) && !text.contains("--group-size"),
+            "{text}"
+        );
         assert!(!out.exists(), "an output was left");
     }
 }

@@ -388,7 +388,14 @@ fn an_adapter_of_other_weights_is_told_apart() {
         let out = models.at("merged");
         let adapter = models.at("a");
         stderr(&xgraft(&[
-            "merge", "--base", base, "--adapter", &adapter, "--force", "--out", &out,
+            "merge",
+            "--base",
+            base,
+            "--adapter",
+            &adapter,
+            "--force",
+            "--out",
+            &out,
         ]))
     };
     assert!(merged(&other).contains("of-other-weights"));

@@ -58,7 +58,9 @@ pub(crate) fn run(args: &Orthogonality, always: &Always) -> anyhow::Result<ExitC
     progress.finish();
     let (mut report, inputs) = result?;
     for adapter in &args.adapters {
-        report.findings.extend(of_no_noise(adapter, &noises, &inputs));
+        report
+            .findings
+            .extend(of_no_noise(adapter, &noises, &inputs));
     }
     if let Some(out) = out {
         let account = Account {

@@ -20,7 +20,9 @@ pub(super) fn print(report: &Report, all: bool) -> anyhow::Result<()> {
     for noise in &report.whole.noises {
         let name = &noise.noise;
         say(&format!("{name}: {}", report.convention))?;
-        say("ratios of norms are of all numbers of the weights together; cosines, leakage and ranks are means over the weights\n")?;
+        say(
+            "ratios of norms are of all numbers of the weights together; cosines, leakage and ranks are means over the weights\n",
+        )?;
         for table in [sizes, leakage, spectra, cosines] {
             say(&table("projection", name, &projections).render())?;
             say(&table("layer", name, &layers).render())?;
