@@ -354,6 +354,6 @@ mod tests {
                 .set(&format!("linear.{field}=1"))
                 .unwrap();
         }
-        assert_eq!(fields.len(), 19);
+        assert_eq!(fields.len(), 21);
     }
 }

@@ -60,7 +60,7 @@ impl Process {
         let length = body.len();
         write!(
             socket,
-            "{method} {path} HTTP/1.0\r\nx-request-id: r1\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.0\r\nx-request-id: r1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         )
         .unwrap();
         socket
