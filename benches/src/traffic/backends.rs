@@ -86,7 +86,7 @@ async fn plain(reader: &mut Reader, body: &str) -> io::Result<()> {
     reader.socket.write_all(answer.as_bytes()).await
 }
 
-/// As many events as the request has `max_tokens`, each with the time at which it was written.
+/// As many events as the request wants tokens, each with the time at which it was written.
 async fn stream(reader: &mut Reader, body: &[u8]) -> io::Result<()> {
     let shows_ids = has(body, b"\"return_token_ids\":true");
     let count = max_tokens(body);
@@ -121,7 +121,8 @@ fn chunk(text: &str) -> Vec<u8> {
 }
 
 fn max_tokens(body: &[u8]) -> u64 {
-    const NAME: &[u8] = b"\"max_tokens\":";
+    // Routers may write `max_completion_tokens` in its place.
+    const NAME: &[u8] = b"tokens\":";
     let Some(at) = memmem::find(body, NAME) else {
         return 16;
     };
@@ -148,6 +149,7 @@ mod tests {
     #[test]
     fn a_request_says_how_many_events_it_wants() {
         assert_eq!(max_tokens(br#"{"max_tokens":120,"stream":true}"#), 120);
+        assert_eq!(max_tokens(br#"{"max_completion_tokens":7}"#), 7);
         assert_eq!(max_tokens(b"{}"), 16);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::backend::Backend;
 use crate::backends::Lease;
@@ -293,7 +293,7 @@ impl Relay {
         };
         loop {
             if !std::mem::replace(&mut self.ticking, true) {
-                self.tick.as_mut().reset(tokio::time::Instant::now() + TICK);
+                self.tick.as_mut().reset(Instant::now() + TICK);
             }
             ready!(self.tick.as_mut().poll(context));
             self.ticking = false;
@@ -389,7 +389,7 @@ async fn resume(mut job: Box<Job>) -> (Box<Job>, Option<Box<Opening>>) {
     job.wanted.continues = true;
     job.seen.resume();
     let limits = &job.shared.config.limits;
-    job.deadline = tokio::time::Instant::now() + limits.request_timeout;
+    job.deadline = Instant::now() + limits.request_timeout;
     let opening = match job.ask().await {
         Ok(Answer::Begun(parts, opening)) if parts.status.is_success() => {
             opening.begun.events.is_some().then_some(opening)

@@ -78,7 +78,7 @@ fn haproxy_config(port: u16, backends: &[u16]) -> String {
     let servers: String = backends.iter().enumerate().map(server).collect();
     format!(
         "global\n  maxconn 4000\n  nbthread 1\n\
-         defaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  timeout connect 5s\n  option http-keep-alive\n\
+         defaults\n  mode http\n  timeout client 60s\n  timeout server 60s\n  timeout connect 5s\n  option http-keep-alive\n  option http-no-delay\n\
          frontend f\n  bind 127.0.0.1:{port}\n  default_backend b\n\
          backend b\n  balance leastconn\n  option httpchk GET /health\n  http-reuse always\n{servers}"
     )

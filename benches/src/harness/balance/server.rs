@@ -5,7 +5,6 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{BufRead, BufReader},
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
@@ -34,7 +33,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts what prints one line of JSON when it listens, with its `ports` or its `url`.
+    /// Starts what prints a JSON object when it listens, with its `ports` or its `url`.
     pub(super) fn announced(name: &'static str, command: &mut Command) -> Result<Self> {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let child = child.with_context(|| format!("cannot start {command:?}"))?;
@@ -43,12 +42,10 @@ impl Server {
             ports: Vec::new(),
             child,
         };
-        let mut line = String::new();
-        if let Some(pipe) = server.child.stdout.take() {
-            BufReader::new(pipe).read_line(&mut line)?;
-        }
-        let said: Value = serde_json::from_str(&line)
-            .with_context(|| format!("expected {name} to say where it listens, found {line:?}"))?;
+        let pipe = server.child.stdout.take().context("stdout is piped")?;
+        let mut said = serde_json::Deserializer::from_reader(pipe).into_iter::<Value>();
+        let said = said.next().and_then(Result::ok);
+        let said = said.with_context(|| format!("{name} does not say where it listens"))?;
         server.ports = ports(&said);
         ensure!(!server.ports.is_empty(), "no port in {said}");
         Ok(server)

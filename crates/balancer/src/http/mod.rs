@@ -4,7 +4,7 @@ mod adapters;
 mod admin;
 mod auth;
 mod body;
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod error;
 mod io;
 mod proxy;
