@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
-use super::io::Patient;
 use super::routes;
 use crate::health::Watch;
 use crate::shared::Shared;
@@ -183,7 +183,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &worker.shared.config.limits;
-    let io = Patient::new(TokioIo::new(stream), limits.write_timeout);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
+    let io = TokioIo::new(Box::pin(stream));
     let head_timeout = limits.head_timeout;
     let worker = worker.clone();
     let service = service_fn(move |request| {

@@ -6,7 +6,6 @@ mod auth;
 mod body;
 pub(crate) mod connection;
 pub(crate) mod error;
-mod io;
 mod proxy;
 pub(crate) mod reply;
 mod routes;

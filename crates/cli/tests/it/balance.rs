@@ -210,7 +210,10 @@ fn a_fleet_starts_is_diagnosed_restarts_what_dies_and_ends_whole() {
     let mut fleet = Process::start(&["fleet", file]);
     let all_up = |status: &Value| {
         let states = states(status);
-        states.len() == 2 && states.iter().all(|state| ["up", "half-open"].contains(state))
+        states.len() == 2
+            && states
+                .iter()
+                .all(|state| ["up", "half-open"].contains(state))
     };
     fleet.until("all up", all_up);
     let diagnosis: Value = serde_json::from_str(&succeed(&["diagnose", file, "--json"])).unwrap();

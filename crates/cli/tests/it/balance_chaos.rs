@@ -58,10 +58,20 @@ impl Servers {
         if self.alive[at].is_some() {
             return;
         }
-        let (port, lora) = (self.ports[at].to_string(), format!("mine={}/mine", self.root));
+        let (port, lora) = (
+            self.ports[at].to_string(),
+            format!("mine={}/mine", self.root),
+        );
         let args = ["serve", &self.base, "--served-model-name", "tiny"];
         let more = ["--port", &port, "--lora", &lora, "--lora-root", &self.root];
-        let limits = ["--admin-key", "admin", "--threads", "1", "--kv-memory", "64MiB"];
+        let limits = [
+            "--admin-key",
+            "admin",
+            "--threads",
+            "1",
+            "--kv-memory",
+            "64MiB",
+        ];
         self.alive[at] = Some(Process::start(&[&args[..], &more, &limits].concat()));
     }
 
@@ -174,7 +184,13 @@ fn client(
 }
 
 fn ask(address: &str, body: &Value) -> std::io::Result<(u16, String)> {
-    read(open(address, "POST", "/v1/completions", "", &body.to_string())?)
+    read(open(
+        address,
+        "POST",
+        "/v1/completions",
+        "",
+        &body.to_string(),
+    )?)
 }
 
 fn ask_plain(address: &str, question: &Question, tally: &Tally) {
@@ -275,12 +291,18 @@ fn broadcast(balancer: &Process, mine: &Question) {
     assert_eq!(status, 200, "{report}");
     let report: Value = serde_json::from_str(&report).unwrap();
     let all = report["backends"].as_array().unwrap();
-    assert!(all.len() == 4 && all.iter().all(|one| one["ok"] == true), "{report}");
+    assert!(
+        all.len() == 4 && all.iter().all(|one| one["ok"] == true),
+        "{report}"
+    );
     let mut body = mine.body.clone();
     body["model"] = json!("extra");
     let (status, answer) = balancer.post("/v1/completions", &body);
     let answer: Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!((status, &answer["choices"][0]["text"]), (200, &json!(mine.text)));
+    assert_eq!(
+        (status, &answer["choices"][0]["text"]),
+        (200, &json!(mine.text))
+    );
     let unload = json!({"lora_name": "extra"});
     let (status, report) = balancer.post_with("/v1/unload_lora_adapter", ADMIN, &unload);
     assert_eq!(status, 200, "{report}");
@@ -356,14 +378,32 @@ fn chaos(size: &Size) {
     until_at_rest(&balancer, before);
     let last_kib = resident_kib(&balancer);
     println!("{counts:?}, the longest way back {longest:.1?}\n{tally:?}");
-    for name in ["streams_cut", "streams_resumed", "streams_flagged", "replays", "failed"] {
+    for name in [
+        "streams_cut",
+        "streams_resumed",
+        "streams_flagged",
+        "replays",
+        "failed",
+    ] {
         println!("{name} {}", status[name]);
     }
-    println!("before and after {before:?}; memory {first_kib} KiB in the first turn, {last_kib} KiB after the last");
+    println!(
+        "before and after {before:?}; memory {first_kib} KiB in the first turn, {last_kib} KiB after the last"
+    );
     let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-    assert_eq!(of(&tally.plain_failed) + of(&tally.streams_wrong), 0, "{tally:?}");
-    assert!(of(&tally.plain) > 50 && of(&tally.streams_whole) > 50, "{tally:?}");
-    assert!(last_kib < first_kib + 8 * 1024, "{first_kib} and {last_kib} KiB");
+    assert_eq!(
+        of(&tally.plain_failed) + of(&tally.streams_wrong),
+        0,
+        "{tally:?}"
+    );
+    assert!(
+        of(&tally.plain) > 50 && of(&tally.streams_whole) > 50,
+        "{tally:?}"
+    );
+    assert!(
+        last_kib < first_kib + 8 * 1024,
+        "{first_kib} and {last_kib} KiB"
+    );
     assert_eq!(status["failed"], 0);
 }
 

@@ -23,7 +23,9 @@ fn chromium() -> PathBuf {
     };
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let found = names.into_iter().find(runs);
-    found.expect("a Chromium; name one in XGRAFT_CHROMIUM").into()
+    found
+        .expect("a Chromium; name one in XGRAFT_CHROMIUM")
+        .into()
 }
 
 /// What is left of a page after some seconds, in a browser that reaches nothing but this machine.
@@ -83,14 +85,19 @@ fn the_page_shows_load_a_drained_and_an_ejected_backend_live_and_without_a_netwo
     args.extend(urls.iter().flat_map(|url| ["--backend", url]));
     let balancer = Process::start(&args);
     balancer.until("all up", |status| {
-        crate::process::states(status).iter().all(|state| *state == "up")
+        crate::process::states(status)
+            .iter()
+            .all(|state| *state == "up")
     });
     let drained = json!({"url": urls[2]});
     assert_eq!(balancer.post_with("/admin/drain", ADMIN, &drained).0, 200);
     drop(servers.pop());
-    balancer.until("one gone", |status| status["backends"][&urls[3]]["state"] == "down");
+    balancer.until("one gone", |status| {
+        status["backends"][&urls[3]]["state"] == "down"
+    });
     let over = AtomicBool::new(false);
-    let body = json!({"prompt": "Pick", "max_tokens": 3000, "ignore_eos": true, "stream": true}).to_string();
+    let body = json!({"prompt": "Pick", "max_tokens": 3000, "ignore_eos": true, "stream": true})
+        .to_string();
     let page = std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -100,7 +107,9 @@ fn the_page_shows_load_a_drained_and_an_ejected_backend_live_and_without_a_netwo
                 }
             });
         }
-        balancer.until("load", |status| status["total_in_flight"] == 6 && status["waiting"] == 2);
+        balancer.until("load", |status| {
+            status["total_in_flight"] == 6 && status["waiting"] == 2
+        });
         std::thread::sleep(Duration::from_secs(2));
         let first = browse(&temp.path().join("a"), &balancer.url(), &["--dump-dom"]);
         let page = browse(&temp.path().join("b"), &balancer.url(), &["--dump-dom"]);
@@ -109,7 +118,8 @@ fn the_page_shows_load_a_drained_and_an_ejected_backend_live_and_without_a_netwo
             browse(&temp.path().join("c"), &balancer.url(), &[&shot]);
         }
         over.store(true, Ordering::Relaxed);
-        let requests = |page: &str| -> u64 { row(page, &urls[0])[5].replace(',', "").parse().unwrap() };
+        let requests =
+            |page: &str| -> u64 { row(page, &urls[0])[5].replace(',', "").parse().unwrap() };
         assert!(requests(&first) < requests(&page), "{first}{page}");
         page
     });
