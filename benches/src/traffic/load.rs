@@ -51,7 +51,8 @@ struct Seen {
 /// A connection breaks, or an answer is not what was asked for.
 pub async fn run(load: Load) -> io::Result<Value> {
     let request = request(&load);
-    let start = Instant::now() + WARM_UP;
+    let begin = Instant::now();
+    let start = begin + WARM_UP;
     let end = start + load.time;
     let cpu = cpu_seconds();
     let mut clients = JoinSet::new();
@@ -76,7 +77,7 @@ pub async fn run(load: Load) -> io::Result<Value> {
     Ok(json!({
         "connections": load.connections,
         "body_bytes": load.body,
-        "wall_s": load.time.as_secs_f64(),
+        "wall_s": begin.elapsed().as_secs_f64(),
         "client_cpu_s": cpu_seconds() - cpu,
         "requests": seen.all_answers,
         "per_second": seen.answers.len() as f64 / load.time.as_secs_f64(),

@@ -151,7 +151,8 @@ fn broken_and_whole(base: &str, adapter: &Path, body: &Value) -> (String, String
     assert!(!last.is_empty(), "nothing was cut: {status}");
     let counts = ["streams_cut", "streams_resumed", "streams_flagged"].map(|name| &status[name]);
     assert_eq!(counts, [1, 1, 0]);
-    println!("killed after {}", last.trim());
+    let event = last.find("data:").map_or("", |at| last[at..].trim());
+    println!("killed after {event}");
     (broken, whole)
 }
 

@@ -151,7 +151,7 @@ fn questions(server: &Process) -> Vec<Question> {
     for model in ["tiny", "mine"] {
         for seed in 0..3 {
             let body = json!({
-                "model": model, "prompt": "Pick", "max_tokens": 600, "temperature": 0.7,
+                "model": model, "prompt": "Pick", "max_tokens": 300, "temperature": 0.7,
                 "seed": seed, "ignore_eos": true,
             });
             let (status, answer) = server.post("/v1/completions", &body);
@@ -172,6 +172,8 @@ fn client(
     (first, pause): (usize, Duration),
     over: &AtomicBool,
 ) {
+    // Not all at once, so that at any time some wait for an answer and others do not.
+    std::thread::sleep(pause * (first as u32 % 16) / 8);
     for question in questions.iter().cycle().skip(first) {
         if over.load(Ordering::Relaxed) {
             return;
@@ -364,7 +366,7 @@ fn chaos(size: &Size) {
         for number in 0..size.clients {
             let (balancer, questions, tally, over) = (&balancer, &questions, &tally, &over);
             scope.spawn(move || {
-                let way = (number % questions.len(), size.pause);
+                let way = (number, size.pause);
                 client(&balancer.address, questions, tally, way, over);
             });
         }
