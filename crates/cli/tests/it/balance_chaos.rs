@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{Process, free_ports, open, read, states};
+use crate::process::{Process, SetAtEnd, free_ports, open, read, states};
 use crate::support::{extract, fixture, succeed};
 
 const ADMIN: &str = "authorization: Bearer admin\r\n";
@@ -363,6 +363,7 @@ fn chaos(size: &Size) {
     balancer.until("all up", all_up);
     let (before, over, tally) = (held(&balancer), AtomicBool::new(false), Tally::default());
     let (counts, longest, first_kib) = std::thread::scope(|scope| {
+        let _over = SetAtEnd(&over);
         for number in 0..size.clients {
             let (balancer, questions, tally, over) = (&balancer, &questions, &tally, &over);
             scope.spawn(move || {
@@ -373,7 +374,6 @@ fn chaos(size: &Size) {
         std::thread::sleep(size.turn / 2);
         let first_kib = resident_kib(&balancer);
         let (counts, longest) = blows(size, &mut servers, &balancer, &questions[3]);
-        over.store(true, Ordering::Relaxed);
         (counts, longest, first_kib)
     });
     let status = balancer.status();

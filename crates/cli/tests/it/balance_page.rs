@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::process::{Process, open, read};
+use crate::process::{Process, SetAtEnd, open, read};
 use crate::support::fixture;
 
 const ADMIN: &str = "authorization: Bearer admin\r\n";
@@ -99,6 +99,7 @@ fn the_page_shows_load_a_drained_and_an_ejected_backend_live_and_without_a_netwo
     let body = json!({"prompt": "Pick", "max_tokens": 3000, "ignore_eos": true, "stream": true})
         .to_string();
     let page = std::thread::scope(|scope| {
+        let _over = SetAtEnd(&over);
         for _ in 0..8 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
@@ -117,7 +118,6 @@ fn the_page_shows_load_a_drained_and_an_ejected_backend_live_and_without_a_netwo
             let shot = format!("--screenshot={}", Path::new(&file).display());
             browse(&temp.path().join("c"), &balancer.url(), &[&shot]);
         }
-        over.store(true, Ordering::Relaxed);
         let requests =
             |page: &str| -> u64 { row(page, &urls[0])[5].replace(',', "").parse().unwrap() };
         assert!(requests(&first) < requests(&page), "{first}{page}");

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -154,4 +155,13 @@ pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
 pub(crate) fn states(status: &Value) -> Vec<&str> {
     let backends = status["backends"].as_object().unwrap().values();
     backends.map(|b| b["state"].as_str().unwrap()).collect()
+}
+
+/// Sets a flag when it is dropped, so that threads that look at it also end when a test fails.
+pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
