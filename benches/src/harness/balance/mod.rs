@@ -161,8 +161,8 @@ impl<'a> Load<'a> {
     fn run(&self, programs: &mut Programs, round: u32, server: &Server) -> Result<()> {
         let seconds = match (programs.quick, self.events) {
             (true, _) => "0.3",
-            (false, 0) => "3",
-            (false, _) => "5",
+            (false, 0) => "2",
+            (false, _) => "3",
         };
         let mut command = Command::new(programs.binary("traffic"));
         command.arg("load").arg(server.address());
