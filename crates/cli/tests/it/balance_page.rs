@@ -131,7 +131,10 @@ fn the_page_shows_load_a_drained_and_an_ejected_backend_live_and_without_a_netwo
     }
     let rate: f64 = row(&page, &urls[0])[3].parse().unwrap();
     assert!(rate >= 0.0);
-    assert!(page.contains("2 of 4 backends take requests, as of "), "{page}");
+    assert!(
+        page.contains("2 of 4 backends take requests, as of "),
+        "{page}"
+    );
     let gone = &row(&page, &urls[3])[1];
     assert!(gone.contains("connection refused"), "{gone}");
 }

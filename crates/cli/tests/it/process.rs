@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// No test waits longer for anything.
+/// No test waits longer for a state, or for the next byte of an answer: a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(300);
 
 /// A process that listens; killed when it is dropped.
 pub(crate) struct Process {
@@ -114,7 +115,7 @@ pub(crate) fn open(
     body: &str,
 ) -> std::io::Result<TcpStream> {
     let mut socket = TcpStream::connect(address)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(ANSWER))?;
     let length = body.len();
     write!(
         socket,
