@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 /// Which suites, against which peers.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// `extract`, `codec`, `autopsy`, `orthogonality`, `serve`; all by default.
+    /// `extract`, `codec`, `autopsy`, `orthogonality`, `serve`, `balance`; all by default.
     #[arg(value_name = "NAMES")]
     names: Vec<String>,
     /// A Python with `benches/peers/requirements.txt` installed, in place of the environment's `XGRAFT_BENCH_PYTHON`; without
@@ -19,6 +19,10 @@ pub(crate) struct Args {
     /// llama.cpp's numbers are missing.
     #[arg(long, value_name = "PATH")]
     llama: Option<PathBuf>,
+    /// A Python with vllm-router and sglang-router installed, in place of the environment's `XGRAFT_BENCH_ROUTERS`; without either
+    /// their numbers are missing. HAProxy is used if it is installed.
+    #[arg(long, value_name = "PATH")]
+    routers: Option<PathBuf>,
     /// Small sizes and one round: to try the harness, not to measure. Kept in `out/bench`.
     #[arg(long)]
     quick: bool,
@@ -31,9 +35,16 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     )
     .run()?;
     let names = if args.names.is_empty() {
-        ["extract", "codec", "autopsy", "orthogonality", "serve"]
-            .map(str::to_owned)
-            .to_vec()
+        [
+            "extract",
+            "codec",
+            "autopsy",
+            "orthogonality",
+            "serve",
+            "balance",
+        ]
+        .map(str::to_owned)
+        .to_vec()
     } else {
         args.names.clone()
     };
@@ -48,10 +59,11 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     };
     let python = interpreter("--python", args.python.as_ref(), "XGRAFT_BENCH_PYTHON")?;
     let llama = interpreter("--llama", args.llama.as_ref(), "XGRAFT_BENCH_LLAMA")?;
+    let routers = interpreter("--routers", args.routers.as_ref(), "XGRAFT_BENCH_ROUTERS")?;
     let quick = args.quick.then_some("--quick");
     cmd!(
         sh,
-        "{harness} {names...} --binaries {release} --peers {peers} --scratch {scratch} --runs {runs} {python...} {llama...} {quick...}"
+        "{harness} {names...} --binaries {release} --peers {peers} --scratch {scratch} --runs {runs} {python...} {llama...} {routers...} {quick...}"
     )
     .run()?;
     Ok(())

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use benches::harness::{
-    Programs, Record, Samples, Table, autopsy, codec, extract, orthogonality, serve,
+    Programs, Record, Samples, Table, autopsy, balance, codec, extract, orthogonality, serve,
 };
 use clap::{Parser, ValueEnum};
 use std::{fs, path::PathBuf};
@@ -26,6 +26,9 @@ struct Args {
     /// A Python with llama-cpp-python and gguf installed; without it llama.cpp's numbers are missing.
     #[arg(long, value_name = "PATH")]
     llama: Option<PathBuf>,
+    /// A Python with vllm-router and sglang-router installed; without it their numbers are missing.
+    #[arg(long, value_name = "PATH")]
+    routers: Option<PathBuf>,
     /// A folder for data that is made for the run, and kept for the next one.
     #[arg(long, value_name = "DIR")]
     scratch: PathBuf,
@@ -49,6 +52,15 @@ enum Suite {
     Orthogonality,
     /// The bare model on the CPU against llama.cpp and the speed of reading memory.
     Serve,
+    /// `xgraft balance` against HAProxy and other routers, before mock backends.
+    Balance,
+}
+
+impl Suite {
+    /// Whether it compares with what the first Python has.
+    fn needs_python(self) -> bool {
+        !matches!(self, Self::Serve | Self::Balance)
+    }
 }
 
 fn main() -> Result<()> {
@@ -60,6 +72,7 @@ fn main() -> Result<()> {
         peers: args.peers,
         python: args.python,
         llama: args.llama,
+        routers: args.routers,
         scratch: args.scratch,
         quick: args.quick,
         samples: Samples::default(),
@@ -73,17 +86,23 @@ fn main() -> Result<()> {
             Suite::Autopsy => autopsy::run(&mut programs, &mut table)?,
             Suite::Orthogonality => orthogonality::run(&mut programs, &mut table)?,
             Suite::Serve => serve::run(&mut programs, &mut table)?,
+            Suite::Balance => balance::run(&mut programs, &mut table)?,
         }
     }
     let folder = record.write(&programs, &table)?;
     println!("{}", table.markdown());
-    let serve = args.suites.contains(&Suite::Serve);
-    if programs.python.is_none() && args.suites.iter().any(|suite| *suite != Suite::Serve) {
+    let has = |suite| args.suites.contains(&suite);
+    if programs.python.is_none() && args.suites.iter().any(|suite| suite.needs_python()) {
         println!(
             "no Python was given (--python or XGRAFT_BENCH_PYTHON): what needs a peer is missing"
         );
     }
-    if programs.llama.is_none() && serve {
+    if programs.routers.is_none() && has(Suite::Balance) {
+        println!(
+            "no Python with vllm-router and sglang-router was given (--routers or XGRAFT_BENCH_ROUTERS): they are missing"
+        );
+    }
+    if programs.llama.is_none() && has(Suite::Serve) {
         println!(
             "no Python with llama.cpp was given (--llama or XGRAFT_BENCH_LLAMA): what needs it is missing"
         );
@@ -107,9 +126,10 @@ fn command(suites: &[Suite], programs: &Programs) -> String {
         ""
     };
     let llama = programs.llama.as_ref().map_or("", |_| " --llama PATH");
+    let routers = programs.routers.as_ref().map_or("", |_| " --routers PATH");
     let quick = if programs.quick { " --quick" } else { "" };
     format!(
-        "cargo xtask bench {}{python}{llama}{quick}",
+        "cargo xtask bench {}{python}{llama}{routers}{quick}",
         names.join(" ")
     )
 }

@@ -5,6 +5,7 @@
 //! what is said of wall time is said as such.
 
 pub mod autopsy;
+pub mod balance;
 pub mod codec;
 pub mod extract;
 mod machine;
@@ -13,6 +14,7 @@ mod pairs;
 mod process;
 mod programs;
 mod record;
+mod rounds;
 mod sample;
 pub mod serve;
 mod table;

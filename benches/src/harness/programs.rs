@@ -21,6 +21,8 @@ pub struct Programs {
     pub python: Option<PathBuf>,
     /// A Python that has llama.cpp; without it its numbers are missing.
     pub llama: Option<PathBuf>,
+    /// A Python that has vllm-router and sglang-router; without it they are missing.
+    pub routers: Option<PathBuf>,
     /// A folder for data that is made for the run.
     pub scratch: PathBuf,
     /// Fewer repetitions and smaller sizes: to try the harness, not to measure.
@@ -120,6 +122,26 @@ impl Programs {
         Ok(())
     }
 
+    /// Runs a command that prints one JSON line, has `more` add to it, and keeps it as a sample of `who`.
+    ///
+    /// # Errors
+    /// It fails, or prints something else.
+    pub fn line(
+        &mut self,
+        who: &str,
+        group: &str,
+        round: u32,
+        command: &mut Command,
+        more: impl FnOnce(&mut Value) -> Result<()>,
+    ) -> Result<()> {
+        announce(command);
+        let Finished { stdout, .. } = measure(command)?;
+        let mut line = parsed(&stdout)?;
+        more(&mut line)?;
+        self.keep(who, group, round, command, line);
+        Ok(())
+    }
+
     /// Makes data that is not there yet: runs the command and does not measure it.
     ///
     /// # Errors
@@ -158,9 +180,7 @@ impl Programs {
             .lines()
             .filter(|line| !line.trim().is_empty())
         {
-            let line = serde_json::from_str(line)
-                .with_context(|| format!("expected a JSON line, found {line:?}"))?;
-            self.keep(who, group, round, command, line);
+            self.keep(who, group, round, command, parsed(line)?);
         }
         Ok(())
     }
@@ -174,6 +194,10 @@ impl Programs {
             line,
         });
     }
+}
+
+fn parsed(line: &str) -> Result<Value> {
+    serde_json::from_str(line).with_context(|| format!("expected a JSON line, found {line:?}"))
 }
 
 #[expect(

@@ -2,6 +2,7 @@
 
 use super::{
     Programs, Table,
+    balance::routers::{HAPROXY, haproxy_program},
     machine::{Machine, first_line, load},
 };
 use anyhow::{Context, Result};
@@ -119,9 +120,28 @@ fn peers(programs: &Programs) -> String {
              print('llama.cpp of llama-cpp-python', l.__version__, 'with', l.llama_print_system_info().decode().replace('|', ','))",
         )
     });
-    let found: Vec<String> = python.into_iter().chain(llama).collect();
+    let routers = programs.routers.as_ref().map(|python| {
+        print(
+            python,
+            "import importlib.metadata as m\n\
+             print(*[n + ' ' + m.version(n) for n in ['vllm-router', 'sglang-router']], sep=', ')",
+        )
+    });
+    let haproxy = haproxy_program()
+        .filter(|_| {
+            programs
+                .samples
+                .0
+                .iter()
+                .any(|sample| sample.who == HAPROXY)
+        })
+        .map(|program| first_line(&program.display().to_string(), &["-v"]));
+    let found: Vec<String> = [python, llama, routers, haproxy]
+        .into_iter()
+        .flatten()
+        .collect();
     if found.is_empty() {
-        "none: no Python was given".to_owned()
+        "none was there".to_owned()
     } else {
         found.join("; ")
     }

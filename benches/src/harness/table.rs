@@ -85,6 +85,39 @@ impl Line {
 
 const HEAD: [&str; 6] = ["what", "measured", "must", "aim", "reached", "from"];
 
+impl Line {
+    /// A line of a ratio of which nothing is known yet.
+    pub(super) fn new(what: String) -> Self {
+        Self {
+            metric: "",
+            what,
+            from: String::new(),
+            value: None,
+            show: times,
+            must: None,
+            aim: None,
+        }
+    }
+
+    pub(super) fn named(self, metric: &'static str) -> Self {
+        Self { metric, ..self }
+    }
+
+    pub(super) fn must(self, goal: Goal) -> Self {
+        Self {
+            must: Some(goal),
+            ..self
+        }
+    }
+
+    pub(super) fn aim(self, goal: Goal) -> Self {
+        Self {
+            aim: Some(goal),
+            ..self
+        }
+    }
+}
+
 impl Table {
     /// As Markdown, aligned for the terminal too.
     #[must_use]

@@ -1,9 +1,11 @@
 //! Time as a number that fits into an atomic.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the first call in this process, and never 0.
+use tokio::time::Instant;
+
+/// Milliseconds since the first call in this process, and never 0. Of the event loop's clock, which a simulation sets.
 pub(crate) fn now() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = START.get_or_init(Instant::now);

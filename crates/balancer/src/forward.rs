@@ -1,32 +1,27 @@
 //! One request: which backends are asked, and whose answer the client gets.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap};
 use hyper::http::response::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Uri};
 use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::backends::{Lease, NoBackend, Wanted};
+use crate::headers::{clean, is_event_stream};
 use crate::http::error::ApiError;
+use crate::incoming::Hold;
+use crate::judge::Judgement;
 use crate::record::Record;
-use crate::relay::{Hold, Opening};
+use crate::relay::Opening;
 use crate::resume::{Plan, Seen};
 use crate::shared::Shared;
 use crate::upstream::{Exchange, Failure, Loan, Patience, Upstreams};
-
-/// Backends that one request is brought to, whatever happens there.
-const ATTEMPTS: u32 = 32;
-
-/// A backend that wants peace and does not say for how long.
-const PEACE: Duration = Duration::from_secs(1);
-const LONGEST_PEACE: Duration = Duration::from_secs(60);
 
 /// A request with everything that is needed to ask it again.
 #[derive(Debug)]
@@ -63,7 +58,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Parts {
         match self {
             Self::Whole(parts, _) | Self::Begun(parts, _) => parts,
         }
@@ -197,102 +192,6 @@ impl Job {
     pub(crate) fn can_resume(&self) -> bool {
         self.planned && self.seen.can_resume()
     }
-
-    /// What an answer says of its backend.
-    fn judge(&self, backend: &Backend, answer: &Answer) -> Judgement {
-        let parts = answer.parts();
-        match parts.status {
-            StatusCode::TOO_MANY_REQUESTS => {
-                backend.pause(retry_after(&parts.headers).unwrap_or(PEACE));
-                Judgement::Refused
-            }
-            StatusCode::SERVICE_UNAVAILABLE if retry_after(&parts.headers).is_some() => {
-                backend.pause(retry_after(&parts.headers).unwrap_or(PEACE));
-                Judgement::Refused
-            }
-            StatusCode::INTERNAL_SERVER_ERROR
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
-                backend.count_error();
-                let status = format!("unhealthy (HTTP {})", parts.status.as_u16());
-                self.eject_unless_last(backend, &status);
-                Judgement::Failed
-            }
-            _ => {
-                if backend.proved() {
-                    self.shared.backends.dispatch();
-                }
-                Judgement::Good
-            }
-        }
-    }
-
-    /// Notes a failure, and whether the request can be asked again.
-    fn account(&mut self, backend: &Arc<Backend>, failure: Failure) -> Result<(), ApiError> {
-        backend.count_error();
-        match failure {
-            Failure::Connect(why) => {
-                backend.eject(why);
-                let tried = self.attempts < ATTEMPTS;
-                return tried
-                    .then_some(())
-                    .ok_or_else(|| ApiError::unreachable(self.attempts));
-            }
-            Failure::Timeout => {
-                return Err(ApiError::timeout(self.shared.config.limits.request_timeout));
-            }
-            Failure::Cut => self.eject_unless_last(backend, "connection lost"),
-            // Its health is known to be bad, or it has just said what is wrong.
-            Failure::Hung | Failure::Said => {}
-        }
-        if self.repeatable && self.may_replay() {
-            return Ok(());
-        }
-        Err(ApiError::lost(self.repeatable))
-    }
-
-    fn can_go_elsewhere(&self, backend: &Backend) -> bool {
-        self.attempts < ATTEMPTS && self.shared.backends.has_other(&self.wanted, backend.id)
-    }
-
-    fn can_repeat(&mut self, backend: &Backend) -> bool {
-        self.repeatable && self.can_go_elsewhere(backend) && self.may_replay()
-    }
-
-    /// Takes one from the request's own replays and one from everybody's.
-    pub(crate) fn may_replay(&mut self) -> bool {
-        if self.replays == 0 {
-            return false;
-        }
-        self.replays -= 1;
-        if self.shared.budget.spend() {
-            self.shared.metrics.replays.add();
-            return true;
-        }
-        self.shared.metrics.denied.add();
-        false
-    }
-
-    /// A fault that may be the request's own must not take everybody out.
-    pub(crate) fn eject_unless_last(&self, backend: &Backend, why: &str) {
-        if self.shared.backends.is_last(backend) {
-            backend.doubt.notify_one();
-        } else {
-            backend.eject(why);
-        }
-    }
-}
-
-/// What to do after an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judgement {
-    /// Pass it on.
-    Good,
-    /// The backend did nothing; somebody else may.
-    Refused,
-    /// The backend failed; somebody else may do better.
-    Failed,
 }
 
 /// Pieces of a body; one alone is not copied.
@@ -314,79 +213,5 @@ impl Collected {
             1 => self.pieces.swap_remove(0),
             _ => self.pieces.concat().into(),
         }
-    }
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"text/event-stream"))
-}
-
-/// The seconds of a `Retry-After`; a date is as good as none.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    let seconds = seconds.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PEACE))
-}
-
-/// Takes out what belongs to one connection. The length is written anew with the body, unless there is none.
-pub(crate) fn clean(headers: &mut HeaderMap, keep_length: bool) {
-    if let Some(named) = headers.remove(header::CONNECTION) {
-        let names = named.to_str().unwrap_or_default().split(',');
-        for name in names.map(str::trim) {
-            if let Ok(name) = header::HeaderName::from_bytes(name.as_bytes()) {
-                headers.remove(name);
-            }
-        }
-    }
-    if !keep_length {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    for name in [
-        header::TRANSFER_ENCODING,
-        header::TE,
-        header::TRAILER,
-        header::UPGRADE,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::HeaderName::from_static("keep-alive"),
-        header::HeaderName::from_static("proxy-connection"),
-    ] {
-        headers.remove(name);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_belongs_to_a_connection_stays_there() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Mine"),
-            ("x-mine", "1"),
-            ("x-other", "2"),
-            ("keep-alive", "5"),
-            ("transfer-encoding", "chunked"),
-            ("content-length", "7"),
-        ] {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        clean(&mut headers, false);
-        let left: Vec<_> = headers.keys().map(header::HeaderName::as_str).collect();
-        assert_eq!(left, ["x-other"]);
-    }
-
-    #[test]
-    fn retry_after_is_seconds() {
-        let of = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
-            retry_after(&headers)
-        };
-        assert_eq!(of("7"), Some(Duration::from_secs(7)));
-        assert_eq!(of("100000"), Some(LONGEST_PEACE));
-        assert_eq!(of("Fri, 31 Dec 1999 23:59:59 GMT"), None);
     }
 }

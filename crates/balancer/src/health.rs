@@ -33,9 +33,11 @@ pub(crate) struct Watch {
 impl Watch {
     /// Watches on the runtime that this is called on.
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        let runtime = Handle::current();
+        shared.runs_on(&runtime);
         Self {
             shared: shared.clone(),
-            runtime: Handle::current(),
+            runtime,
             tasks: Arc::default(),
         }
     }
@@ -66,12 +68,12 @@ impl Watch {
 /// Until it is removed.
 async fn watch(shared: Arc<Shared>, backend: Arc<Backend>) {
     let health = &shared.config.health;
-    let (mut well, mut ill) = (0_u32, 0_u32);
+    let (mut well, mut ill, mut silent) = (0_u32, 0_u32, 0_u32);
     let mut models_due = Instant::now();
     while !backend.is_removed() {
         match probe(&shared, &backend).await {
             Ok(()) => {
-                (well, ill) = (well.saturating_add(1), 0);
+                (well, ill, silent) = (well.saturating_add(1), 0, 0);
                 let comes_back = match backend.state() {
                     State::Unknown => true,
                     State::Down => well >= health.up,
@@ -87,11 +89,11 @@ async fn watch(shared: Arc<Shared>, backend: Arc<Backend>) {
             }
             Err(why) => {
                 (well, ill) = (0, ill.saturating_add(1));
-                let why = why.to_string();
+                silent = if why.is_silence() { silent + 1 } else { 0 };
                 if ill >= health.down || backend.state() == State::Unknown {
-                    backend.eject(&why);
+                    backend.eject(&why.to_string());
                 }
-                if ill == health.down && why == Ill::Timeout.to_string() {
+                if silent == health.down {
                     backend.give_up();
                 }
             }
@@ -120,6 +122,13 @@ pub(crate) enum Ill {
     Protocol,
     #[error("unhealthy (HTTP {})", .0.as_u16())]
     Status(StatusCode),
+}
+
+impl Ill {
+    /// Whether nobody is there at all. Who refuses connections may be about to end, and still answer what it has.
+    fn is_silence(self) -> bool {
+        matches!(self, Self::Timeout | Self::Connect("unreachable"))
+    }
 }
 
 async fn probe(shared: &Shared, backend: &Backend) -> Result<(), Ill> {

@@ -9,7 +9,8 @@
 //! runtime over a shared pool, moves every request between threads twice.
 //!
 //! Modules: `backend` and `backends` (who is there, who is next, who waits), `health`, `scan` and `events` (bytes of
-//! requests and of streams), `upstream` (one exchange), `forward` (the exchanges of one request), `relay` (its answer),
+//! requests and of streams), `upstream` (one exchange, over a socket of `net`), `forward` and `judge` (the exchanges of one request),
+//! `incoming` and `relay` (its answer),
 //! `resume` (token ids), `fleet` (processes), `http` (connections, keys, routes, status).
 //!
 //! Architecture invariants: a stream that was cut never ends in `[DONE]`; only what may be done twice is done twice;
@@ -26,15 +27,23 @@ mod events;
 mod file;
 pub mod fleet;
 mod forward;
+#[doc(hidden)]
+pub mod fuzz;
+mod headers;
 mod health;
 mod http;
+mod incoming;
+mod judge;
 mod metrics;
 mod models;
+mod net;
 mod record;
 mod relay;
 mod resume;
 mod scan;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod upstream;
 
 pub use access::LogWriter;

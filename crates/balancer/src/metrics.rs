@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, State};
 use crate::backends::Backends;
+use crate::shared::Shared;
 
 /// Upper ends of the buckets, in seconds.
 const BOUNDS: [f64; 14] = [
@@ -85,7 +86,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// The page.
-    pub(crate) fn page(&self, backends: &Backends) -> String {
+    pub(crate) fn page(&self, shared: &Shared) -> String {
         let mut page = String::new();
         let totals = [
             ("requests", "Requests for backends", &self.requests),
@@ -145,8 +146,19 @@ impl Metrics {
             "gauge",
             "Requests in the queue",
         );
-        let _ = writeln!(page, "xgraft_balancer_waiting {}", backends.waiting());
-        of_backends(&mut page, backends);
+        let _ = writeln!(
+            page,
+            "xgraft_balancer_waiting {}",
+            shared.backends.waiting()
+        );
+        head(
+            &mut page,
+            "xgraft_balancer_tasks",
+            "gauge",
+            "Connections of clients and to backends, and what watches the backends",
+        );
+        let _ = writeln!(page, "xgraft_balancer_tasks {}", shared.tasks());
+        of_backends(&mut page, &shared.backends);
         page
     }
 }

@@ -1,10 +1,11 @@
 //! What is counted and logged of one request when it is over, however it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::HeaderValue;
+use tokio::time::Instant;
 
 use crate::access::Line;
 use crate::backend::Backend;

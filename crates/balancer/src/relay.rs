@@ -2,170 +2,18 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-use crate::backend::Backend;
 use crate::backends::Lease;
-use crate::events::{self, Kind, Splitter};
 use crate::forward::{Answer, Job};
 use crate::http::error::ApiError;
+use crate::incoming::{Begun, Fault, Taken};
 use crate::record::Outcome;
-use crate::upstream::{Failure, Loan, Patience, TICK};
-
-/// Bytes of a stream that are held back for want of content.
-const HELD: usize = 64 << 10;
-
-/// A stream before its first content.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    begun: Begun,
-}
-
-/// A stream and where it is.
-#[derive(Debug)]
-pub(crate) struct Begun {
-    body: Incoming,
-    /// Of a stream of events.
-    events: Option<Events>,
-}
-
-/// Where a stream of events is.
-#[derive(Debug)]
-struct Events {
-    splitter: Splitter,
-    /// Its end is `[DONE]` and nothing else.
-    ends_in_done: bool,
-    done: bool,
-}
-
-/// Whole events, and what comes after them.
-#[derive(Debug)]
-struct Taken {
-    whole: Bytes,
-    fault: Option<Fault>,
-}
-
-/// Why a stream cannot be passed on any more.
-#[derive(Debug)]
-enum Fault {
-    /// The connection broke, or what came was no stream of events.
-    Broken,
-    /// Nothing came for too long.
-    Stalled,
-    /// The backend is hung.
-    Hung,
-    /// The backend says so itself.
-    Said(Bytes),
-}
-
-impl Hold {
-    pub(crate) fn new(body: Incoming, ends_in_done: bool) -> Self {
-        let events = Events {
-            splitter: Splitter::default(),
-            ends_in_done,
-            done: false,
-        };
-        Self {
-            begun: Begun {
-                body,
-                events: Some(events),
-            },
-        }
-    }
-
-    /// Reads up to the first event with content. Whatever goes wrong before, no client has seen anything.
-    pub(crate) async fn until_content(
-        mut self,
-        backend: &Backend,
-        patience: Patience,
-    ) -> Result<(Begun, Bytes), Failure> {
-        let mut held = BytesMut::new();
-        loop {
-            let frame = patience.wait(backend, self.begun.body.frame()).await?;
-            let Some(frame) = frame else {
-                let over = self.begun.ended_well() && !held.is_empty();
-                return if over {
-                    Ok((self.begun, held.freeze()))
-                } else {
-                    Err(Failure::Cut)
-                };
-            };
-            let Ok(data) = frame.map_err(|_| Failure::Cut)?.into_data() else {
-                continue;
-            };
-            let Taken { whole, fault } = self.begun.take(data);
-            match fault {
-                Some(Fault::Said(_)) => return Err(Failure::Said),
-                Some(_) => return Err(Failure::Cut),
-                None => {}
-            }
-            let has_content = events::each(&whole).any(events::has_content);
-            if held.is_empty() && has_content {
-                return Ok((self.begun, whole));
-            }
-            held.extend_from_slice(&whole);
-            if has_content || held.len() > HELD {
-                return Ok((self.begun, held.freeze()));
-            }
-        }
-    }
-}
-
-impl Begun {
-    /// What of a frame can be passed on.
-    fn take(&mut self, data: Bytes) -> Taken {
-        let Some(events) = &mut self.events else {
-            return Taken {
-                whole: data,
-                fault: None,
-            };
-        };
-        let Ok(whole) = events.splitter.push(data) else {
-            return Taken {
-                whole: Bytes::new(),
-                fault: Some(Fault::Broken),
-            };
-        };
-        if !events.ends_in_done {
-            return Taken { whole, fault: None };
-        }
-        let mut good = 0;
-        for event in events::each(&whole) {
-            let end = good + event.len();
-            let fault = match events::kind(event) {
-                Kind::Object | Kind::Silent => None,
-                Kind::Done => {
-                    events.done = true;
-                    None
-                }
-                Kind::Error => Some(Fault::Said(whole.slice(good..end))),
-                Kind::Garbage => Some(Fault::Broken),
-            };
-            if fault.is_some() {
-                let whole = whole.slice(..good);
-                return Taken { whole, fault };
-            }
-            good = end;
-        }
-        Taken { whole, fault: None }
-    }
-
-    /// Whether the end of the connection's message is the end of the answer.
-    fn ended_well(&self) -> bool {
-        self.events.as_ref().is_none_or(|events| {
-            events.done || !events.ends_in_done && events.splitter.is_between()
-        })
-    }
-
-    fn is_done(&self) -> bool {
-        self.events.as_ref().is_some_and(|events| events.done)
-    }
-}
+use crate::upstream::{Loan, TICK};
 
 /// The beginning of an answer, and everything that its rest needs.
 #[derive(Debug)]
@@ -189,7 +37,7 @@ impl Opening {
     }
 
     pub(crate) fn raw(body: Incoming, first: Bytes, loan: Loan, lease: Lease, epoch: u32) -> Self {
-        Self::stream(Begun { body, events: None }, first, loan, lease, epoch)
+        Self::stream(Begun::raw(body), first, loan, lease, epoch)
     }
 }
 
@@ -251,7 +99,7 @@ impl Relay {
         let State::Passing(opening) = &mut self.state else {
             return Poll::Ready(None);
         };
-        let frame = match Pin::new(&mut opening.begun.body).poll_frame(context) {
+        let frame = match opening.begun.poll_frame(context) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let fault = ready!(self.poll_patience(context));
@@ -293,7 +141,7 @@ impl Relay {
         };
         loop {
             if !std::mem::replace(&mut self.ticking, true) {
-                self.tick.as_mut().reset(tokio::time::Instant::now() + TICK);
+                self.tick.as_mut().reset(Instant::now() + TICK);
             }
             ready!(self.tick.as_mut().poll(context));
             self.ticking = false;
@@ -313,7 +161,7 @@ impl Relay {
             return None;
         };
         let mut job = self.job.take()?;
-        let is_stream = opening.begun.events.is_some();
+        let is_stream = opening.begun.is_stream();
         let is_done = opening.begun.is_done();
         let backend = opening.lease.backend.clone();
         drop(opening);
@@ -389,10 +237,10 @@ async fn resume(mut job: Box<Job>) -> (Box<Job>, Option<Box<Opening>>) {
     job.wanted.continues = true;
     job.seen.resume();
     let limits = &job.shared.config.limits;
-    job.deadline = tokio::time::Instant::now() + limits.request_timeout;
+    job.deadline = Instant::now() + limits.request_timeout;
     let opening = match job.ask().await {
         Ok(Answer::Begun(parts, opening)) if parts.status.is_success() => {
-            opening.begun.events.is_some().then_some(opening)
+            opening.begun.is_stream().then_some(opening)
         }
         _ => None,
     };

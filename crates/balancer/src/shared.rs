@@ -1,6 +1,8 @@
 //! What every request can reach.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
 
 use crate::access::AccessLog;
 use crate::backends::Backends;
@@ -16,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) metrics: Metrics,
     pub(crate) log: Option<AccessLog>,
+    runtimes: Mutex<Vec<Handle>>,
 }
 
 impl Shared {
@@ -26,6 +29,21 @@ impl Shared {
             metrics: Metrics::default(),
             log,
             config,
+            runtimes: Mutex::default(),
         }
+    }
+
+    /// Counts what runs here from now on.
+    pub(crate) fn runs_on(&self, runtime: &Handle) {
+        let mut all = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(runtime.clone());
+    }
+
+    /// Tasks that are alive: connections of clients and to backends, and those that watch backends.
+    pub(crate) fn tasks(&self) -> usize {
+        let all = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .map(|runtime| runtime.metrics().num_alive_tasks())
+            .sum()
     }
 }

@@ -10,11 +10,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::clock;
+use crate::net::{self, TcpStream};
 
 /// How often somebody who waits looks whether the backend is still worth waiting for.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -55,6 +55,8 @@ pub(crate) struct Upstreams {
 struct Idle {
     connection: Connection,
     since: u64,
+    /// The backend's, since which it must not have been given up.
+    epoch: u32,
 }
 
 /// The head of an answer, and the connection that the rest of it comes on.
@@ -111,7 +113,7 @@ impl Upstreams {
         mut request: Request<Full<Bytes>>,
     ) -> Result<Exchange, Failure> {
         let spare = twice.then(|| request.clone());
-        while let Some(mut connection) = self.take(backend.id).await {
+        while let Some(mut connection) = self.take(backend).await {
             let sent = connection.try_send_request(request);
             match patience.wait(backend, sent).await? {
                 Ok(response) => {
@@ -138,10 +140,14 @@ impl Upstreams {
         }
     }
 
-    /// An idle connection that is still open, the youngest first.
-    async fn take(&self, backend: u64) -> Option<Connection> {
+    /// An idle connection that is still open, the youngest first. None that the backend had when it was hung: what became of
+    /// those nobody knows.
+    async fn take(&self, backend: &Backend) -> Option<Connection> {
         loop {
-            let mut idle = self.locked().get_mut(&backend)?.pop()?;
+            let mut idle = self.locked().get_mut(&backend.id)?.pop()?;
+            if idle.epoch != backend.epoch() {
+                continue;
+            }
             if idle.connection.is_ready() {
                 return Some(idle.connection);
             }
@@ -164,6 +170,7 @@ impl Upstreams {
             idle.push(Idle {
                 connection,
                 since: clock::now(),
+                epoch: backend.epoch(),
             });
         }
     }
@@ -199,18 +206,15 @@ impl Upstreams {
 
 /// Opens a socket to a backend.
 pub(crate) async fn open(backend: &Backend, timeout: Duration) -> Result<TcpStream, Failure> {
-    let connecting = TcpStream::connect(backend.url.address());
-    let stream = match tokio::time::timeout(timeout, connecting).await {
-        Err(_) => return Err(Failure::Connect("timeout")),
+    let connecting = net::connect(backend.url.address());
+    match tokio::time::timeout(timeout, connecting).await {
+        Err(_) => Err(Failure::Connect("timeout")),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            return Err(Failure::Connect("connection_refused"));
+            Err(Failure::Connect("connection_refused"))
         }
-        Ok(Err(_)) => return Err(Failure::Connect("unreachable")),
-        Ok(Ok(stream)) => stream,
-    };
-    // A request is sent when it is there.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+        Ok(Err(_)) => Err(Failure::Connect("unreachable")),
+        Ok(Ok(stream)) => Ok(stream),
+    }
 }
 
 /// A connection that is given back when its answer was read to the end, and closed when it is dropped before.

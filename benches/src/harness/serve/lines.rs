@@ -4,10 +4,10 @@ use super::{
     super::{
         Goal::{AtLeast, AtMost},
         Line, Table,
+        rounds::Rounds,
         table::times,
     },
     line::{missing, one_decimal, signed, three_decimals},
-    rounds::Rounds,
 };
 use xgraft_results::human::percent;
 

@@ -9,11 +9,13 @@ mod line;
 mod lines;
 mod rounds;
 
-use super::{Programs, Table, Whose};
+use super::{Programs, Table, Whose, rounds::Rounds};
 use anyhow::{Result, ensure};
 use data::Data;
-use rounds::Rounds;
 use std::path::Path;
+
+/// With which the names of its groups begin.
+const SUITE: &str = "serve";
 
 /// How alike the logits of two programs must be that compute the same model; the second rounds its activations.
 const ALIKE: f64 = 0.995;
@@ -29,7 +31,10 @@ pub fn run(programs: &mut Programs, table: &mut Table) -> Result<()> {
         turn.formats(&data)?;
         turn.adapters(&data)?;
     }
-    let rounds = Rounds(&programs.samples);
+    let rounds = Rounds {
+        suite: SUITE,
+        samples: &programs.samples,
+    };
     if let Some(cosine) = rounds.logits("bf16", "llama-bf16") {
         ensure!(
             cosine >= ALIKE,
@@ -101,7 +106,7 @@ impl Turn<'_> {
         let mut arguments = vec![model.display().to_string()];
         arguments.extend(self.sizes(sizes));
         arguments.extend_from_slice(more);
-        let group = Rounds::group(name);
+        let group = group(name);
         self.programs
             .ours(&group, self.round, "forward", &arguments)
     }
@@ -125,7 +130,7 @@ impl Turn<'_> {
         };
         let mut arguments = vec![gguf.display().to_string(), format.to_owned()];
         arguments.extend(self.sizes([batch, prompt, steps]));
-        let group = Rounds::group(&format!("llama-{format}{ending}"));
+        let group = group(&format!("llama-{format}{ending}"));
         self.programs.theirs(
             Whose::Llama,
             &group,
@@ -152,6 +157,10 @@ impl Turn<'_> {
         .map(str::to_owned)
         .to_vec()
     }
+}
+
+fn group(name: &str) -> String {
+    format!("{SUITE}-{name}")
 }
 
 fn with(flag: &str, adapters: &[impl AsRef<Path>]) -> Vec<String> {

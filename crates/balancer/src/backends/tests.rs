@@ -1,8 +1,10 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::*;
+use crate::models::ModelList;
 
 fn backends(count: usize, limits: Limits) -> Arc<Backends> {
     let config = Config {

@@ -8,12 +8,13 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
-use super::io::Patient;
 use super::routes;
 use crate::health::Watch;
 use crate::shared::Shared;
@@ -30,10 +31,20 @@ const HEAD: usize = 64 << 10;
 
 /// What a worker's requests can reach.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(crate) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) pool: Arc<Upstreams>,
     pub(super) watch: Watch,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: &Arc<Shared>, watch: &Watch) -> Self {
+        Self {
+            shared: shared.clone(),
+            pool: Arc::new(Upstreams::new(shared.config.health.timeout)),
+            watch: watch.clone(),
+        }
+    }
 }
 
 /// Threads with a runtime each; a connection stays with one of them.
@@ -62,14 +73,11 @@ impl Workers {
         let start = |index| {
             let (clients, queue) = mpsc::unbounded_channel();
             let (end, done) = oneshot::channel();
-            let worker = Arc::new(Worker {
-                shared: shared.clone(),
-                pool: Arc::new(Upstreams::new(shared.config.health.timeout)),
-                watch: watch.clone(),
-            });
+            let worker = Arc::new(Worker::new(shared, watch));
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
+            shared.runs_on(runtime.handle());
             std::thread::Builder::new()
                 .name(format!("worker {index}"))
                 .spawn(move || {
@@ -143,6 +151,8 @@ async fn work(worker: Arc<Worker>, mut clients: mpsc::UnboundedReceiver<Client>)
                 let Ok(stream) = TcpStream::from_std(stream) else {
                     continue;
                 };
+                // An event of a stream is sent when it is there.
+                let _ = stream.set_nodelay(true);
                 let connection = graceful.watch(connection(&worker, stream));
                 connections.spawn(async move {
                     // Its errors are the client's: it left, or was too slow.
@@ -164,14 +174,18 @@ async fn work(worker: Arc<Worker>, mut clients: mpsc::UnboundedReceiver<Client>)
     connections.shutdown().await;
 }
 
-fn connection(
+/// Answers the requests that come on a socket.
+pub(crate) fn connection<S>(
     worker: &Arc<Worker>,
-    stream: TcpStream,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<> {
-    // An event of a stream is sent when it is there.
-    let _ = stream.set_nodelay(true);
+    stream: S,
+) -> impl GracefulConnection<Error = hyper::Error> + Send + use<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let limits = &worker.shared.config.limits;
-    let io = Patient::new(TokioIo::new(stream), limits.write_timeout);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
+    let io = TokioIo::new(Box::pin(stream));
     let head_timeout = limits.head_timeout;
     let worker = worker.clone();
     let service = service_fn(move |request| {

@@ -35,7 +35,7 @@ pub(super) fn health(shared: &Shared) -> Response<Reply> {
 
 /// `GET /metrics`.
 pub(super) fn metrics(shared: &Shared) -> Response<Reply> {
-    let page = shared.metrics.page(&shared.backends);
+    let page = shared.metrics.page(shared);
     reply::of(StatusCode::OK, "text/plain; version=0.0.4", page.into())
 }
 

@@ -9,6 +9,7 @@ mod balancer;
 mod chaos;
 mod client;
 mod failover;
+mod fuzz;
 mod hostile;
 mod leaving;
 mod manage;

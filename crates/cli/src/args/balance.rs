@@ -6,13 +6,14 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use xgraft_balancer::BackendUrl;
 
-use super::{Pool, parse_bytes};
+use super::{Listen, Pool, parse_bytes};
 
 /// Put one address before several OpenAI-compatible servers, and lose nothing when one of them dies.
 ///
 /// Each request goes to the backend with the least requests in flight. One that fails is asked of another
 /// backend as long as the client has seen nothing of the answer; a stream that breaks later goes on at another
 /// xgraft server token for token, or ends with an error event. See `/` for the state of all backends.
+/// Without --api-key, clients' own keys go on to the backends; without --admin-key there is no `/admin`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Balance {
     /// A server, `http://HOST:PORT`; once for each.
@@ -21,28 +22,11 @@ pub(crate) struct Balance {
     /// A file with one URL a line, followed when it changes.
     #[arg(long, value_name = "FILE")]
     pub(crate) backends_file: Option<PathBuf>,
-    /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub(crate) host: String,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
     /// Port to listen on; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     pub(crate) port: u16,
-    /// A key that clients must show; once for each. Without one, their own keys go on to the backends.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "XGRAFT_API_KEY",
-        hide_env_values = true
-    )]
-    pub(crate) api_key: Vec<String>,
-    /// A key for `/admin` and for loading adapters; without one there is neither.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "XGRAFT_ADMIN_KEY",
-        hide_env_values = true
-    )]
-    pub(crate) admin_key: Vec<String>,
     /// The key that the backends want.
     #[arg(
         long,

@@ -1,7 +1,7 @@
 //! The arguments of `xgraft serve`.
 
-use super::Pool;
 use super::values::parse_bytes;
+use super::{Listen, Pool};
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -19,28 +19,11 @@ pub(crate) struct Serve {
     /// Lets requests load adapters from below this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) lora_root: Option<PathBuf>,
-    /// The address to listen on.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub(crate) host: String,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
     /// The port; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub(crate) port: u16,
-    /// A key that requests must carry, once for each. The environment keeps it out of the process list.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "XGRAFT_API_KEY",
-        hide_env_values = true
-    )]
-    pub(crate) api_key: Vec<String>,
-    /// A key for loading and unloading adapters, in place of the others.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "XGRAFT_ADMIN_KEY",
-        hide_env_values = true
-    )]
-    pub(crate) admin_key: Vec<String>,
     /// The model's name in requests and answers; the directory's by default.
     #[arg(long, value_name = "NAME")]
     pub(crate) served_model_name: Vec<String>,

@@ -35,8 +35,8 @@ pub(crate) fn run(args: &Balance, always: &Always) -> anyhow::Result<ExitCode> {
 pub(crate) async fn serve(args: &Balance, always: &Always) -> anyhow::Result<()> {
     let config = config(args)?;
     let log = args.access_log.as_deref().map(open_log).transpose()?;
-    let address = format!("{}:{}", args.host, args.port);
-    let listener = TcpListener::bind((args.host.as_str(), args.port))
+    let address = format!("{}:{}", args.listen.host, args.port);
+    let listener = TcpListener::bind((args.listen.host.as_str(), args.port))
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
     announce(&config, &listener, always)?;
@@ -86,8 +86,8 @@ fn config(args: &Balance) -> anyhow::Result<Config> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Config {
         backends_file: args.backends_file.clone(),
-        api_keys: keys(&args.api_key)?,
-        admin_keys: keys(&args.admin_key)?,
+        api_keys: keys(&args.listen.api_key)?,
+        admin_keys: keys(&args.listen.admin_key)?,
         backend_key: args.backend_key.as_ref().map(key).transpose()?,
         backend_admin_key: args.backend_admin_key.as_ref().map(key).transpose()?,
         workers: args.pool.threads.unwrap_or_else(cores),

@@ -75,8 +75,8 @@ pub(crate) fn run(args: &Serve, always: &Always) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the threads of HTTP")?;
     let served = runtime.block_on(async {
-        let address = format!("{}:{}", args.host, args.port);
-        let listener = TcpListener::bind((args.host.as_str(), args.port))
+        let address = format!("{}:{}", args.listen.host, args.port);
+        let listener = TcpListener::bind((args.listen.host.as_str(), args.port))
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
         announce(ready, &listener, always)?;
@@ -160,8 +160,8 @@ fn config(args: &Serve) -> anyhow::Result<ServerConfig> {
     let mut config = ServerConfig::new(names[0].clone(), &args.dir);
     config.model_names = names;
     config.defaults = GenerationDefaults::open(&args.dir)?;
-    config.api_keys = keys(&args.api_key)?;
-    config.admin_keys = keys(&args.admin_key)?;
+    config.api_keys = keys(&args.listen.api_key)?;
+    config.admin_keys = keys(&args.listen.admin_key)?;
     config.max_logprobs = usize::try_from(args.max_logprobs).ok();
     config.limits.drain_timeout = Duration::from_secs(args.drain_timeout);
     config.runtime_adapters = match &args.lora_root {

@@ -1,104 +1,15 @@
-//! `xgraft balance` before real servers.
+//! `xgraft balance` and `xgraft fleet` before real servers.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::{fixture, succeed};
-
-/// A process of ours that listens; killed when it is dropped.
-struct Process {
-    child: Child,
-    /// `HOST:PORT`.
-    address: String,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Process {
-    fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_xgraft"))
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.by_ref().find_map(|line| {
-            Some(
-                line.unwrap()
-                    .split_once("listening on http://")?
-                    .1
-                    .to_owned(),
-            )
-        });
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            address: address.expect("it listens"),
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Sends a request whose answer has no chunks and ends with the connection.
-    fn send(&self, method: &str, path: &str, body: &str) -> TcpStream {
-        let mut socket = TcpStream::connect(&self.address).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
-        let length = body.len();
-        write!(
-            socket,
-            "{method} {path} HTTP/1.0\r\nx-request-id: r1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
-        socket
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> String {
-        let mut answer = String::new();
-        self.send(method, path, body)
-            .read_to_string(&mut answer)
-            .unwrap();
-        body_of(&answer)
-    }
-
-    fn status(&self) -> Value {
-        serde_json::from_str(&self.ask("GET", "/lb_status", "")).unwrap()
-    }
-
-    fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let start = Instant::now();
-        loop {
-            let status = self.status();
-            if is(&status) {
-                return status;
-            }
-            assert!(
-                start.elapsed() < Duration::from_secs(60),
-                "never {what}: {status}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-fn body_of(answer: &str) -> String {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(" 200 "), "{answer}");
-    body.to_owned()
-}
+use crate::process::{Process, free_ports, parse, signal, states};
+use crate::support::{extract, fixture, succeed};
 
 /// The seconds of `created` differ between two requests.
 fn steady(text: &str) -> String {
@@ -110,80 +21,114 @@ fn steady(text: &str) -> String {
     out
 }
 
-fn server(adapter: &Path) -> Process {
-    let base = fixture("tiny-qwen3-text/base");
+fn server(base: &str, adapter: &Path) -> Process {
     let lora = format!("mine={}", adapter.display());
-    let args = [
-        "serve",
-        &base,
-        "--port",
-        "0",
-        "--served-model-name",
-        "tiny",
-        "--lora",
-        &lora,
-        "--threads",
-        "1",
-    ];
-    Process::start(&args)
+    let args = ["serve", base, "--port", "0", "--served-model-name", "tiny"];
+    let more = ["--lora", &lora, "--threads", "1"];
+    Process::start(&[&args[..], &more].concat())
 }
 
-/// The one that works, if it is one.
-fn working(status: &Value) -> Option<String> {
-    let backends = status["backends"].as_object().unwrap();
-    let busy = backends
-        .iter()
-        .find(|(_, backend)| backend["in_flight"] == 1);
-    busy.map(|(url, _)| url.clone())
+/// Stands between the balancer and a server, and kills the server in the middle of a character.
+struct Cutter {
+    address: String,
+    armed: Arc<AtomicBool>,
+    /// The last event that was passed on.
+    last: Arc<Mutex<String>>,
+}
+
+impl Cutter {
+    fn before(server: &Process) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let cutter = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            armed: Arc::default(),
+            last: Arc::default(),
+        };
+        let (armed, last) = (cutter.armed.clone(), cutter.last.clone());
+        let (address, process) = (server.address.clone(), server.child.id());
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let Ok(server) = TcpStream::connect(&address) else {
+                    continue;
+                };
+                let (mut asks, mut asked) =
+                    (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut asks, &mut asked);
+                    let _ = asked.shutdown(Shutdown::Write);
+                });
+                let (armed, last) = (armed.clone(), last.clone());
+                std::thread::spawn(move || {
+                    if let Some(event) = pass_until_half(server, &client, &armed) {
+                        signal(process, "KILL");
+                        *last.lock().unwrap() = event;
+                    }
+                    let _ = client.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        cutter
+    }
+}
+
+/// Passes on what a server says, up to and with an event that has tokens and no text: they are a part of a character.
+fn pass_until_half(
+    mut server: TcpStream,
+    mut client: &TcpStream,
+    armed: &AtomicBool,
+) -> Option<String> {
+    let (mut piece, mut event) = ([0; 4096], Vec::new());
+    loop {
+        let count = server.read(&mut piece).ok().filter(|count| *count > 0)?;
+        for byte in &piece[..count] {
+            client.write_all(&[*byte]).ok()?;
+            event.push(*byte);
+            if !event.ends_with(b"\n\n") {
+                continue;
+            }
+            let text = String::from_utf8_lossy(&event).into_owned();
+            event.clear();
+            let is_half = text.contains("\"text\":\"\"")
+                && text.contains("\"token_ids\":[")
+                && text.contains("\"finish_reason\":null");
+            if is_half && armed.load(Ordering::SeqCst) {
+                return Some(text);
+            }
+        }
+    }
 }
 
 /// Makes characters likely of which every byte is a token of its own.
 fn halves(server: &Process) -> Value {
-    let ids = server.ask("POST", "/tokenize", &json!({"prompt": "€ü"}).to_string());
+    let (_, ids) = server.post("/tokenize", &json!({"prompt": "€ü"}));
     let ids: Value = serde_json::from_str(&ids).unwrap();
     let ids = ids["tokens"].as_array().unwrap();
     assert!(ids.len() > 2, "{ids:?}");
     ids.iter().map(|id| (id.to_string(), json!(15))).collect()
 }
 
-#[test]
-fn a_stream_of_a_killed_server_is_the_unbroken_one_byte_for_byte() {
-    let temp = tempfile::tempdir().unwrap();
-    let adapter = temp.path().join("mine");
-    let (base, tuned) = (
-        fixture("tiny-qwen3-text/base"),
-        fixture("tiny-qwen3-text/tuned"),
-    );
-    let out = adapter.to_str().unwrap();
-    succeed(&[
-        "extract", "--base", &base, "--tuned", &tuned, "--rank", "8", "--out", out,
-    ]);
-    let mut servers = vec![server(&adapter), server(&adapter)];
-    let body = json!({
-        "model": "mine", "prompt": "Pick", "max_tokens": 3000, "temperature": 0.7, "seed": 11,
-        "ignore_eos": true, "stream": true,
-        "logit_bias": halves(&servers[0]),
-    })
-    .to_string();
-    let expected = steady(&servers[0].ask("POST", "/v1/completions", &body));
-    assert!(
-        expected.ends_with("data: [DONE]\n\n") && expected.contains("\"finish_reason\":\"length\"")
-    );
-    assert!(
-        !expected.is_ascii(),
-        "characters of several bytes are cut too"
-    );
-    let urls: Vec<String> = servers.iter().map(Process::url).collect();
+const ID: &str = "x-request-id: r1\r\n";
+const ADMIN: &str = "authorization: Bearer admin\r\n";
+
+/// What a client hears of a stream whose server is killed in the middle of a character, and of one that nobody breaks.
+fn broken_and_whole(base: &str, adapter: &Path, body: &Value) -> (String, String) {
+    let (first, second) = (server(base, adapter), server(base, adapter));
+    let (_, whole) = second.post_with("/v1/completions", ID, body);
+    let cutter = Cutter::before(&first);
+    let url = format!("http://{}", cutter.address);
     let balancer = Process::start(&[
         "balance",
         "--port",
         "0",
         "--health-interval",
         "200ms",
+        "--admin-key",
+        "admin",
         "--backend",
-        &urls[0],
+        &url,
         "--backend",
-        &urls[1],
+        &second.url(),
     ]);
     balancer.until("both up", |status| {
         let backends = status["backends"].as_object().unwrap();
@@ -191,37 +136,60 @@ fn a_stream_of_a_killed_server_is_the_unbroken_one_byte_for_byte() {
             .values()
             .all(|b| b["state"] == "up" && b["models"][1] == "mine")
     });
-    let mut socket = balancer.send("POST", "/v1/completions", &body);
-    let mut heard = vec![0; 40_000];
+    let second_url = json!({"url": second.url()});
+    balancer.post_with("/admin/drain", ADMIN, &second_url);
+    let mut socket = balancer.open("POST", "/v1/completions", ID, &body.to_string());
+    let mut heard = vec![0; 4_000];
     socket.read_exact(&mut heard).unwrap();
-    let status = balancer.until("one works", |status| working(status).is_some());
-    let victim = working(&status).unwrap();
-    servers.retain(|server| server.url() != victim);
+    balancer.post_with("/admin/undrain", ADMIN, &second_url);
+    cutter.armed.store(true, Ordering::SeqCst);
     socket.read_to_end(&mut heard).unwrap();
-    let heard = body_of(std::str::from_utf8(&heard).unwrap());
-    assert_eq!(steady(&heard), expected);
+    let (status, broken) = parse(heard).unwrap();
+    assert_eq!(status, 200, "{broken}");
     let status = balancer.until("at rest", |status| status["total_in_flight"] == 0);
-    assert_eq!(
-        (&status["streams_cut"], &status["streams_resumed"]),
-        (&json!(1), &json!(1))
-    );
-    assert_eq!(status["streams_flagged"], 0);
+    let last = cutter.last.lock().unwrap().clone();
+    assert!(!last.is_empty(), "nothing was cut: {status}");
+    let counts = ["streams_cut", "streams_resumed", "streams_flagged"].map(|name| &status[name]);
+    assert_eq!(counts, [1, 1, 0]);
+    let event = last.find("data:").map_or("", |at| last[at..].trim());
+    println!("killed after {event}");
+    (broken, whole)
 }
 
-/// Ports that were free a moment ago.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let sockets = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    sockets.map(|socket| socket.local_addr().unwrap().port())
-}
-
-fn kill(signal: &str, pid: &str) {
-    assert!(
-        Command::new("kill")
-            .args([signal, pid])
-            .status()
-            .unwrap()
-            .success()
+#[test]
+fn a_stream_of_a_server_killed_within_a_character_is_the_unbroken_one_byte_for_byte() {
+    let temp = tempfile::tempdir().unwrap();
+    let adapter = temp.path().join("mine");
+    let (base, tuned) = (
+        fixture("tiny-qwen3-text/base"),
+        fixture("tiny-qwen3-text/tuned"),
     );
+    extract((&base, &tuned), 8, adapter.to_str().unwrap(), &[]);
+    let fp8 = temp.path().join("fp8");
+    let fp8 = fp8.to_str().unwrap();
+    succeed(&["quantize", &base, "--scheme", "fp8-block", "--out", fp8]);
+    let mut biased = json!({
+        "model": "mine", "prompt": "Pick", "max_tokens": 3000, "temperature": 0.7, "seed": 11,
+        "ignore_eos": true, "stream": true,
+    });
+    biased["logit_bias"] = halves(&server(fp8, &adapter));
+    let guided = json!({
+        "model": "mine", "prompt": "Pick", "max_tokens": 3000, "temperature": 0.7, "seed": 12,
+        "stream": true, "structured_outputs": {"regex": "[é漢🙂]{300}"},
+    });
+    for (body, end) in [(biased, "length"), (guided, "stop")] {
+        let (broken, whole) = broken_and_whole(fp8, &adapter, &body);
+        assert!(whole.ends_with("data: [DONE]\n\n"), "{whole}");
+        assert!(whole.contains(&format!("\"finish_reason\":\"{end}\"")));
+        let wide = whole.chars().filter(|c| !c.is_ascii()).count();
+        assert!(wide > 100, "{whole}");
+        assert_eq!(steady(&broken), steady(&whole));
+        println!(
+            "the client got {} bytes with {wide} characters of several bytes, all as in the unbroken stream of {} bytes",
+            broken.len(),
+            whole.len()
+        );
+    }
 }
 
 #[test]
@@ -242,8 +210,11 @@ fn a_fleet_starts_is_diagnosed_restarts_what_dies_and_ends_whole() {
     let file = file.to_str().unwrap();
     let mut fleet = Process::start(&["fleet", file]);
     let all_up = |status: &Value| {
-        let backends = status["backends"].as_object().unwrap();
-        backends.len() == 2 && backends.values().all(|b| b["status"] == "healthy")
+        let states = states(status);
+        states.len() == 2
+            && states
+                .iter()
+                .all(|state| ["up", "half-open"].contains(state))
     };
     fleet.until("all up", all_up);
     let diagnosis: Value = serde_json::from_str(&succeed(&["diagnose", file, "--json"])).unwrap();
@@ -258,11 +229,11 @@ fn a_fleet_starts_is_diagnosed_restarts_what_dies_and_ends_whole() {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     let children: Vec<&str> = children.split_whitespace().collect();
     assert_eq!(children.len(), 2);
-    kill("-KILL", children[0]);
+    signal(children[0].parse().unwrap(), "KILL");
     fleet.until("one gone", |status| !all_up(status));
     fleet.until("all up again", all_up);
-    kill("-TERM", &pid.to_string());
-    assert!(fleet.child.wait().unwrap().success());
+    fleet.signal("TERM");
+    assert!(fleet.end().success());
     for port in [a, b] {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     }

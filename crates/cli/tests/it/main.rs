@@ -1,14 +1,21 @@
 //! The binary from outside: what it prints, where, and how it ends.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it saw"
+)]
 
 mod autopsy;
 mod bad_formats;
 mod bad_input;
 mod balance;
+mod balance_chaos;
+mod balance_page;
 mod card;
 mod labels;
 mod original;
 mod orthogonality;
+mod process;
 mod serve;
 mod support;
 mod verbs;

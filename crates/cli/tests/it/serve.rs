@@ -1,13 +1,13 @@
 //! `xgraft serve` as a process, on the text fixture.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::process::Process;
 use crate::support::{copy, fixture, stderr, succeed, xgraft};
 
 /// Makes the adapter of the fixture's pair.
@@ -21,84 +21,22 @@ fn extract(out: &Path) {
     succeed(&[&["extract"], &pair[..], &["--out", out, "--rank", "8"]].concat());
 }
 
-/// A server that is killed if a test does not end it.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    /// Starts it on a free port and waits for the address that it prints.
-    fn start(more: &[&str]) -> Self {
-        let base = fixture("tiny-qwen3-text/base");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_xgraft"))
-            .args(["serve", &base, "--port", "0", "--kv-memory", "8MiB"])
-            .args(["--threads", "1", "--served-model-name", "tiny"])
-            .args(more)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
-            let line = line.unwrap();
-            line.strip_prefix("listening on http://").map(str::to_owned)
-        });
-        // What it says later must have a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            address: address.unwrap(),
-        }
-    }
-
-    fn send(&self, request: &str) -> (u16, String) {
-        let mut socket = TcpStream::connect(&self.address).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        self.send(&format!(
-            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
-        ))
-    }
-
-    fn post(&self, path: &str, body: &Value) -> (u16, String) {
-        let body = body.to_string();
-        self.send(&format!(
-            "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        ))
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// Waits for its end.
-    fn end(&mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < Duration::from_secs(20), "it goes on");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Serves the text fixture.
+fn server(more: &[&str]) -> Process {
+    let base = fixture("tiny-qwen3-text/base");
+    let all = [
+        "serve",
+        &base,
+        "--port",
+        "0",
+        "--kv-memory",
+        "8MiB",
+        "--threads",
+        "1",
+        "--served-model-name",
+        "tiny",
+    ];
+    Process::start(&[&all[..], more].concat())
 }
 
 #[test]
@@ -106,7 +44,7 @@ fn it_answers_and_ends_on_sigterm_with_0() {
     let dir = tempfile::tempdir().unwrap();
     extract(&dir.path().join("adapter"));
     let adapter = format!("tuned={}", dir.path().join("adapter").display());
-    let mut server = Server::start(&["--lora", &adapter]);
+    let mut server = server(&["--lora", &adapter]);
     assert_eq!(server.get("/health").0, 200);
     let (status, models) = server.get("/v1/models");
     assert_eq!(status, 200);
@@ -125,21 +63,13 @@ fn it_answers_and_ends_on_sigterm_with_0() {
 
 #[test]
 fn what_runs_at_sigterm_is_cut_off_when_its_time_is_over() {
-    let mut server = Server::start(&["--drain-timeout", "0"]);
-    let mut socket = TcpStream::connect(&server.address).unwrap();
+    let mut server = server(&["--drain-timeout", "0"]);
     let body =
-        json!({"prompt": "Pick", "max_tokens": 2000, "ignore_eos": true, "n": 64, "stream": true})
-            .to_string();
-    let head = "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json";
-    write!(
-        socket,
-        "{head}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
+        json!({"prompt": "Pick", "max_tokens": 2000, "ignore_eos": true, "n": 64, "stream": true});
+    let mut socket = server.open("POST", "/v1/completions", "", &body.to_string());
     let mut first = [0; 12];
     socket.read_exact(&mut first).unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
+    assert_eq!(&first, b"HTTP/1.0 200");
     server.signal("TERM");
     assert_eq!(server.end().code(), Some(0));
     let mut rest = Vec::new();
@@ -175,7 +105,7 @@ fn a_pipe_in_place_of_an_adapter_s_file_is_refused_at_once() {
     pipe("weights", "adapter_model.safetensors");
     pipe("config", "adapter_config.json");
     let root = dir.path().to_str().unwrap();
-    let mut server = Server::start(&["--lora-root", root]);
+    let mut server = server(&["--lora-root", root]);
     for name in ["weights", "config"] {
         let body = json!({"lora_name": name, "lora_path": name});
         let (status, answer) = server.post("/v1/load_lora_adapter", &body);

@@ -1,5 +1,6 @@
 //! From a listener to requests, and to a quiet end.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
-use super::io::Patient;
 use crate::config::Limits;
 
 /// After an error of `accept`, most likely too many open files.
@@ -93,17 +94,21 @@ impl Server {
     }
 }
 
-type Connection = http1::Connection<Patient<TokioIo<TcpStream>>, TowerToHyperService<Router>>;
+type Socket = TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>;
+
+type Connection = http1::Connection<Socket, TowerToHyperService<Router>>;
 
 fn connection(stream: TcpStream, router: Router, limits: Limits) -> Connection {
     // An event of a stream is sent when it is there.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD)
         .serve_connection(
-            Patient::new(TokioIo::new(stream), limits.write_timeout),
+            TokioIo::new(Box::pin(stream)),
             TowerToHyperService::new(router),
         )
 }

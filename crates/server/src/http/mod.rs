@@ -7,7 +7,6 @@ mod connection;
 mod cors;
 mod drain;
 mod generate;
-mod io;
 mod request_id;
 mod routes;
 mod status;

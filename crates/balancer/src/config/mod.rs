@@ -1,10 +1,13 @@
 //! What a balancer is told before it starts.
 
+mod key;
+mod url;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::header::HeaderValue;
-use subtle::{Choice, ConstantTimeEq};
+pub use self::key::ApiKey;
+pub use self::url::BackendUrl;
 
 /// Everything that can be chosen about the balancer.
 #[derive(Debug, Clone)]
@@ -135,100 +138,6 @@ impl Default for Limits {
     }
 }
 
-/// The address of a backend: `http://HOST[:PORT]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BackendUrl {
-    url: String,
-    host: String,
-    port: u16,
-    header: HeaderValue,
-}
-
-impl BackendUrl {
-    /// Reads one. A trailing `/` is dropped, and so is `/v1`, because people paste it.
-    ///
-    /// # Errors
-    /// It is not `http://`, has no host, or has a path.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let wrong = || ConfigError::Backend {
-            url: text.to_owned(),
-        };
-        let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
-        let rest = rest.trim_end_matches('/');
-        let rest = rest.strip_suffix("/v1").unwrap_or(rest);
-        let authority: hyper::http::uri::Authority = rest.parse().map_err(|_| wrong())?;
-        if rest.contains('@') || authority.host().is_empty() {
-            return Err(wrong());
-        }
-        let port = authority.port_u16();
-        let has_port = authority.as_str().len() > authority.host().len();
-        if port.is_some() != has_port {
-            return Err(wrong());
-        }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        Ok(Self {
-            url: format!("http://{authority}"),
-            host: host.to_owned(),
-            port: port.unwrap_or(80),
-            header: HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?,
-        })
-    }
-
-    /// As it is shown.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.url
-    }
-
-    /// Where to connect.
-    pub(crate) fn address(&self) -> (&str, u16) {
-        (&self.host, self.port)
-    }
-
-    /// The `Host` header.
-    pub(crate) fn host_header(&self) -> &HeaderValue {
-        &self.header
-    }
-}
-
-/// A secret that is compared in constant time and never shown.
-#[derive(Clone)]
-pub struct ApiKey(Box<str>);
-
-impl ApiKey {
-    /// The key, which must not be empty.
-    ///
-    /// # Errors
-    /// It is empty, or no header can carry it.
-    pub fn new(key: &str) -> Result<Self, ConfigError> {
-        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ConfigError::Key);
-        }
-        Ok(Self(key.into()))
-    }
-
-    /// Whether this is the key; takes the same time wherever the difference is.
-    pub(crate) fn is(&self, given: &[u8]) -> Choice {
-        self.0.as_bytes().ct_eq(given)
-    }
-
-    /// The header that shows it to a backend.
-    pub(crate) fn bearer(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-}
-
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ApiKey(…)")
-    }
-}
-
 /// What is wrong with a [`Config`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -329,43 +238,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_backend_is_a_host_and_a_port() {
-        let url = BackendUrl::parse("http://127.0.0.1:8000/").unwrap();
-        assert_eq!(url.as_str(), "http://127.0.0.1:8000");
-        assert_eq!(url.address(), ("127.0.0.1", 8000));
-        assert_eq!(url.host_header(), "127.0.0.1:8000");
-        let url = BackendUrl::parse("http://node7/v1").unwrap();
-        assert_eq!(url.address(), ("node7", 80));
-        let url = BackendUrl::parse("http://[::1]:81").unwrap();
-        assert_eq!(url.address(), ("::1", 81));
-    }
-
-    #[test]
-    fn what_is_no_backend_is_refused() {
-        for text in [
-            "",
-            "127.0.0.1:8000",
-            "https://a:1",
-            "http://",
-            "http://a/b",
-            "http://a:",
-            "http://u@a:1",
-            "http://a:99999",
-        ] {
-            assert!(BackendUrl::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_key_is_printable_and_not_shown() {
-        assert!(ApiKey::new("").is_err());
-        assert!(ApiKey::new("a b").is_err());
-        let key = ApiKey::new("secret").unwrap();
-        assert!(bool::from(key.is(b"secret")) && !bool::from(key.is(b"secres")));
-        assert!(!format!("{key:?}").contains("secret"));
-    }
 
     #[test]
     fn the_same_backend_twice_is_refused() {
