@@ -1,0 +1,3 @@
+//! The harness from outside.
+
+mod rewards;
