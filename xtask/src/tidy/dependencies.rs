@@ -56,6 +56,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("parquet", &["dataset"]),
     ("plotters", &["plot"]),
     ("prometheus-client", &["balancer", "server"]),
+    ("rustls", &["eval"]),
     ("safetensors", &["checkpoint"]),
     ("seccompiler", &["eval"]),
     ("signal-hook", &["cli"]),
