@@ -1,5 +1,7 @@
 //! Values of options.
 
+use std::time::Duration;
+
 pub(super) fn parse_threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1024) => Ok(n),

@@ -236,3 +236,24 @@ fn faults_of_the_model_are_corrected_or_end_the_question() {
     assert!(text[9].contains("ended the interpreter"), "{}", text[9]);
     assert_eq!(row.executions, 4);
 }
+
+#[test]
+#[ignore = "slow: measures questions a second and processor time against an endpoint of 0 ms"]
+fn the_harness_itself_costs_little() {
+    let endpoint = Endpoint::start(|_| Reply::says("<solution>A</solution>"));
+    let folder = TempDir::new().unwrap();
+    let data = fixture("eval1_mini_extended.jsonl");
+    let line = format!(
+        "TIMEFORMAT='real %R user %U sys %S'; time {} eval run --model m --endpoint {} --data {} --out {} --repeat 5 --json",
+        env!("CARGO_BIN_EXE_xgraft"),
+        endpoint.url,
+        data.display(),
+        folder.path().display()
+    );
+    let output = Command::new("bash").args(["-c", &line]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["planned"], 5 * 2300);
+    println!("11500 questions: {}", errors.trim());
+}

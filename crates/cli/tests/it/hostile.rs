@@ -63,7 +63,7 @@ fn programs(secret: &Path, port: u16, marker: &str) -> Vec<Program> {
     };
     vec![
         program("fill the disk with one file", "with open('big', 'wb') as f:\n    while True: f.write(b'x' * 1000000)", EndOr(&["File too large"])),
-        program("fill the disk with many files", "import os\nfor i in range(100):\n    with open(f'f{i}', 'wb') as f: f.write(b'x' * 8000000)", Words(&["No space left"])),
+        program("fill the disk with many files", "import os\nfor i in range(1000):\n    with open(f'f{i}', 'wb') as f: f.write(b'x' * 8000000)", EndOr(&["No space left"])),
         program("listen", "import socket\nsocket.create_server(('0.0.0.0', 0))\nprint('listens')", Words(NOT_PERMITTED)),
         program("connect", format!("import socket\nsocket.create_connection(('127.0.0.1', {port}))\nprint('connected')"), Words(NOT_PERMITTED)),
         program("sleep for ever", "import time\ntime.sleep(1e6)", End),
@@ -80,7 +80,7 @@ fn programs(secret: &Path, port: u16, marker: &str) -> Vec<Program> {
         program("mount", call("mount", "b'none', b'/tmp', b'tmpfs', 0, 0"), Words(NOT_PERMITTED)),
         program("allocate 100 GB", "x = bytearray(100 << 30)\nprint(len(x))", Words(&["Error"])),
         program("print 1 GB", "for _ in range(1000): print('x' * 1000000)", Words(&["xxxx"])),
-        program("print 1 GB from a child", "import os\nos.system('head -c 1000000000 /dev/zero | tr \"\\\\0\" x')", Words(&["xxxx"])),
+        program("print 1 GB from a child", "import os\nos.system('head -c 1000000000 /dev/zero | tr \"\\\\0\" x')", EndOr(&["xxxx"])),
         program("ignore SIGTERM", "import signal\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\nwhile True: pass", End),
         program("become a daemon", format!("import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.execvp('sleep', ['sleep', '{marker}'])\n    os._exit(0)\nprint('left one behind')"), Words(&["left one behind"])),
         program("answer for the driver", "import os\nfor fd in range(3, 20):\n    try: os.write(fd, b'\\x7f\\xff\\xff\\xff nonsense')\n    except OSError: pass", EndOr(&[""])),

@@ -261,7 +261,8 @@ impl Worker {
             Ok(Ended::Asked) => "asked to stop".to_owned(),
             Err(error) => error.to_string(),
         };
-        worker.log.append(&Event::Stopped { reason: &reason })?;
+        // Why the log cannot be written is heard of when it is closed.
+        let _ = worker.log.append(&Event::Stopped { reason: &reason });
         let worker =
             Arc::try_unwrap(worker).unwrap_or_else(|_| unreachable!("every lane has ended"));
         worker.log.finish()?;

@@ -97,6 +97,8 @@ class Descriptor:
 def run_python(code, space, collector):
     code = code.strip("```").strip()
     error = None
+    me = os.getpid()
+    sys.stdout = Output(collector)
     try:
         exec(code, space)
     except SystemExit as stop:
@@ -105,6 +107,10 @@ def run_python(code, space, collector):
         error = "Error: KeyboardInterrupt"
     except Exception as fault:
         error = f"Error: {fault}"
+    finally:
+        if os.getpid() != me:
+            # A child that the program has forked and not ended must not speak for its parent.
+            os._exit(0)
     if FAITHFUL and error is not None:
         return error, 0
     return error, None
@@ -203,7 +209,7 @@ def main():
         os.dup2(null, number)
     sys.stdin, sys.stderr = open(os.devnull), open(os.devnull, "w")
     collector = Collector()
-    sys.stdout = sys.__stdout__ = Output(collector)
+    sys.__stdout__ = Output(collector)
     descriptor = None if FAITHFUL else Descriptor(collector)
     space = {} if FAITHFUL else {"__name__": "__main__"}
     for folder in CONFIG["tools"]:

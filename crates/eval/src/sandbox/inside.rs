@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -73,6 +74,8 @@ fn outer(policy: &Policy, text: &str) -> Result<u8, Wrong> {
         tell(&format!("namespaces are refused: {error}"));
         return Ok(NO_NAMESPACES);
     }
+    // A process that changes its user forgets this.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     arguments.truncate(arguments.len().saturating_sub(2));
     let mut init = Command::new("/proc/self/exe")
@@ -137,10 +140,31 @@ fn excess(policy: &Policy, alone: bool) -> Option<String> {
     }
     let pages: u64 = processes.iter().filter_map(|pid| resident(*pid)).sum();
     let bytes = pages * rustix::param::page_size() as u64;
-    (bytes > policy.caps.memory).then(|| {
-        let most = policy.caps.memory;
-        format!("limit: {bytes} bytes of memory of {most}")
-    })
+    let most = policy.caps.memory;
+    if bytes > most {
+        return Some(format!("limit: {bytes} bytes of memory of {most}"));
+    }
+    // A private folder has a limit of its own.
+    let folder = policy.folder.as_ref().filter(|_| alone)?;
+    let (bytes, most) = (size(folder), policy.caps.disk);
+    (bytes > most).then(|| format!("limit: {bytes} bytes in the working folder of {most}"))
+}
+
+/// Bytes of the files in a folder and those below it.
+fn size(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let sizes = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let about = entry.metadata().ok()?;
+        Some(if about.is_dir() {
+            size(&entry.path())
+        } else {
+            about.len()
+        })
+    });
+    sizes.sum()
 }
 
 /// Pages of a process in memory.

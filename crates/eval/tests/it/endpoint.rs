@@ -8,19 +8,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// What the script says to a request.
-pub struct Reply {
-    pub status: u16,
-    pub body: String,
-    pub delay: Duration,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    pub(crate) delay: Duration,
 }
 
 impl Reply {
     /// A completion.
-    pub fn says(text: &str) -> Self {
+    pub(crate) fn says(text: &str) -> Self {
         Self::completion(text, "stop")
     }
 
-    pub fn completion(text: &str, finish: &str) -> Self {
+    pub(crate) fn completion(text: &str, finish: &str) -> Self {
         let body = json!({
             "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": finish}],
             "usage": {"prompt_tokens": 10, "completion_tokens": text.len()},
@@ -28,7 +28,7 @@ impl Reply {
         Self::status(200, &body.to_string())
     }
 
-    pub fn status(status: u16, body: &str) -> Self {
+    pub(crate) fn status(status: u16, body: &str) -> Self {
         Self {
             status,
             body: body.to_owned(),
@@ -36,20 +36,20 @@ impl Reply {
         }
     }
 
-    pub fn after(self, delay: Duration) -> Self {
+    pub(crate) fn after(self, delay: Duration) -> Self {
         Self { delay, ..self }
     }
 }
 
 /// A running endpoint. Its threads end with the test program.
-pub struct Endpoint {
-    pub url: String,
+pub(crate) struct Endpoint {
+    pub(crate) url: String,
     asked: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Endpoint {
     /// An endpoint with the model `m`.
-    pub fn start(script: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(script: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -64,13 +64,13 @@ impl Endpoint {
     }
 
     /// The completions that were asked for so far.
-    pub fn asked(&self) -> Vec<Value> {
+    pub(crate) fn asked(&self) -> Vec<Value> {
         self.asked.lock().unwrap().clone()
     }
 }
 
 /// The question of a request.
-pub fn prompt_of(request: &Value) -> String {
+pub(crate) fn prompt_of(request: &Value) -> String {
     let messages = request["messages"].as_array().unwrap();
     let user = messages.iter().find(|message| message["role"] == "user");
     user.unwrap()["content"].as_str().unwrap().to_owned()

@@ -1,4 +1,9 @@
 //! One exchange with an OpenAI-compatible endpoint.
+//!
+//! Modules: `error` (why there is no answer), `words` (addresses and bodies in messages).
+
+mod error;
+mod words;
 
 use std::time::Duration;
 
@@ -14,12 +19,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use xgraft_dataset::{Message, Usage};
 
+pub use self::error::{ClientError, Kind};
+
+use self::words::{base_of, said_by};
+
 /// The longest answer that is read.
 const MOST_BYTES: usize = 64 << 20;
 
 /// A key that no message and no log shows.
 #[derive(Clone)]
-pub struct ApiKey(HeaderValue);
+pub struct ApiKey {
+    header: HeaderValue,
+    key: String,
+}
 
 impl ApiKey {
     /// A key as it stands in the environment.
@@ -27,10 +39,16 @@ impl ApiKey {
     /// # Errors
     /// It has characters that no header may hold.
     pub fn new(key: &str) -> Result<Self, ClientError> {
-        let header = HeaderValue::from_str(&format!("Bearer {}", key.trim()));
+        let key = key.trim().to_owned();
+        let header = HeaderValue::from_str(&format!("Bearer {key}"));
         let mut header = header.map_err(|_| ClientError::Key)?;
         header.set_sensitive(true);
-        Ok(Self(header))
+        Ok(Self { header, key })
+    }
+
+    /// A text without the key: servers repeat it in what they say of it.
+    fn out_of(&self, text: &str) -> String {
+        text.replace(&self.key, "…")
     }
 }
 
@@ -127,134 +145,6 @@ struct Models {
 #[derive(Deserialize)]
 struct Model {
     id: String,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// The address cannot be meant.
-    #[error("endpoint {url}: expected http://HOST:PORT/v1 or https://HOST/v1")]
-    Url {
-        /// What was given.
-        url: String,
-    },
-    /// The key has characters that no header may hold.
-    #[error("the API key has characters that no HTTP header may hold")]
-    Key,
-    /// The system's certificates cannot be read.
-    #[error("cannot read the certificates of this system, which an https endpoint needs")]
-    Certificates {
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// Nobody listens, or the connection broke.
-    #[error("{url} does not answer: {cause}")]
-    Unreachable {
-        /// The address.
-        url: String,
-        /// The words of the innermost cause.
-        cause: String,
-    },
-    /// The answer takes too long.
-    #[error("{url} has not answered in {seconds} s")]
-    Slow {
-        /// The address.
-        url: String,
-        /// How long it had.
-        seconds: u64,
-    },
-    /// The server refused.
-    #[error("{url} answers {status}: {said}")]
-    Status {
-        /// The address.
-        url: String,
-        /// Its status.
-        status: StatusCode,
-        /// What it says, shortened.
-        said: String,
-        /// When it wants to be asked again.
-        wait: Option<Duration>,
-    },
-    /// What came is no answer of this API.
-    #[error(
-        "{url}: expected {expected}, found {found}; is it the base of an OpenAI-compatible API?"
-    )]
-    Form {
-        /// The address.
-        url: String,
-        /// What belongs there.
-        expected: &'static str,
-        /// What came, shortened.
-        found: String,
-    },
-    /// The endpoint has other models.
-    #[error("{url} has no model `{model}`, it has {found}")]
-    NoModel {
-        /// The address.
-        url: String,
-        /// What was asked for.
-        model: String,
-        /// What there is.
-        found: String,
-    },
-}
-
-/// What a failure means for the question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It may be asked again.
-    Passing,
-    /// The conversation is longer than the model's context.
-    Overflow,
-    /// This request will never be answered.
-    Rejected,
-    /// No question will be answered: key, model or address are wrong.
-    Refused,
-}
-
-impl ClientError {
-    /// What the failure means for the question.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Unreachable { .. } | Self::Slow { .. } | Self::Form { .. } => Kind::Passing,
-            Self::Status { status, .. } if status.is_server_error() => Kind::Passing,
-            Self::Status { status, .. } if [408, 409, 425, 429].contains(&status.as_u16()) => {
-                Kind::Passing
-            }
-            Self::Status { said, .. } if is_overflow(said) => Kind::Overflow,
-            Self::Status { status, .. } if ![401, 403, 404].contains(&status.as_u16()) => {
-                Kind::Rejected
-            }
-            _ => Kind::Refused,
-        }
-    }
-
-    /// When the server wants to be asked again.
-    #[must_use]
-    pub fn wait(&self) -> Option<Duration> {
-        match self {
-            Self::Status { wait, .. } => *wait,
-            _ => None,
-        }
-    }
-}
-
-/// Servers say in many words that a conversation is too long.
-fn is_overflow(said: &str) -> bool {
-    let said = said.to_lowercase();
-    let words = [
-        "context_length",
-        "context length",
-        "maximum context",
-        "max_model_len",
-        "max token",
-        "too many tokens",
-        "prompt is too long",
-        "longer than the",
-    ];
-    words.iter().any(|word| said.contains(word))
 }
 
 /// An endpoint, and the connections to it.
@@ -393,7 +283,7 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json");
         if let Some(key) = &self.key {
-            request = request.header(AUTHORIZATION, key.0.clone());
+            request = request.header(AUTHORIZATION, key.header.clone());
         }
         let wrong = |_| ClientError::Url {
             url: url.to_owned(),
@@ -411,34 +301,13 @@ impl Client {
         if status.is_success() {
             return Ok(body);
         }
+        let said = said_by(&body);
         Err(ClientError::Status {
             url: url.to_owned(),
             status,
-            said: said_by(&body),
+            said: self.key.as_ref().map_or(said.clone(), |key| key.out_of(&said)),
             wait,
         })
-    }
-}
-
-fn base_of(url: &str) -> Result<String, ClientError> {
-    let wrong = || ClientError::Url {
-        url: url.to_owned(),
-    };
-    let trimmed = url.trim().trim_end_matches('/');
-    let uri: hyper::Uri = trimmed.parse().map_err(|_| wrong())?;
-    let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    if !known || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
-        return Err(wrong());
-    }
-    // Credentials in an address would stand in every message.
-    if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-        return Err(ClientError::Url {
-            url: "with a user's name in it".to_owned(),
-        });
-    }
-    match uri.path() {
-        "" | "/" => Ok(format!("{trimmed}/v1")),
-        _ => Ok(trimmed.to_owned()),
     }
 }
 
@@ -482,89 +351,16 @@ fn decode<T: serde::de::DeserializeOwned>(
     })
 }
 
-/// What a body says: the message of an error, the title of a page, or how it begins.
-fn said_by(body: &[u8]) -> String {
-    const MOST: usize = 300;
-    let text = String::from_utf8_lossy(&body[..body.len().min(1 << 16)]);
-    if let Ok(value) = serde_json::from_str::<Value>(&text) {
-        let message = value.pointer("/error/message").or(value.get("message"));
-        if let Some(Value::String(message)) = message {
-            return message.chars().take(MOST).collect();
-        }
-    }
-    let start = text.trim_start().to_lowercase();
-    if start.starts_with("<!doctype html") || start.starts_with("<html") {
-        let title = between(&text, "<title>", "</title>").unwrap_or("without a title");
-        return format!("an HTML page, {}", title.trim());
-    }
-    match text.trim() {
-        "" => "nothing".to_owned(),
-        text => text.chars().take(MOST).collect(),
-    }
-}
-
-fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(open)?;
-    rest.split_once(close).map(|(inner, _)| inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_without_a_path_gets_v1() {
-        assert_eq!(base_of("http://a:1").unwrap(), "http://a:1/v1");
-        assert_eq!(base_of("http://a:1/").unwrap(), "http://a:1/v1");
-        assert_eq!(
-            base_of("https://a/openai/v1/").unwrap(),
-            "https://a/openai/v1"
-        );
-        for wrong in ["a:1", "ftp://a", "http://", "http://u:secret@a", ""] {
-            let error = base_of(wrong).unwrap_err().to_string();
-            assert!(!error.contains("secret"), "{error}");
-        }
-    }
 
     #[test]
     fn a_key_is_never_shown() {
         let key = ApiKey::new("sk-secret").unwrap();
         let client = Client::new("http://a", Some(key)).unwrap();
         assert!(!format!("{client:?}").contains("secret"));
-    }
-
-    #[test]
-    fn bodies_are_told_in_short() {
-        assert_eq!(
-            said_by(b"<!DOCTYPE html><title> 502 </title>"),
-            "an HTML page, 502"
-        );
-        assert_eq!(said_by(br#"{"error": {"message": "no"}}"#), "no");
-        assert_eq!(said_by(b" "), "nothing");
-    }
-
-    #[test]
-    fn a_long_conversation_is_told_from_a_bad_request() {
-        let status = |status, said: &str| ClientError::Status {
-            url: String::new(),
-            status,
-            said: said.to_owned(),
-            wait: None,
-        };
-        let long = "This model's maximum context length is 4096 tokens";
-        assert_eq!(status(StatusCode::BAD_REQUEST, long).kind(), Kind::Overflow);
-        assert_eq!(
-            status(StatusCode::BAD_REQUEST, "bad").kind(),
-            Kind::Rejected
-        );
-        assert_eq!(
-            status(StatusCode::UNAUTHORIZED, "key").kind(),
-            Kind::Refused
-        );
-        assert_eq!(status(StatusCode::BAD_GATEWAY, "x").kind(), Kind::Passing);
-        assert_eq!(
-            status(StatusCode::TOO_MANY_REQUESTS, "x").kind(),
-            Kind::Passing
-        );
+        let key = ApiKey::new("sk-secret").unwrap();
+        assert_eq!(key.out_of("wrong key sk-secret."), "wrong key ….");
     }
 }
