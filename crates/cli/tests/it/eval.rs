@@ -1,8 +1,8 @@
 //! `xgraft eval run` as a person starts it, against a scripted endpoint.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -62,39 +62,6 @@ fn by_prompt(request: &Value) -> Reply {
     let sum: u64 = prompt.bytes().map(u64::from).sum::<u64>() + request["seed"].as_u64().unwrap();
     let letter = char::from(b'A' + (sum % 6) as u8);
     Reply::says(&format!("<solution>{letter}</solution>")).after(Duration::from_millis(25))
-}
-
-#[test]
-fn a_run_that_is_killed_five_times_equals_an_unbroken_one() {
-    let endpoint = Endpoint::start(by_prompt);
-    let folder = TempDir::new().unwrap();
-    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
-    succeeds(&mut eval(&endpoint, &whole));
-    assert_eq!(endpoint.asked().len(), 433);
-
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let mut random = clock.as_nanos() as u64 | 1;
-    let mut counts = Vec::new();
-    for _ in 0..5 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let wait = Duration::from_millis(60 + (random >> 33) % 200);
-        let mut child: Child = eval(&endpoint, &broken).spawn().unwrap();
-        std::thread::sleep(wait);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        counts.push(endpoint.asked().len() - 433);
-    }
-    let report = succeeds(eval(&endpoint, &broken).arg("--json"));
-    let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report["complete"], true);
-    let asked = endpoint.asked().len() - 433;
-    println!("asked after each kill {counts:?}, in all {asked} for 433 questions");
-    // Only what was in work when the process died is asked again, and what was not yet on its way to the disk.
-    assert!(asked <= 433 + 5 * 2 * 8, "{asked}");
-    for file in ["answers.jsonl", "report.json"] {
-        let read = |out: &Path| std::fs::read_to_string(out.join(file)).unwrap();
-        assert_eq!(read(&whole), read(&broken), "{file}");
-    }
 }
 
 #[test]
@@ -235,25 +202,4 @@ fn faults_of_the_model_are_corrected_or_end_the_question() {
     assert!(text[7].contains("The output is too long. Its first 10000 characters:\nxxx"));
     assert!(text[9].contains("ended the interpreter"), "{}", text[9]);
     assert_eq!(row.executions, 4);
-}
-
-#[test]
-#[ignore = "slow: measures questions a second and processor time against an endpoint of 0 ms"]
-fn the_harness_itself_costs_little() {
-    let endpoint = Endpoint::start(|_| Reply::says("<solution>A</solution>"));
-    let folder = TempDir::new().unwrap();
-    let data = fixture("eval1_mini_extended.jsonl");
-    let line = format!(
-        "TIMEFORMAT='real %R user %U sys %S'; time {} eval run --model m --endpoint {} --data {} --out {} --repeat 5 --json",
-        env!("CARGO_BIN_EXE_xgraft"),
-        endpoint.url,
-        data.display(),
-        folder.path().display()
-    );
-    let output = Command::new("bash").args(["-c", &line]).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["planned"], 5 * 2300);
-    println!("11500 questions: {}", errors.trim());
 }

@@ -9,7 +9,6 @@ mod bad_input;
 mod balance;
 mod card;
 mod eval;
-mod hostile;
 mod labels;
 mod original;
 mod orthogonality;

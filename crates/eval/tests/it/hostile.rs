@@ -28,7 +28,7 @@ const NOT_PERMITTED: &[&str] = &["Operation not permitted"];
 
 fn launcher(isolation: Isolation) -> Launcher {
     Launcher {
-        program: vec![env!("CARGO_BIN_EXE_xgraft").into(), "__sandbox".into()],
+        program: vec![env!("CARGO_BIN_EXE_xgraft-eval-test-program").into(), "__sandbox".into()],
         python: Python::find(Path::new("python3")).expect("these tests need a python3"),
         isolation,
         caps: Caps {
