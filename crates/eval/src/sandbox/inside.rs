@@ -184,20 +184,24 @@ fn everybody() -> Vec<i32> {
 
 /// Children, their children, and so on: whoever loses its parent becomes a child of this process.
 fn descendants() -> Vec<i32> {
-    let mut all = vec![std::process::id() as i32];
+    let parents = everybody().into_iter().map(|pid| (pid, parent(pid)));
+    let parents: Vec<(i32, Option<i32>)> = parents.collect();
+    let mut all: Vec<i32> = i32::try_from(std::process::id()).into_iter().collect();
     let mut next = 0;
     while next < all.len() {
         let pid = all[next];
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.unwrap_or_default();
-        all.extend(
-            children
-                .split_whitespace()
-                .filter_map(|pid| pid.parse::<i32>().ok()),
-        );
+        let children = parents.iter().filter(|(_, parent)| *parent == Some(pid));
+        all.extend(children.map(|(child, _)| *child));
         next += 1;
     }
-    all.split_off(1)
+    all.split_off(1.min(all.len()))
+}
+
+/// The parent stands two fields after the name, which may hold anything between its brackets.
+fn parent(pid: i32) -> Option<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Kills until nobody is left; who is born meanwhile is killed in the next round.
