@@ -6,6 +6,7 @@ mod autopsy;
 mod balance;
 mod card;
 mod dequantize;
+mod eval;
 mod extract;
 mod fleet;
 mod inspect;
@@ -27,6 +28,7 @@ pub(crate) use self::autopsy::Autopsy;
 pub(crate) use self::balance::Balance;
 pub(crate) use self::card::Card;
 pub(crate) use self::dequantize::Dequantize;
+pub(crate) use self::eval::{Eval, EvalRun, EvalVerb, SandboxArg};
 pub(crate) use self::extract::{DtypeArg, Extract, RankArgs};
 pub(crate) use self::fleet::{Diagnose, Fleet};
 pub(crate) use self::inspect::Inspect;
@@ -38,7 +40,7 @@ pub(crate) use self::quantize::{LayoutArg, Quantize, ScaleArg, SchemeArg, Search
 pub(crate) use self::report::Report;
 pub(crate) use self::sanitize::Sanitize;
 pub(crate) use self::serve::Serve;
-use self::values::{parse_bytes, parse_threads};
+use self::values::{parse_bytes, parse_threads, parse_time};
 pub(crate) use self::verify::Verify;
 
 /// Move a domain fine-tune onto a quantized base, and prove how good the transfer is.
@@ -121,6 +123,8 @@ pub(crate) enum Verb {
     Fleet(Fleet),
     /// Say what a person asks when a fleet does not work.
     Diagnose(Diagnose),
+    /// Ask an endpoint the questions of a benchmark, and score what comes back.
+    Eval(Eval),
     /// Write the model card of something that xgraft made, from its manifest.
     Card(Card),
     /// Make one HTML and Markdown report of the rows of several steps.
@@ -145,6 +149,7 @@ impl Verb {
             | Self::Balance(_)
             | Self::Fleet(_)
             | Self::Diagnose(_)
+            | Self::Eval(_)
             | Self::Card(_)
             | Self::Report(_) => return None,
         };

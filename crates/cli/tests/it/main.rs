@@ -5,6 +5,8 @@
     reason = "a test fails by panicking, and says what it saw"
 )]
 
+#[path = "../../../eval/tests/it/endpoint.rs"]
+mod endpoint;
 mod autopsy;
 mod bad_formats;
 mod bad_input;
@@ -12,6 +14,7 @@ mod balance;
 mod balance_chaos;
 mod balance_page;
 mod card;
+mod eval;
 mod labels;
 mod original;
 mod orthogonality;
