@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
         "fp8-codec",
         "int-codec",
         "results",
+        "statistics",
         "tokenizer",
     ],
     &["block-scale", "low-rank"],
@@ -57,6 +58,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("safetensors", &["checkpoint"]),
     ("signal-hook", &["cli"]),
     ("tokenizers", &["tokenizer"]),
+    ("statrs", &["statistics"]),
     ("subtle", &["balancer", "server"]),
     ("tracing-subscriber", &["cli"]),
 ];
