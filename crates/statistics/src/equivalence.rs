@@ -36,6 +36,18 @@ impl Equivalence {
         }
     }
 
+    /// From an estimate that is near normal.
+    ///
+    /// # Panics
+    /// When the margin is not inside (0, 1).
+    #[must_use]
+    pub fn normal(margin: f64, alpha: f64, difference: f64, se: f64) -> Self {
+        let interval = Interval::around(difference, se, 1.0 - 2.0 * alpha);
+        Self::from_score(margin, alpha, interval, |supposed| {
+            (difference - supposed) / se
+        })
+    }
+
     /// p of the whole test: the larger of the two.
     #[must_use]
     pub fn p(&self) -> f64 {

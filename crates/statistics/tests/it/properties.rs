@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use xgraft_statistics::{
-    Count, Pairs, Unpaired,
+    Count, Equivalence, Pairs, Unpaired,
     bootstrap::{Unit, observed, percentile, replicates},
     holm, pass_k,
 };
@@ -132,6 +132,15 @@ fn a_share_of_zero_has_no_ratio_and_its_replicates_are_left_out() {
     assert!(percentile(&all, 0.95, |s| s.micro[0] / s.micro[1]).is_none());
     let (a, b) = (Count::new(0, 5), Count::new(1, 5));
     assert!(Unpaired { a, b }.ratio(0.95).is_none());
+}
+
+#[test]
+fn equivalence_of_a_normal_estimate_is_two_z_tests() {
+    // 0.01 ± 0.02 within 0.05: z of 3 below and of 2 above.
+    let test = Equivalence::normal(0.05, 0.05, 0.01, 0.02);
+    assert!((test.p_inferior - 0.001_349_898).abs() < 1e-8);
+    assert!((test.p_superior - 0.022_750_132).abs() < 1e-8);
+    assert!(test.holds() && test.interval.hi < 0.05);
 }
 
 #[test]
