@@ -108,13 +108,25 @@ impl fmt::Display for Kind {
             Self::Parity { arm, than } => write!(f, "{arm} equals {than}"),
             Self::Below { arm, than } => write!(f, "{arm} is below {than}"),
             Self::RetentionAbove { arm, value } => {
-                write!(f, "prediction: {arm} retains more than {:.0} %", 100.0 * value)
+                write!(
+                    f,
+                    "prediction: {arm} retains more than {:.0} %",
+                    100.0 * value
+                )
             }
             Self::RetentionBelow { arm, value } => {
-                write!(f, "prediction: {arm} retains less than {:.0} %", 100.0 * value)
+                write!(
+                    f,
+                    "prediction: {arm} retains less than {:.0} %",
+                    100.0 * value
+                )
             }
             Self::Saving { arm, than, value } => {
-                write!(f, "{arm} takes {:.1} % less memory than {than}", 100.0 * value)
+                write!(
+                    f,
+                    "{arm} takes {:.1} % less memory than {than}",
+                    100.0 * value
+                )
             }
         }
     }
@@ -162,9 +174,7 @@ impl Judge<'_> {
             Kind::Task { arm, task, value } => self.task(arm, task, *value)?,
             Kind::TasksAtLeast { arm, than, tasks } => self.tasks(arm, than, *tasks)?,
             Kind::Parity { arm, than } => self.parity(arm, than)?,
-            Kind::Below { arm, than } => {
-                self.below(arm, than, adjusted.next().unwrap_or(1.0))?
-            }
+            Kind::Below { arm, than } => self.below(arm, than, adjusted.next().unwrap_or(1.0))?,
             Kind::RetentionAbove { arm, value } => self.prediction(arm, *value, true)?,
             Kind::RetentionBelow { arm, value } => self.prediction(arm, *value, false)?,
             Kind::Saving { arm, than, value } => self.saving(arm, than, *value)?,
@@ -221,7 +231,10 @@ impl Judge<'_> {
         } else {
             Verdict::Fails
         };
-        let note = format!("{better} higher, {equal} equal, of {} tasks", arm.tasks.len());
+        let note = format!(
+            "{better} higher, {equal} equal, of {} tasks",
+            arm.tasks.len()
+        );
         Ok((verdict, seen((better + equal) as f64, None), Some(note)))
     }
 

@@ -45,7 +45,10 @@ pub(super) fn outcome(comparison: &Comparison, alpha: f64) -> Outcome {
 
 fn same_tasks(arm: &Arm, reference: &Arm) -> Result<(), StatsError> {
     for (one, other) in [(arm, reference), (reference, arm)] {
-        let missing = one.tasks.keys().find(|task| !other.tasks.contains_key(*task));
+        let missing = one
+            .tasks
+            .keys()
+            .find(|task| !other.tasks.contains_key(*task));
         if let Some(task) = missing {
             return Err(StatsError::Tasks {
                 arm: one.name.clone(),
@@ -129,7 +132,9 @@ fn paired(
         difference_macro: interval(&|s| s.r#macro[0] - s.r#macro[1]).unwrap_or_else(none),
         p,
         test,
-        mid_p: pairs.filter(|_| !clusters).map(|pairs| pairs.mcnemar_mid_p()),
+        mid_p: pairs
+            .filter(|_| !clusters)
+            .map(|pairs| pairs.mcnemar_mid_p()),
         p_unpaired: counts.p(),
         p_holm: p,
         equivalence,

@@ -77,7 +77,9 @@ pub enum StatsError {
         task: String,
     },
     /// Two arms that were not asked alike.
-    #[error("arm {arm} has the task {task}, which arm {other} has not; compare arms of one benchmark, or give --task")]
+    #[error(
+        "arm {arm} has the task {task}, which arm {other} has not; compare arms of one benchmark, or give --task"
+    )]
     Tasks {
         /// The arm that has it.
         arm: String,
@@ -87,7 +89,9 @@ pub enum StatsError {
         task: String,
     },
     /// The same question belongs to two tasks.
-    #[error("question {question} is of task {task} in arm {arm}, and of {other_task} in arm {other}")]
+    #[error(
+        "question {question} is of task {task} in arm {arm}, and of {other_task} in arm {other}"
+    )]
     Question {
         /// The question.
         question: String,

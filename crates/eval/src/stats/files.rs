@@ -95,7 +95,9 @@ pub fn read_counts(path: &Path) -> Result<Collection, StatsError> {
             ..Collection::default()
         })
     } else {
-        let fields = value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>());
+        let fields = value
+            .as_object()
+            .map(|o| o.keys().cloned().collect::<Vec<_>>());
         Err(StatsError::Unknown {
             path: path.to_owned(),
             found: fields.map_or_else(|| "no object".to_owned(), |keys| keys.join(", ")),

@@ -45,9 +45,11 @@ fn arm_rows(arm: &ArmReport) -> Vec<Row> {
             .map(|(task, of_task)| share("accuracy", of_task).task(task)),
     );
     rows.extend(classes.map(|(metric, count)| named(metric, count as f64)));
-    rows.extend(arm.without_infrastructure.as_ref().map(|of_rest| {
-        share("accuracy_without_infrastructure", of_rest)
-    }));
+    rows.extend(
+        arm.without_infrastructure
+            .as_ref()
+            .map(|of_rest| share("accuracy_without_infrastructure", of_rest)),
+    );
     rows.extend(
         arm.seconds_per_question
             .map(|seconds| named("seconds_per_question", seconds).unit("s")),
@@ -57,7 +59,10 @@ fn arm_rows(arm: &ArmReport) -> Vec<Row> {
             .map(|size| named("memory", 1e9 * size.computed).unit("bytes")),
     );
     if let Some(repeats) = &arm.repeats {
-        for (metric, by_k) in [("pass_any", &repeats.pass_any), ("pass_all", &repeats.pass_all)] {
+        for (metric, by_k) in [
+            ("pass_any", &repeats.pass_any),
+            ("pass_all", &repeats.pass_all),
+        ] {
             rows.extend(by_k.iter().map(|(k, estimate)| {
                 let row = named(&format!("{metric}_{k}"), estimate.value);
                 with(row, estimate.interval)
@@ -75,7 +80,8 @@ fn comparison_rows(comparison: &Comparison) -> Vec<Row> {
             .model(&comparison.reference)
             .n(comparison.questions)
     };
-    let difference = |metric: &str, found: Difference| with(named(metric, found.value), found.interval);
+    let difference =
+        |metric: &str, found: Difference| with(named(metric, found.value), found.interval);
     let mut rows = vec![
         difference("difference_micro", comparison.difference_micro),
         difference("difference_macro", comparison.difference_macro),

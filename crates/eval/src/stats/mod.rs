@@ -161,9 +161,7 @@ fn describe(arm: &Arm, options: &Options) -> ArmReport {
             .map(|(task, tally)| (task.clone(), Share::of(arm.count(tally), level)))
             .collect(),
         repeats: repeats(arm, level),
-        seconds_per_question: arm
-            .seconds
-            .map(|seconds| seconds / classes.asked() as f64),
+        seconds_per_question: arm.seconds.map(|seconds| seconds / classes.asked() as f64),
         size_gb: arm.size,
     }
 }

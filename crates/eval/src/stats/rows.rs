@@ -28,7 +28,10 @@ impl Counter {
         cluster: Option<&str>,
     ) -> Result<(), StatsError> {
         let name = name.unwrap_or(&attempt.arm);
-        let arm = self.arms.entry(name.to_owned()).or_insert_with(|| Arm::new(name));
+        let arm = self
+            .arms
+            .entry(name.to_owned())
+            .or_insert_with(|| Arm::new(name));
         arm.tasks
             .entry(attempt.task.clone())
             .or_default()
