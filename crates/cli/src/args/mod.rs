@@ -4,8 +4,10 @@
 
 mod autopsy;
 mod balance;
+mod calibrate;
 mod card;
 mod dequantize;
+mod eval;
 mod extract;
 mod fleet;
 mod inspect;
@@ -24,8 +26,10 @@ use xgraft_adapter_sanitize::Policy;
 
 pub(crate) use self::autopsy::Autopsy;
 pub(crate) use self::balance::Balance;
+pub(crate) use self::calibrate::{Build, Calibrate, CalibrateVerb};
 pub(crate) use self::card::Card;
 pub(crate) use self::dequantize::Dequantize;
+pub(crate) use self::eval::{Annotate, Eval, EvalVerb, NamedPath, Review, Stats};
 pub(crate) use self::extract::{DtypeArg, Extract, RankArgs};
 pub(crate) use self::fleet::{Diagnose, Fleet};
 pub(crate) use self::inspect::Inspect;
@@ -119,6 +123,10 @@ pub(crate) enum Verb {
     Fleet(Fleet),
     /// Say what a person asks when a fleet does not work.
     Diagnose(Diagnose),
+    /// Build what a quantizer is calibrated with.
+    Calibrate(Calibrate),
+    /// Measure what models answer.
+    Eval(Eval),
     /// Write the model card of something that xgraft made, from its manifest.
     Card(Card),
     /// Make one HTML and Markdown report of the rows of several steps.
@@ -138,7 +146,9 @@ impl Verb {
             Self::Merge(verb) => &verb.pool,
             Self::Autopsy(verb) => &verb.pool,
             Self::Serve(verb) => &verb.pool,
+            Self::Eval(Eval { verb }) => return verb.threads(),
             Self::Plan(_)
+            | Self::Calibrate(_)
             | Self::Inspect(_)
             | Self::Balance(_)
             | Self::Fleet(_)

@@ -2,9 +2,11 @@
 
 pub(crate) mod autopsy;
 pub(crate) mod balance;
+pub(crate) mod calibrate;
 pub(crate) mod card;
 pub(crate) mod dequantize;
 pub(crate) mod diagnose;
+pub(crate) mod eval;
 pub(crate) mod extract;
 pub(crate) mod fleet;
 pub(crate) mod inspect;

@@ -199,9 +199,9 @@ fn summary(arm: &str, rows: &[&LabelRow], judged: &Opinions, human: &Opinions) -
     let both = rows
         .iter()
         .filter_map(|row| Some((decided(judged, &row.key)?, decided(human, &row.key)?)));
-    let labelled = rows.iter().filter(|row| {
-        matches!(row.label, Label::Right | Label::Wrong) && row.class.is_scored()
-    });
+    let labelled = rows
+        .iter()
+        .filter(|row| matches!(row.label, Label::Right | Label::Wrong) && row.class.is_scored());
     let mut by = BTreeMap::new();
     for row in rows {
         *by.entry(row.by).or_default() += 1;

@@ -14,6 +14,18 @@ pub struct Key {
     pub question: String,
 }
 
+impl Key {
+    /// The key of an attempt.
+    #[must_use]
+    pub fn of(attempt: &Trajectory) -> Self {
+        Self {
+            arm: attempt.arm.clone(),
+            run: attempt.run.clone(),
+            question: attempt.question.clone(),
+        }
+    }
+}
+
 /// What annotation needs of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
@@ -43,11 +55,7 @@ impl Item {
                 .map(|message| message.content.as_str())
         };
         Some(Self {
-            key: Key {
-                arm: attempt.arm.clone(),
-                run: attempt.run.clone(),
-                question: attempt.question.clone(),
-            },
+            key: Key::of(attempt),
             task: attempt.task.clone(),
             prompt: said(Role::User).next().unwrap_or_default().to_owned(),
             reference: attempt.reference.clone()?,

@@ -34,7 +34,10 @@ pub fn prompt(item: &Item, signals: &Signals) -> String {
 
 fn end_of(text: &str) -> &str {
     let skip = text.chars().count().saturating_sub(SHOWN);
-    let at = text.char_indices().nth(skip).map_or(text.len(), |(at, _)| at);
+    let at = text
+        .char_indices()
+        .nth(skip)
+        .map_or(text.len(), |(at, _)| at);
     &text[at..]
 }
 
@@ -74,7 +77,9 @@ pub enum AskError {
 #[non_exhaustive]
 pub enum JudgeError {
     /// The judge cannot be asked.
-    #[error("the judge {judge} cannot be asked: {reason}; what was judged is kept, run the same command to go on")]
+    #[error(
+        "the judge {judge} cannot be asked: {reason}; what was judged is kept, run the same command to go on"
+    )]
     Refused {
         /// Its model.
         judge: String,
@@ -186,7 +191,11 @@ pub fn judge(
     std::thread::scope(|scope| {
         for _ in 0..pace.workers.max(1) {
             scope.spawn(|| {
-                while failed.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                while failed
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .is_none()
+                {
                     let Some(question) = work.open.get(next.fetch_add(1, Ordering::Relaxed)) else {
                         break;
                     };
@@ -286,8 +295,13 @@ impl Question {
             let wait = pace.wait * 2_u32.pow(attempt);
             match ask(&self.prompt) {
                 Ok(text) => match parse(&text) {
-                    Ok((opinion, reason)) => return Ok(self.judgement(model, Some(opinion), reason)),
-                    Err(why) => last = format!("{why}: {}", text.chars().take(200).collect::<String>()),
+                    Ok((opinion, reason)) => {
+                        return Ok(self.judgement(model, Some(opinion), reason));
+                    }
+                    Err(why) => {
+                        let said: String = text.chars().take(200).collect();
+                        last = format!("{why}: {said}");
+                    }
                 },
                 Err(AskError::Busy(after)) => {
                     failures += 1;

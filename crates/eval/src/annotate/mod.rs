@@ -12,12 +12,14 @@
 //! judge's text is no label, a full stop after an answer does not make it wrong, and who decided what is written down.
 
 mod aggregate;
+mod folder;
 mod item;
 pub mod judge;
 mod log;
 mod signals;
 
 pub use self::aggregate::{Agreed, By, Label, LabelRow, Summary, aggregate, read_labels};
+pub use self::folder::{AnnotateError, Annotation};
 pub use self::item::{Item, Key};
 pub use self::log::{Entry, Log, LogError};
 pub use self::signals::{Signals, Solution, Triage, signals};

@@ -95,9 +95,9 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern of ours")
 }
 
-static CLOSED: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?is)<solution>(.*?)</solution>"));
-static HEADING: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?im)^#+[ \t]*(?:final )?solution[ \t:*]*$"));
+static CLOSED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)<solution>(.*?)</solution>"));
+static HEADING: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?im)^#+[ \t]*(?:final )?solution[ \t:*]*$"));
 static NEXT_HEADING: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?m)^#+[ \t]"));
 static BRACKETS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?is)\[solution\](.*?)(?:\[/solution\]|\z)"));
@@ -128,7 +128,9 @@ fn tagged(text: &str) -> Option<(Solution, String)> {
         return Some((Solution::Tag, solution));
     }
     let lower = text.to_ascii_lowercase();
-    let starts = lower.match_indices("<solution>").map(|(at, tag)| at + tag.len());
+    let starts = lower
+        .match_indices("<solution>")
+        .map(|(at, tag)| at + tag.len());
     let open: Vec<&str> = starts
         .map(|at| {
             let rest = &text[at..];
@@ -146,7 +148,9 @@ fn tagged(text: &str) -> Option<(Solution, String)> {
 fn under_heading(text: &str) -> Option<(Solution, String)> {
     let heading = HEADING.find_iter(text).last()?;
     let rest = &text[heading.end()..];
-    let end = NEXT_HEADING.find(rest).map_or(rest.len(), |next| next.start());
+    let end = NEXT_HEADING
+        .find(rest)
+        .map_or(rest.len(), |next| next.start());
     let under = rest[..end].trim();
     (!under.is_empty()).then(|| (Solution::Heading, under.to_owned()))
 }
@@ -254,22 +258,30 @@ mod tests {
     #[test]
     fn solutions_are_found_in_the_order_of_their_forms() {
         for (text, found, expected) in [
-            ("<solution>A</solution> <Solution> B </SOLUTION>", Solution::Tag, "B"),
+            (
+                "<solution>A</solution> <Solution> B </SOLUTION>",
+                Solution::Tag,
+                "B",
+            ),
             ("so <solution> BRCA1", Solution::OpenTag, "BRCA1"),
             ("<solution>x y <solution>z", Solution::OpenTag, "z"),
-            ("text\n## Solution\nBRCA2\n## Notes\nno", Solution::Heading, "BRCA2"),
+            (
+                "text\n## Solution\nBRCA2\n## Notes\nno",
+                Solution::Heading,
+                "BRCA2",
+            ),
             ("[Solution] C [/Solution] bye", Solution::Brackets, "C"),
             ("**Solution:** rs12\nbye", Solution::Word, "rs12"),
             ("no form at all", Solution::NotFound, "no form at all"),
         ] {
-            assert_eq!(super::solution(text), (found, expected.to_owned()), "{text}");
+            assert_eq!(solution(text), (found, expected.to_owned()), "{text}");
         }
     }
 
     #[test]
     fn without_any_form_the_last_two_hundred_words_are_taken() {
         let words: Vec<String> = (0..500).map(|i| i.to_string()).collect();
-        let (found, solution) = super::solution(&words.join(" "));
+        let (found, solution) = solution(&words.join(" "));
         assert_eq!(found, Solution::NotFound);
         assert!(solution.starts_with("300 301 ") && solution.ends_with(" 499"));
     }
@@ -280,11 +292,23 @@ mod tests {
             ("<solution>brca1</solution>", "BRCA1", Triage::Right),
             ("<solution>C.</solution>", "C", Triage::Right),
             ("<solution>TP53</solution>", "BRCA1", Triage::Wrong),
-            ("<solution>{'causal_gene': ['A']}</solution>", "A", Triage::Unclear),
-            ("<solution>the gene BRCA1</solution>", "BRCA1", Triage::Unclear),
+            (
+                "<solution>{'causal_gene': ['A']}</solution>",
+                "A",
+                Triage::Unclear,
+            ),
+            (
+                "<solution>the gene BRCA1</solution>",
+                "BRCA1",
+                Triage::Unclear,
+            ),
             ("BRCA1", "BRCA1", Triage::Unclear),
         ] {
-            assert_eq!(signals(&item(response, reference)).triage, expected, "{response}");
+            assert_eq!(
+                signals(&item(response, reference)).triage,
+                expected,
+                "{response}"
+            );
         }
         let failed = Item {
             class: Class::Overflow,
@@ -298,7 +322,11 @@ mod tests {
         let text = "**APOE** is one. **TP53 (p53)** has more. **Final Answer:** MYC\n\
                     ## Conclusion\nWe think **EGFR** matters; **KRAS** emerges. EGFR EGFR1";
         let found = signals(&item(text, "EGFR"));
-        let names: Vec<_> = found.candidates.iter().map(|(k, (v, _))| (&**k, &**v)).collect();
+        let names: Vec<_> = found
+            .candidates
+            .iter()
+            .map(|(k, (v, _))| (&**k, &**v))
+            .collect();
         let expected = [
             ("conclusion", "EGFR"),
             ("emerges", "KRAS"),

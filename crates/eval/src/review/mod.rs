@@ -86,7 +86,9 @@ pub fn queue(cases: Vec<Case>, all: bool) -> Vec<Case> {
         let text = format!("{}\n{}\n{}", key.question, key.run, key.arm);
         *blake3::hash(text.as_bytes()).as_bytes()
     };
-    let ranked = cases.into_iter().filter_map(|case| Some((rank(&case)?, case)));
+    let ranked = cases
+        .into_iter()
+        .filter_map(|case| Some((rank(&case)?, case)));
     let mut ranked: Vec<(i32, Case)> = ranked.collect();
     ranked.sort_by_cached_key(|(rank, case)| (*rank, mixed(case)));
     ranked.into_iter().map(|(_, case)| case).collect()
@@ -152,7 +154,10 @@ impl Review {
     #[must_use]
     pub fn progress(&self) -> (usize, usize) {
         let decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = self.cases.iter().filter(|case| decided.contains_key(&case.item.key));
+        let done = self
+            .cases
+            .iter()
+            .filter(|case| decided.contains_key(&case.item.key));
         (self.cases.len(), done.count())
     }
 

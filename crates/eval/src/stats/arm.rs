@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xgraft_dataset::Class;
 use xgraft_statistics::Count;
 
@@ -62,13 +62,23 @@ impl Tally {
 }
 
 /// What failures of the infrastructure count as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Infrastructure {
     /// Nothing: they say nothing about the model.
     Excluded,
     /// Wrong answers, as the published tables have it.
     Wrong,
+}
+
+/// Whose word counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scoring {
+    /// The official score.
+    Strict,
+    /// The labels of the annotation.
+    Judged,
 }
 
 /// All attempts at one question.
@@ -96,7 +106,7 @@ impl Attempts {
 }
 
 /// Bytes of weights and adapter, in 10⁹.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
     /// As the source says.
@@ -115,8 +125,12 @@ pub struct Arm {
     pub label: String,
     /// What failures of the infrastructure count as.
     pub infrastructure: Infrastructure,
+    /// Whose word the tallies follow.
+    pub scoring: Scoring,
     /// How the questions of each task ended.
     pub tasks: BTreeMap<String, Tally>,
+    /// The same by the other scoring, where it is known.
+    pub other: Option<BTreeMap<String, Tally>>,
     /// The scored attempts by task and question; empty where only counts are known.
     pub questions: BTreeMap<(String, String), Attempts>,
     /// Seconds that all questions took, summed.
@@ -134,7 +148,9 @@ impl Arm {
             label: name.clone(),
             name,
             infrastructure: Infrastructure::Excluded,
+            scoring: Scoring::Strict,
             tasks: BTreeMap::new(),
+            other: None,
             questions: BTreeMap::new(),
             seconds: None,
             size: None,
@@ -154,7 +170,20 @@ impl Arm {
     /// The counts of all tasks, in the order of their names.
     #[must_use]
     pub fn counts(&self) -> Vec<Count> {
-        self.tasks.values().map(|tally| self.count(tally)).collect()
+        self.counts_of(&self.tasks)
+    }
+
+    /// The counts of these tasks.
+    pub(super) fn counts_of(&self, tasks: &BTreeMap<String, Tally>) -> Vec<Count> {
+        tasks.values().map(|tally| self.count(tally)).collect()
+    }
+
+    /// The mean over tasks of each task's share in whole percent, which is how the published tables round.
+    #[must_use]
+    pub fn macro_of_whole_percents(&self) -> f64 {
+        let counts = self.counts();
+        let percents = counts.iter().map(|count| (100.0 * count.share()).round());
+        percents.sum::<f64>() / counts.len() as f64 / 100.0
     }
 
     /// All tasks together.
@@ -162,15 +191,6 @@ impl Arm {
     pub fn total(&self) -> Tally {
         let none = Tally::default();
         self.tasks.values().fold(none, |sum, task| sum.plus(task))
-    }
-
-    /// The questions of one task.
-    pub fn of_task<'a>(
-        &'a self,
-        task: &'a str,
-    ) -> impl Iterator<Item = (&'a (String, String), &'a Attempts)> {
-        let all = self.questions.iter();
-        all.filter(move |((of, _), _)| of == task)
     }
 
     /// Whether every question was answered once.

@@ -23,14 +23,14 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Kind {
-    /// The macro accuracy, to a tenth of a percent.
+    /// The macro accuracy, to a tenth of a percent, exactly or of tasks rounded to whole percents.
     Accuracy {
         /// The arm.
         arm: String,
         /// Its accuracy.
         value: f64,
     },
-    /// The macro accuracy over the reference's, to a tenth of a percent.
+    /// The macro accuracy over the reference's, to a tenth of a percent, rounded likewise.
     Retention {
         /// The arm.
         arm: String,
@@ -166,9 +166,12 @@ impl Judge<'_> {
     ) -> Result<Judged, StatsError> {
         let (verdict, found, note) = match &claim.kind {
             Kind::Accuracy { arm, value } => {
-                let mean = macro_mean(&self.arm(arm)?.counts(), self.options.level());
+                let arm = self.arm(arm)?;
+                let mean = macro_mean(&arm.counts(), self.options.level());
                 let found = seen(mean.value, Some(mean.interval));
-                (same(mean.value, *value, TENTH), found, None)
+                let rounded = arm.macro_of_whole_percents();
+                let (verdict, note) = rounded_alike(*value, mean.value, rounded);
+                (verdict, found, note)
             }
             Kind::Retention { arm, value } => self.retention(arm, *value)?,
             Kind::Task { arm, task, value } => self.task(arm, task, *value)?,
@@ -193,12 +196,11 @@ impl Judge<'_> {
         let Some(found) = comparison.retention_macro else {
             return Ok(unknown("a share is 0"));
         };
-        let note = micro_note(&comparison);
-        Ok((
-            same(found.value, value, TENTH),
-            seen(found.value, Some(found.interval)),
-            note,
-        ))
+        let of = |arm: &Arm| (1000.0 * arm.macro_of_whole_percents()).round();
+        let rounded = of(self.arm(arm)?) / of(self.reference);
+        let (verdict, note) = rounded_alike(value, found.value, rounded);
+        let note = note.or_else(|| micro_note(&comparison));
+        Ok((verdict, seen(found.value, Some(found.interval)), note))
     }
 
     fn task(&self, arm: &str, task: &str, value: f64) -> Result<Answer, StatsError> {
@@ -335,6 +337,18 @@ fn same(found: f64, claimed: f64, tolerance: f64) -> Verdict {
     } else {
         Verdict::Fails
     }
+}
+
+/// Whether a number is claimed as it is, or as it comes out of whole percents by task.
+fn rounded_alike(claimed: f64, found: f64, rounded: f64) -> (Verdict, Option<String>) {
+    let exact = same(found, claimed, TENTH);
+    let by_rounding = same(rounded, claimed, TENTH);
+    let note = (exact == Verdict::Fails && by_rounding == Verdict::Holds)
+        .then(|| "of tasks rounded to whole percents".to_owned());
+    (
+        if note.is_some() { by_rounding } else { exact },
+        note,
+    )
 }
 
 fn micro_note(comparison: &Comparison) -> Option<String> {

@@ -44,6 +44,12 @@ pub enum StatsError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The judged accuracy of a run that nobody has annotated.
+    #[error("expected the labels {}, found none; run `xgraft eval annotate` first", path.display())]
+    Labels {
+        /// Where they would be.
+        path: PathBuf,
+    },
     /// Two finished attempts with one name.
     #[error(
         "{at}: question {question} of run {run} in arm {arm} was already counted; a repetition needs a run of its own"

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Arm, Claim, Infrastructure, Size, StatsError, Tally};
+use super::{Arm, Claim, Infrastructure, Scoring, Size, StatsError, Tally};
 
 /// Arms, and what is claimed of them.
 #[derive(Debug, Default)]
@@ -23,21 +23,20 @@ pub struct Collection {
 struct File {
     reference: Option<String>,
     #[serde(default = "as_published")]
-    infrastructure: Rule,
+    infrastructure: Infrastructure,
+    #[serde(default = "by_judge")]
+    scoring: Scoring,
     arms: serde_json::Map<String, Value>,
     #[serde(default)]
     claims: Vec<Claim>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Rule {
-    Wrong,
-    Excluded,
+fn as_published() -> Infrastructure {
+    Infrastructure::Wrong
 }
 
-fn as_published() -> Rule {
-    Rule::Wrong
+fn by_judge() -> Scoring {
+    Scoring::Judged
 }
 
 #[derive(Deserialize)]
@@ -89,7 +88,8 @@ pub fn read_counts(path: &Path) -> Result<Collection, StatsError> {
     if value.get("arms").is_some() {
         several(path, value)
     } else if value.get("by_task").is_some() {
-        let arm = arm(path, &name_of(path), Infrastructure::Wrong, value)?;
+        let rules = (as_published(), by_judge());
+        let arm = arm(path, &name_of(path), rules, value)?;
         Ok(Collection {
             arms: vec![arm],
             ..Collection::default()
@@ -108,21 +108,23 @@ pub fn read_counts(path: &Path) -> Result<Collection, StatsError> {
 fn several(path: &Path, value: Value) -> Result<Collection, StatsError> {
     let expected = "arms with `tasks`, each with `total` and `right`, and claims";
     let file: File = parse(path, expected, serde_json::from_value(value))?;
-    let rule = match file.infrastructure {
-        Rule::Wrong => Infrastructure::Wrong,
-        Rule::Excluded => Infrastructure::Excluded,
-    };
+    let rules = (file.infrastructure, file.scoring);
     let arms = file.arms.into_iter();
     Ok(Collection {
         arms: arms
-            .map(|(name, value)| arm(path, &name, rule, value))
+            .map(|(name, value)| arm(path, &name, rules, value))
             .collect::<Result<_, _>>()?,
         reference: file.reference,
         claims: file.claims,
     })
 }
 
-fn arm(path: &Path, name: &str, rule: Infrastructure, value: Value) -> Result<Arm, StatsError> {
+fn arm(
+    path: &Path,
+    name: &str,
+    (infrastructure, scoring): (Infrastructure, Scoring),
+    value: Value,
+) -> Result<Arm, StatsError> {
     let expected = "an arm with `tasks` or `by_task`, each with `total` and `right` or `correct`";
     let file: FileArm = parse(path, expected, serde_json::from_value(value))?;
     let tasks = file.tasks.into_iter().map(|(task, counts)| {
@@ -131,7 +133,8 @@ fn arm(path: &Path, name: &str, rule: Infrastructure, value: Value) -> Result<Ar
     });
     Ok(Arm {
         label: file.label.unwrap_or_else(|| name.to_owned()),
-        infrastructure: rule,
+        infrastructure,
+        scoring,
         tasks: tasks.collect::<Result<_, StatsError>>()?,
         seconds: file.seconds,
         size: file.size_gb,

@@ -1,6 +1,6 @@
 //! What the counts of several arms say, and what they do not.
 //!
-//! [`analyse`] takes arms, however they were read: from event logs, from files of trajectories ([`read_trajectories`]), or from
+//! [`analyse`] takes arms, however they were read: from event logs, from files of trajectories ([`read_arms`]), or from
 //! tables of counts ([`read_counts`]). Arms whose questions are known are compared question by question.
 //!
 //! **Invariant:** the word parity is [`Outcome::Parity`], which only a passed test of equivalence gives.
@@ -19,14 +19,14 @@ use std::collections::BTreeMap;
 use xgraft_statistics::power::Plan;
 use xgraft_statistics::{Count, clustered, holm, macro_mean, micro, pass_k};
 
-pub use self::arm::{Arm, Attempts, Infrastructure, Size, Tally};
+pub use self::arm::{Arm, Attempts, Infrastructure, Scoring, Size, Tally};
 pub use self::claims::{Claim, Kind};
 pub use self::error::StatsError;
 pub use self::files::{Collection, read_counts};
 pub use self::report::{
     ArmReport, Comparison, Difference, Judged, Outcome, Power, Repeats, Report, Share, Verdict,
 };
-pub use self::rows::{Counter, read_trajectories};
+pub use self::rows::{Clusters, read_arms};
 
 /// What is asked of the counts.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,8 +151,14 @@ fn describe(arm: &Arm, options: &Options) -> ArmReport {
         arm: arm.name.clone(),
         label: arm.label.clone(),
         infrastructure: arm.infrastructure,
+        scoring: arm.scoring,
         micro: Share::of(micro(&counts), level),
         r#macro: macro_mean(&counts, level),
+        macro_of_whole_percents: arm.macro_of_whole_percents(),
+        other_scoring: arm.other.as_ref().map(|tasks| {
+            let counts = arm.counts_of(tasks);
+            (Share::of(micro(&counts), level), macro_mean(&counts, level))
+        }),
         clustered: (!arm.questions.is_empty()).then(|| clustered_share(arm, level)),
         without_infrastructure: counted
             .then(|| Share::of(Count::new(classes.right, classes.scored()), level)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use xgraft_statistics::{Count, Equivalence, Estimate, Interval, Pairs};
 
-use super::{Claim, Infrastructure, Size, Tally};
+use super::{Claim, Infrastructure, Scoring, Size, Tally};
 
 /// A share of right answers with Wilson's interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -22,7 +22,7 @@ pub struct Share {
 }
 
 impl Share {
-    pub(super) fn of(count: Count, level: f64) -> Self {
+    pub(crate) fn of(count: Count, level: f64) -> Self {
         Self {
             right: count.right,
             n: count.n,
@@ -62,10 +62,17 @@ pub struct ArmReport {
     pub label: String,
     /// What failures of the infrastructure count as.
     pub infrastructure: Infrastructure,
+    /// Whose word counts here.
+    pub scoring: Scoring,
     /// Over all questions.
     pub micro: Share,
     /// The mean over tasks, with the standard error of independent binomials.
     pub r#macro: Estimate,
+    /// The mean over tasks of each task's share in whole percent, which is how the published tables round.
+    pub macro_of_whole_percents: f64,
+    /// Micro and macro by the other scoring, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_scoring: Option<(Share, Estimate)>,
     /// Micro with the standard error that respects repeats and clusters; where questions are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clustered: Option<Estimate>,

@@ -1,82 +1,115 @@
-//! An arm out of finished attempts.
+//! Arms out of finished attempts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use xgraft_dataset::{Class, Trajectory};
 
-use super::{Arm, StatsError};
+use super::{Arm, Scoring, StatsError};
+use crate::annotate::{FOLDER, Key, LABELS, LabelRow, read_labels};
+use crate::attempts;
 
-/// Counts finished attempts into arms.
-#[derive(Debug, Default)]
-pub struct Counter {
+/// The cluster of each question that has one, by its id.
+pub type Clusters = HashMap<String, String>;
+
+/// Reads a run's folder, or a file of trajectories or of result rows of the published harness.
+///
+/// With `name`, all attempts are of one arm of that name. By [`Scoring::Judged`] an attempt counts as its label in the run's
+/// annotation says; one without a label counts by its official score.
+///
+/// # Errors
+/// A file cannot be read, has a row that is none, has one attempt twice, or is without labels where they were asked for.
+pub fn read_arms(
+    path: &Path,
+    name: Option<&str>,
+    scoring: Scoring,
+    clusters: &Clusters,
+) -> Result<Vec<Arm>, StatsError> {
+    let rows = |source: Box<dyn std::error::Error + Send + Sync>| StatsError::Rows {
+        path: path.to_owned(),
+        source,
+    };
+    let file = path.join(FOLDER).join(LABELS);
+    let labels = match path.is_dir() {
+        true => read_labels(&file).map_err(|error| rows(error.into()))?,
+        false => HashMap::new(),
+    };
+    if scoring == Scoring::Judged && labels.is_empty() {
+        return Err(StatsError::Labels { path: file });
+    }
+    let mut counter = Counter {
+        name: name.map(str::to_owned),
+        scoring,
+        labels,
+        arms: BTreeMap::new(),
+    };
+    for attempt in attempts::read(path, attempts::Text::Drop).map_err(|error| rows(error.into()))? {
+        counter.add(&attempt.at, &attempt.trajectory, clusters)?;
+    }
+    Ok(counter.arms.into_values().collect())
+}
+
+struct Counter {
+    name: Option<String>,
+    scoring: Scoring,
+    labels: HashMap<Key, LabelRow>,
     arms: BTreeMap<String, Arm>,
 }
 
 impl Counter {
-    /// Counts one attempt, which came from `at`.
-    ///
-    /// `name` is the arm's name, where it is not the attempt's own. `cluster` names what the question hangs together with.
-    ///
-    /// # Errors
-    /// The same repetition of the question was counted before.
-    pub fn add(
+    fn add(
         &mut self,
         at: &str,
-        name: Option<&str>,
         attempt: &Trajectory,
-        cluster: Option<&str>,
+        clusters: &Clusters,
     ) -> Result<(), StatsError> {
-        let name = name.unwrap_or(&attempt.arm);
-        let arm = self
-            .arms
-            .entry(name.to_owned())
-            .or_insert_with(|| Arm::new(name));
+        let name = self.name.as_ref().unwrap_or(&attempt.arm).clone();
+        let (class, other) = self.classes(attempt);
+        let scoring = self.scoring;
+        let arm = self.arms.entry(name).or_insert_with_key(|name| Arm {
+            scoring,
+            ..Arm::new(name)
+        });
         arm.tasks
             .entry(attempt.task.clone())
             .or_default()
-            .add(attempt.class);
+            .add(class);
+        if let Some(other) = other {
+            let tasks = arm.other.get_or_insert_default();
+            tasks.entry(attempt.task.clone()).or_default().add(other);
+        }
         if let Some(timing) = attempt.timing {
             *arm.seconds.get_or_insert(0.0) += timing.total_ms / 1e3;
         }
-        if attempt.class == Class::Infrastructure {
+        if class == Class::Infrastructure {
             return Ok(());
         }
         let key = (attempt.task.clone(), attempt.question.clone());
         let attempts = arm.questions.entry(key).or_default();
-        attempts.cluster = cluster.map(str::to_owned);
-        let score = f64::from(u8::from(attempt.class == Class::Right));
+        attempts.cluster = clusters.get(&attempt.question).cloned();
+        let score = f64::from(u8::from(class == Class::Right));
         match attempts.scores.insert(attempt.run.clone(), score) {
             None => Ok(()),
             Some(_) => Err(StatsError::Duplicate {
                 at: at.to_owned(),
                 question: attempt.question.clone(),
                 run: attempt.run.clone(),
-                arm: name.to_owned(),
+                arm: arm.name.clone(),
             }),
         }
     }
 
-    /// The arms, in the order of their names.
-    #[must_use]
-    pub fn into_arms(self) -> Vec<Arm> {
-        self.arms.into_values().collect()
+    /// What the attempt counts as, and by the other scoring.
+    fn classes(&self, attempt: &Trajectory) -> (Class, Option<Class>) {
+        let strict = attempt.class;
+        if self.labels.is_empty() {
+            return (strict, None);
+        }
+        let label = self.labels.get(&Key::of(attempt));
+        let judged = label.map_or(strict, LabelRow::judged);
+        match self.scoring {
+            Scoring::Strict => (strict, Some(judged)),
+            Scoring::Judged => (judged, Some(strict)),
+        }
     }
-}
-
-/// Reads a JSONL or Parquet file of trajectories, or of result rows of the published harness.
-///
-/// # Errors
-/// The file cannot be read, has a row that is none, or one attempt twice.
-pub fn read_trajectories(path: &Path, name: Option<&str>) -> Result<Vec<Arm>, StatsError> {
-    let wrong = |source: xgraft_dataset::Error| StatsError::Rows {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
-    let mut reader = xgraft_dataset::Reader::<Trajectory>::open(path).map_err(wrong)?;
-    let mut counter = Counter::default();
-    while let Some(attempt) = reader.next() {
-        counter.add(&reader.at(), name, &attempt.map_err(wrong)?, None)?;
-    }
-    Ok(counter.into_arms())
 }

@@ -1,0 +1,18 @@
+//! `xgraft eval`
+
+mod annotate;
+mod review;
+mod stats;
+mod stats_text;
+
+use std::process::ExitCode;
+
+use crate::args::{Always, Eval, EvalVerb};
+
+pub(crate) fn run(args: &Eval, always: &Always) -> anyhow::Result<ExitCode> {
+    match &args.verb {
+        EvalVerb::Annotate(verb) => annotate::run(verb, always),
+        EvalVerb::Review(verb) => review::run(verb, always),
+        EvalVerb::Stats(verb) => stats::run(verb, always),
+    }
+}

@@ -1,0 +1,4 @@
+//! Files as they come, and as they should not.
+
+mod jsonl;
+mod parquet;

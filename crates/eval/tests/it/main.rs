@@ -1,0 +1,7 @@
+//! The harness from outside.
+
+mod annotate;
+mod browser;
+mod review;
+mod rewards;
+mod stats;
