@@ -57,6 +57,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("parquet", &["dataset"]),
     ("plotters", &["plot"]),
     ("prometheus-client", &["balancer", "server"]),
+    ("rustls", &["eval"]),
     ("safetensors", &["checkpoint"]),
     ("seccompiler", &["eval"]),
     ("signal-hook", &["cli"]),

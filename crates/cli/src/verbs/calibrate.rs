@@ -54,7 +54,13 @@ fn build_set(args: &Build, always: &Always) -> anyhow::Result<ExitCode> {
     let work = json!({"verb": "calibrate build", "config": settings, "seed": config.seed, "inputs": inputs});
     let out = OutputDir::create(&args.out, args.output.force, &work)?;
     out.refuse_input(&args.results)?;
-    let (samples, report) = set(args, evaluation.as_deref(), &tokenizer, template.as_ref(), &config)?;
+    let (samples, report) = set(
+        args,
+        evaluation.as_deref(),
+        &tokenizer,
+        template.as_ref(),
+        &config,
+    )?;
     write(out.path(), &samples, &report)?;
     let findings = findings(&report);
     let account = Account {
@@ -83,7 +89,13 @@ fn set(
     template: Option<&ChatTemplate>,
     config: &Config,
 ) -> anyhow::Result<(Vec<Sample>, Report)> {
-    Ok(build(&args.results, evaluation, tokenizer, template, config)?)
+    Ok(build(
+        &args.results,
+        evaluation,
+        tokenizer,
+        template,
+        config,
+    )?)
 }
 
 /// The chat template of the checkpoint, where it has one.
@@ -125,14 +137,22 @@ fn rows(report: &Report) -> Vec<Row> {
     let counts = counts.map(|(metric, value)| Row::new(metric, value).source("calibrate"));
     let tasks = report.tasks.iter().flat_map(|(task, share)| {
         let parts = [("taken", share.taken), ("shortfall", share.shortfall())];
-        parts.map(|(metric, value)| Row::new(metric, value as f64).task(task).source("calibrate"))
+        parts.map(|(metric, value)| {
+            Row::new(metric, value as f64)
+                .task(task)
+                .source("calibrate")
+        })
     });
     counts.into_iter().chain(tasks).collect()
 }
 
 fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (task, share) in report.tasks.iter().filter(|(_, share)| share.shortfall() > 0) {
+    for (task, share) in report
+        .tasks
+        .iter()
+        .filter(|(_, share)| share.shortfall() > 0)
+    {
         let text = format!(
             "{} of an even share of {} samples are missing; other tasks give them",
             share.shortfall(),

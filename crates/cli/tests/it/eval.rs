@@ -40,11 +40,21 @@ fn the_published_table_and_the_verdict_of_every_claim_are_printed() {
 fn a_directory_has_report_rows_and_manifest() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("stats");
-    let printed = succeed(&["eval", "stats", &published(), "--out", out.to_str().unwrap(), "--json"]);
+    let printed = succeed(&[
+        "eval",
+        "stats",
+        &published(),
+        "--out",
+        out.to_str().unwrap(),
+        "--json",
+    ]);
     let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(report["schema"], "xgraft.eval-stats/1");
     let rows = std::fs::read_to_string(out.join("rows.jsonl")).unwrap();
-    assert_eq!(rows.lines().count(), report["rows"].as_array().unwrap().len());
+    assert_eq!(
+        rows.lines().count(),
+        report["rows"].as_array().unwrap().len()
+    );
     for file in ["manifest.json", "report.json"] {
         assert!(out.join(file).is_file(), "{file}");
     }
@@ -64,13 +74,28 @@ fn bad_results_are_one_clear_error() {
         text
     };
     assert!(said("a.json", "{", &[]).contains("not a file of results"));
-    assert!(said("b.jsonl", "{\"schema\": \"xgraft.traj", &[]).contains("b.jsonl:1: the last line ends in its middle"));
-    assert!(said("c.jsonl", "{\"schema\": \"xgraft.trajectory/1\", \"question\": \"1\"}\n", &[]).contains("column `task` is missing"));
+    assert!(
+        said("b.jsonl", "{\"schema\": \"xgraft.traj", &[])
+            .contains("b.jsonl:1: the last line ends in its middle")
+    );
+    assert!(
+        said(
+            "c.jsonl",
+            "{\"schema\": \"xgraft.trajectory/1\", \"question\": \"1\"}\n",
+            &[]
+        )
+        .contains("column `task` is missing")
+    );
     let output = xgraft(&["eval", "stats", &published(), "--task", "poetry"]);
     assert!(stderr(&output).contains("unknown task poetry, expected one of crispr_delivery"));
     let output = xgraft(&["eval", "stats", &published(), "--reference", "x"]);
     assert!(stderr(&output).contains("unknown arm x, expected one of baseline_bf16"));
-    assert_eq!(xgraft(&["eval", "stats", &published(), "--margin", "2"]).status.code(), Some(2));
+    assert_eq!(
+        xgraft(&["eval", "stats", &published(), "--margin", "2"])
+            .status
+            .code(),
+        Some(2)
+    );
 }
 
 /// A run of six questions: two settled by rules, four that somebody has to read.
@@ -105,7 +130,9 @@ fn scripted_judge() -> (String, Arc<AtomicUsize>) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let count = Arc::clone(&count);
-            std::thread::spawn(move || while let Some(()) = answer(stream.as_ref().unwrap(), &count) {});
+            std::thread::spawn(
+                move || while let Some(()) = answer(stream.as_ref().unwrap(), &count) {},
+            );
         }
     });
     (url, asked)
@@ -141,7 +168,10 @@ fn answer(stream: &TcpStream, count: &AtomicUsize) -> Option<()> {
         json!({"label": u8::from(extracted.contains("BRCA1")), "reason": "by the gene"}).to_string()
     };
     let reply = json!({"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]}).to_string();
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", reply.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        reply.len()
+    );
     (&*stream).write_all((head + &reply).as_bytes()).ok()
 }
 
@@ -151,21 +181,58 @@ fn a_judge_labels_what_the_rules_leave_and_both_accuracies_are_reported() {
     let run = run_folder(dir.path());
     let run = run.to_str().unwrap();
     let (url, asked) = scripted_judge();
-    let args = ["eval", "annotate", run, "--judge", &url, "--judge-model", "scripted", "--per-minute", "60000", "--json"];
+    let args = [
+        "eval",
+        "annotate",
+        run,
+        "--judge",
+        &url,
+        "--judge-model",
+        "scripted",
+        "--per-minute",
+        "60000",
+        "--json",
+    ];
     let first: Value = serde_json::from_str(&succeed(&args)).unwrap();
     // Four open answers; the nonsense is asked for three times and stays without a label.
     assert_eq!(asked.load(Ordering::SeqCst), 6);
-    assert_eq!((&first["judging"][0]["asked"], &first["judging"][0]["unlabelled"]), (&json!(4), &json!(1)));
+    assert_eq!(
+        (
+            &first["judging"][0]["asked"],
+            &first["judging"][0]["unlabelled"]
+        ),
+        (&json!(4), &json!(1))
+    );
     let arm = &first["arms"][0];
-    assert_eq!((&arm["strict"]["right"], &arm["judged"]["right"], &arm["judged"]["n"]), (&json!(1), &json!(3), &json!(6)));
-    assert_eq!((&arm["by"]["triage"], &arm["by"]["judge"], &arm["by"]["nobody"]), (&json!(2), &json!(3), &json!(1)));
+    assert_eq!(
+        (
+            &arm["strict"]["right"],
+            &arm["judged"]["right"],
+            &arm["judged"]["n"]
+        ),
+        (&json!(1), &json!(3), &json!(6))
+    );
+    assert_eq!(
+        (
+            &arm["by"]["triage"],
+            &arm["by"]["judge"],
+            &arm["by"]["nobody"]
+        ),
+        (&json!(2), &json!(3), &json!(1))
+    );
     // What is known is not asked again.
     succeed(&args);
     assert_eq!(asked.load(Ordering::SeqCst), 9);
     let text = succeed(&["eval", "stats", run]);
-    assert!(text.contains("tuned: strict above; judged: micro 50.0 % (3 of 6)"), "{text}");
+    assert!(
+        text.contains("tuned: strict above; judged: micro 50.0 % (3 of 6)"),
+        "{text}"
+    );
     let judged = succeed(&["eval", "stats", run, "--score", "judged"]);
-    assert!(judged.contains("tuned: judged above; strict: micro 16.7 % (1 of 6)"), "{judged}");
+    assert!(
+        judged.contains("tuned: judged above; strict: micro 16.7 % (1 of 6)"),
+        "{judged}"
+    );
 }
 
 #[test]
@@ -176,12 +243,36 @@ fn a_judge_that_is_down_is_a_clear_error_and_the_rules_still_hold() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
-    let output = xgraft(&["eval", "annotate", run, "--judge", &url, "--judge-model", "j", "--per-minute", "60000"]);
+    let output = xgraft(&[
+        "eval",
+        "annotate",
+        run,
+        "--judge",
+        &url,
+        "--judge-model",
+        "j",
+        "--per-minute",
+        "60000",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
-    assert!(text.contains("the judge j cannot be asked") && text.contains("run the same command to go on"), "{text}");
+    assert!(
+        text.contains("the judge j cannot be asked")
+            && text.contains("run the same command to go on"),
+        "{text}"
+    );
     let text = succeed(&["eval", "annotate", run]);
     assert!(text.contains("nobody has reviewed"), "{text}");
-    let output = xgraft(&["eval", "stats", "--score", "judged", &fixture("tiny-qwen3-text/eval1_mini.jsonl")]);
-    assert!(stderr(&output).contains("run `xgraft eval annotate` first"), "{}", stderr(&output));
+    let output = xgraft(&[
+        "eval",
+        "stats",
+        "--score",
+        "judged",
+        &fixture("tiny-qwen3-text/eval1_mini.jsonl"),
+    ]);
+    assert!(
+        stderr(&output).contains("run `xgraft eval annotate` first"),
+        "{}",
+        stderr(&output)
+    );
 }

@@ -27,7 +27,7 @@ pub enum AnnotateError {
     },
     /// An attempt does not say what the right answer is.
     #[error(
-        "the attempt at question {question} has no `reference`; annotate a run of this version, or add the column",
+        "the attempt at question {question} has no `reference`; annotate a run of this version, or add the column"
     )]
     NoReference {
         /// The question.

@@ -345,10 +345,7 @@ fn rounded_alike(claimed: f64, found: f64, rounded: f64) -> (Verdict, Option<Str
     let by_rounding = same(rounded, claimed, TENTH);
     let note = (exact == Verdict::Fails && by_rounding == Verdict::Holds)
         .then(|| "of tasks rounded to whole percents".to_owned());
-    (
-        if note.is_some() { by_rounding } else { exact },
-        note,
-    )
+    (if note.is_some() { by_rounding } else { exact }, note)
 }
 
 fn micro_note(comparison: &Comparison) -> Option<String> {

@@ -60,17 +60,17 @@ impl Browser {
             last: 0,
             _profile: profile,
         };
-        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
+        let target = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
-        let session = browser.call("Target.attachToTarget", attach);
+        let session = browser.call("Target.attachToTarget", &attach);
         browser.session = Some(session["sessionId"].as_str().unwrap().to_owned());
-        browser.call("Page.enable", json!({}));
-        browser.call("Page.navigate", json!({"url": url}));
+        browser.call("Page.enable", &json!({}));
+        browser.call("Page.navigate", &json!({"url": url}));
         browser
     }
 
     /// A command of the DevTools protocol, and its result.
-    pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) fn call(&mut self, method: &str, params: &Value) -> Value {
         self.last += 1;
         let mut message = json!({"id": self.last, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -93,7 +93,7 @@ impl Browser {
     /// The value of an expression in the page.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let result = self.call("Runtime.evaluate", params);
+        let result = self.call("Runtime.evaluate", &params);
         assert!(result["exceptionDetails"].is_null(), "{result}");
         result["result"]["value"].clone()
     }
@@ -119,13 +119,13 @@ impl Browser {
                 ""
             };
             let params = json!({"type": kind, "key": key, "text": text});
-            self.call("Input.dispatchKeyEvent", params);
+            self.call("Input.dispatchKeyEvent", &params);
         }
     }
 
     /// Writes what is to be seen to a PNG file.
     pub(crate) fn screenshot(&mut self, path: &Path) {
-        let shot = self.call("Page.captureScreenshot", json!({"format": "png"}));
+        let shot = self.call("Page.captureScreenshot", &json!({"format": "png"}));
         std::fs::write(path, decode_base64(shot["data"].as_str().unwrap())).unwrap();
     }
 }

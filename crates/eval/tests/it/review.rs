@@ -232,7 +232,7 @@ fn a_person_reviews_with_three_keys() {
     // A key with a modifier is the browser's.
     browser.call(
         "Input.dispatchKeyEvent",
-        serde_json::json!({"type": "keyDown", "key": "1", "modifiers": 2}),
+        &serde_json::json!({"type": "keyDown", "key": "1", "modifiers": 2}),
     );
     browser.value("document.getElementById('b0').click()");
     browser.wait("document.body.dataset.index === '3'");
@@ -246,7 +246,7 @@ fn a_person_reviews_with_three_keys() {
     ];
     assert_eq!(kept, expected);
     // The page that was closed goes on where it was.
-    browser.call("Page.reload", serde_json::json!({}));
+    browser.call("Page.reload", &serde_json::json!({}));
     browser.wait("document.body.dataset.index === '3' && document.getElementById('count').textContent.includes('3 decided')");
     if let Some(path) = std::env::var_os("XGRAFT_SCREENSHOT") {
         browser.screenshot(&Path::new(&path).with_extension("end.png"));

@@ -32,8 +32,13 @@ fn the_published_table_comes_out_of_the_published_counts() {
     let seen: Vec<(&str, f64, f64)> = report
         .arms
         .iter()
-        .map(|arm| (&*arm.arm, tenth(arm.macro_of_whole_percents),
-                tenth(arm.micro.value),))
+        .map(|arm| {
+            (
+                &*arm.arm,
+                tenth(arm.macro_of_whole_percents),
+                tenth(arm.micro.value),
+            )
+        })
         .collect();
     let expected = [
         ("baseline_bf16", 44.5, 47.1),

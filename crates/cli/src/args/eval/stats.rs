@@ -107,7 +107,9 @@ fn parse_alpha(text: &str) -> Result<f64, String> {
 fn share_below(text: &str, most: f64) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if share > 0.0 && share < most => Ok(share),
-        _ => Err(format!("expected a share between 0 and {most}, such as 0.03")),
+        _ => Err(format!(
+            "expected a share between 0 and {most}, such as 0.03"
+        )),
     }
 }
 

@@ -33,7 +33,13 @@ pub(crate) fn run(args: &Annotate, always: &Always) -> anyhow::Result<ExitCode> 
                     note(&format!("{name}: {finished} of {all} judged"));
                 }
             };
-            let asked = run.judge(&judge.model, &elsewhere, judge.pace, &|p| judge.ask(p), &progress)?;
+            let asked = run.judge(
+                &judge.model,
+                &elsewhere,
+                judge.pace,
+                &|p| judge.ask(p),
+                &progress,
+            )?;
             elsewhere.extend(run.judgements()?);
             done.push(asked);
         }
@@ -44,7 +50,9 @@ pub(crate) fn run(args: &Annotate, always: &Always) -> anyhow::Result<ExitCode> 
     } else {
         say(table(&summaries).trim_end())?;
         done.iter().try_for_each(|done| say(&asked(done)))?;
-        summaries.iter().try_for_each(|summary| say(&agreement(summary)))?;
+        summaries
+            .iter()
+            .try_for_each(|summary| say(&agreement(summary)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,7 +128,15 @@ fn failure(error: &ClientError) -> AskError {
 
 fn table(summaries: &[Summary]) -> String {
     let mut table = Table::new(&[
-        "arm", "of", "strict", "judged", "by rules", "by judge", "by people", "by class", "open",
+        "arm",
+        "of",
+        "strict",
+        "judged",
+        "by rules",
+        "by judge",
+        "by people",
+        "by class",
+        "open",
     ]);
     for summary in summaries {
         let by = |by: By| summary.by.get(&by).copied().unwrap_or(0).to_string();

@@ -31,7 +31,9 @@ pub(crate) fn run(args: &Review, always: &Always) -> anyhow::Result<ExitCode> {
     if always.json {
         say_json(&json!({"schema": "xgraft.review/1", "cases": cases, "decided": decided}))?;
     } else {
-        say(&format!("{decided} of {cases} answers decided; the labels are made again"))?;
+        say(&format!(
+            "{decided} of {cases} answers decided; the labels are made again"
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,8 +23,19 @@ pub(super) fn render(report: &Report) -> String {
 fn accuracy(report: &Report) -> String {
     let level = format!("{:.0} % interval", 100.0 * (1.0 - report.alpha));
     let mut table = Table::new(&[
-        "arm", "right", "of", "micro %", &level, "macro %", "±", "of whole %", "wrong", "unparsed",
-        "overflow", "infra", "unlabelled",
+        "arm",
+        "right",
+        "of",
+        "micro %",
+        &level,
+        "macro %",
+        "±",
+        "of whole %",
+        "wrong",
+        "unparsed",
+        "overflow",
+        "infra",
+        "unlabelled",
     ]);
     for arm in &report.arms {
         let Share { right, n, .. } = arm.micro;
@@ -111,12 +122,20 @@ fn cost(report: &Report) -> String {
         return String::new();
     }
     let mut table = Table::new(&[
-        "arm", "macro %", "retention % (macro)", "retention % (micro)", "memory GB", "as published", "s/question",
+        "arm",
+        "macro %",
+        "retention % (macro)",
+        "retention % (micro)",
+        "memory GB",
+        "as published",
+        "s/question",
     ]);
     for arm in &report.arms {
         let comparison = report.comparisons.iter().find(|c| c.arm == arm.arm);
         let retention = |pick: fn(&Comparison) -> Option<Difference>| match comparison {
-            Some(comparison) => pick(comparison).map_or("-".to_owned(), |found| with_interval(&found)),
+            Some(comparison) => {
+                pick(comparison).map_or("-".to_owned(), |found| with_interval(&found))
+            }
             None => "100".to_owned(),
         };
         let size = arm.size_gb;
@@ -141,7 +160,11 @@ fn repeats(report: &Report) -> String {
         let Some(repeats) = &arm.repeats else {
             continue;
         };
-        let _ = write!(text, "\n{}: {} attempts a question;", arm.arm, repeats.attempts);
+        let _ = write!(
+            text,
+            "\n{}: {} attempts a question;",
+            arm.arm, repeats.attempts
+        );
         for (k, any) in &repeats.pass_any {
             let all = &repeats.pass_all[k];
             let (any, all) = (percent(any.value), percent(all.value));
@@ -161,16 +184,24 @@ fn comparisons(report: &Report) -> String {
         return String::new();
     }
     let mut table = Table::new(&[
-        "against the reference", "micro points", "macro points", "only it / only ref", "p", "p by Holm",
-        "p equality", "test", "may be said",
+        "against the reference",
+        "micro points",
+        "macro points",
+        "only it / only ref",
+        "p",
+        "p by Holm",
+        "p equality",
+        "test",
+        "may be said",
     ]);
     for c in &report.comparisons {
         table.row(vec![
             c.arm.clone(),
             with_interval(&c.difference_micro),
             with_interval(&c.difference_macro),
-            c.pairs
-                .map_or("not paired".to_owned(), |p| format!("{} / {}", p.only_a, p.only_b)),
+            c.pairs.map_or("not paired".to_owned(), |p| {
+                format!("{} / {}", p.only_a, p.only_b)
+            }),
             p_value(c.p),
             p_value(c.p_holm),
             p_value(c.equivalence.p()),
@@ -234,9 +265,10 @@ fn power(report: &Report) -> String {
         power.questions,
         percent(power.unpaired_difference)
     );
-    let paired = power.paired_difference.iter().map(|(share, points)| {
-        format!("{share} % differently, {} points", percent(*points))
-    });
+    let paired = power
+        .paired_difference
+        .iter()
+        .map(|(share, points)| format!("{share} % differently, {} points", percent(*points)));
     text += &paired.collect::<Vec<_>>().join("; ");
     let needed = power.equivalence_questions.iter();
     let needed = needed.map(|(share, questions)| format!("{questions} at {share} %"));
