@@ -13,7 +13,7 @@ fn results(dir: &Path) -> String {
         let words: Vec<String> = (0..50)
             .map(|w| format!("w{}", (number * 7919 + w * 104_729) % 9973))
             .collect();
-        let row = json!({"schema": "xgraft.trajectory/1", "question": number.to_string(), "task": format!("t{}", number / 2 % 2),
+        let row = json!({"schema": "xgraft.trajectory/1", "question": format!("c{number}"), "task": format!("t{}", number / 2 % 2),
             "model": "m", "arm": "tuned", "run": "0", "seed": 0, "class": if number % 2 == 0 { "right" } else { "wrong" },
             "messages": [{"role": "user", "content": format!("Which of {}?", words[0])}, {"role": "assistant", "content": words.join(" ")}]});
         lines += &format!("{row}\n");
