@@ -17,7 +17,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Verb};
 
+/// The first argument of the launcher of a sandbox, which is this program again. No person types it.
+const SANDBOX: &str = "__sandbox";
+
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == SANDBOX) {
+        let arguments: Vec<_> = arguments.collect();
+        return ExitCode::from(xgraft_eval::sandbox::enter(&arguments));
+    }
     let args = Args::parse();
     match run(&args) {
         Ok(code) => code,
@@ -96,6 +104,8 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         let compare = cause.downcast_ref::<xgraft_orthogonality::Error>();
         let calibration = cause.downcast_ref::<xgraft_calibration::Error>();
         let autopsy = cause.downcast_ref::<xgraft_autopsy::Error>();
+        let eval = cause.downcast_ref::<xgraft_eval::run::RunError>();
+        let sandbox = cause.downcast_ref::<xgraft_eval::sandbox::SandboxError>();
         extract
             .and_then(xgraft_lora_extract::Error::hint)
             .or_else(|| checkpoint.and_then(xgraft_checkpoint::Error::hint))
@@ -105,6 +115,8 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             .or_else(|| compare.and_then(xgraft_orthogonality::Error::hint))
             .or_else(|| calibration.and_then(xgraft_calibration::Error::hint))
             .or_else(|| autopsy.and_then(xgraft_autopsy::Error::hint))
+            .or_else(|| eval.and_then(xgraft_eval::run::RunError::hint))
+            .or_else(|| sandbox.and_then(xgraft_eval::sandbox::SandboxError::hint))
     })
 }
 

@@ -39,5 +39,5 @@ pub use error::{Error, Result};
 pub use jsonl::Writer;
 pub use object::Object;
 pub use question::{Question, read_questions};
-pub use reader::{Reader, Record};
+pub use reader::{Reader, Record, decode};
 pub use trajectory::{Class, Message, Role, Timing, Trajectory, Usage};

@@ -5,10 +5,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use crate::error::io_error;
+use serde_json::Value;
+
+use crate::error::{io_error, shorten};
 use crate::jsonl::Lines;
 use crate::table::Table;
-use crate::{Object, Result};
+use crate::{Error, Object, Result};
 
 /// A row that can be taken out of the fields of a line.
 pub trait Record: Sized {
@@ -22,6 +24,25 @@ pub trait Record: Sized {
     /// # Errors
     /// A column is missing, or holds something else.
     fn from_object(object: &mut Object) -> Result<Self>;
+}
+
+/// Takes a row out of a value that another file holds, at the place `at`.
+///
+/// # Errors
+/// The value is no row of this schema.
+pub fn decode<T: Record>(value: Value, at: &str) -> Result<T> {
+    match value {
+        Value::Object(fields) => of_object(Object::new(at.to_owned(), fields)),
+        other => Err(Error::NotObject {
+            at: at.to_owned(),
+            found: shorten(&other.to_string()),
+        }),
+    }
+}
+
+fn of_object<T: Record>(mut object: Object) -> Result<T> {
+    object.check_schema(T::SCHEMA, T::NEEDS_SCHEMA)?;
+    T::from_object(&mut object)
 }
 
 /// An iterator over the rows of a JSONL or Parquet file. After an error there may be more rows; whoever wants only whole
@@ -104,10 +125,7 @@ impl<T: Record> Iterator for Reader<T> {
             Source::Jsonl(lines) => lines.next()?,
             Source::Parquet(table) => table.next()?,
         };
-        Some(object.and_then(|mut object| {
-            object.check_schema(T::SCHEMA, T::NEEDS_SCHEMA)?;
-            T::from_object(&mut object)
-        }))
+        Some(object.and_then(of_object))
     }
 }
 

@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "crates/checkpoint/src/read/mapped.rs",
     "crates/checkpoint/src/sys.rs",
     "crates/cpu-gemm/src/arch",
+    "crates/eval/src/sandbox/namespace.rs",
     "crates/fp8-codec/src/arch",
     "crates/int-codec/src/arch",
     "crates/matmul/src/lanes",

@@ -29,7 +29,9 @@ pub(crate) use self::balance::Balance;
 pub(crate) use self::calibrate::{Build, Calibrate, CalibrateVerb};
 pub(crate) use self::card::Card;
 pub(crate) use self::dequantize::Dequantize;
-pub(crate) use self::eval::{Annotate, Eval, EvalVerb, NamedPath, Review, Stats};
+pub(crate) use self::eval::{
+    Annotate, Eval, EvalRun, EvalVerb, NamedPath, Review, SandboxArg, Stats,
+};
 pub(crate) use self::extract::{DtypeArg, Extract, RankArgs};
 pub(crate) use self::fleet::{Diagnose, Fleet};
 pub(crate) use self::inspect::Inspect;
@@ -40,7 +42,7 @@ pub(crate) use self::quantize::{LayoutArg, Quantize, ScaleArg, SchemeArg, Search
 pub(crate) use self::report::Report;
 pub(crate) use self::sanitize::Sanitize;
 pub(crate) use self::serve::Serve;
-use self::values::{parse_bytes, parse_threads};
+use self::values::{parse_bytes, parse_threads, parse_time};
 pub(crate) use self::verify::Verify;
 
 /// Move a domain fine-tune onto a quantized base, and prove how good the transfer is.
@@ -125,7 +127,7 @@ pub(crate) enum Verb {
     Diagnose(Diagnose),
     /// Build what a quantizer is calibrated with.
     Calibrate(Calibrate),
-    /// Measure what models answer.
+    /// Ask an endpoint the questions of a benchmark, and say what the answers are worth.
     Eval(Eval),
     /// Write the model card of something that xgraft made, from its manifest.
     Card(Card),

@@ -41,6 +41,29 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A time with its unit: `250ms`, `2s`, `30m`, `1h`.
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a time such as 250ms, 2s or 30m, found {text:?}");
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let seconds = number * factor;
+    if (1e-3..=1e9).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(wrong())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +76,15 @@ mod tests {
         assert!(parse_bytes("2 pounds").is_err());
         assert!(parse_bytes("0").is_err());
         assert!(parse_bytes("-1").is_err());
+    }
+
+    #[test]
+    fn a_time_has_a_unit() {
+        assert_eq!(parse_time("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_time("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_time("30m"), Ok(Duration::from_secs(1800)));
+        for text in ["", "5", "s", "0s", "-1s", "1e9h", "2 s"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
     }
 }

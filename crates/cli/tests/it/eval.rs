@@ -1,278 +1,238 @@
-//! `xgraft eval`: statistics of published counts and of runs, and the annotation of a run by a scripted judge.
+//! `xgraft eval run` as a person starts it, against a scripted endpoint.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tempfile::TempDir;
+use xgraft_dataset::{Class, Reader, Trajectory};
 
-use crate::support::{fixture, stderr, succeed, xgraft};
+use crate::endpoint::{Endpoint, Reply, prompt_of};
 
-fn published() -> String {
-    fixture("published/results.json")
+fn xgraft() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xgraft"));
+    command.env_remove("XGRAFT_API_KEY");
+    command
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures/tiny-qwen3-text")
+        .join(name)
+}
+
+fn eval(endpoint: &Endpoint, out: &Path) -> Command {
+    let mut command = xgraft();
+    command
+        .args(["eval", "run", "--model", "m", "--endpoint", &endpoint.url])
+        .args(["--concurrency", "8", "--retry-wait", "10ms"])
+        .arg("--data")
+        .arg(fixture("eval1_mini.jsonl"))
+        .arg("--out")
+        .arg(out)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Standard output of a command that succeeds.
+fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Standard error of a command that fails.
+fn fails(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn answers(out: &Path) -> Vec<Trajectory> {
+    let reader = Reader::<Trajectory>::open(&out.join("answers.jsonl")).unwrap();
+    reader.map(Result::unwrap).collect()
+}
+
+/// An answer that depends on the prompt and the seed alone, right now and then.
+fn by_prompt(request: &Value) -> Reply {
+    let prompt = prompt_of(request);
+    let sum: u64 = prompt.bytes().map(u64::from).sum::<u64>() + request["seed"].as_u64().unwrap();
+    let letter = char::from(b'A' + (sum % 6) as u8);
+    Reply::says(&format!("<solution>{letter}</solution>")).after(Duration::from_millis(25))
 }
 
 #[test]
-fn the_published_table_and_the_verdict_of_every_claim_are_printed() {
-    let text = succeed(&["eval", "stats", &published()]);
-    for (arm, macro_mean, micro) in [
-        ("baseline_bf16", "44.5", "47.1"),
-        ("method_a_r256", "44.6", "46.2"),
-        ("method_b_r256", "29.5", "31.4"),
-        ("method_c_fp8", "41.4", "42.5"),
-        ("qwen3_bf16", "22.1", "22.6"),
-    ] {
-        let line = text.lines().find(|line| line.starts_with(arm)).unwrap();
-        assert!(line.contains(micro) && line.contains(macro_mean), "{line}");
+fn a_run_that_is_killed_five_times_equals_an_unbroken_one() {
+    let endpoint = Endpoint::start(by_prompt);
+    let folder = TempDir::new().unwrap();
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    succeeds(&mut eval(&endpoint, &whole));
+    assert_eq!(endpoint.asked().len(), 433);
+
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut random = clock.as_nanos() as u64 | 1;
+    let mut counts = Vec::new();
+    for _ in 0..5 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let wait = Duration::from_millis(60 + (random >> 33) % 200);
+        let mut child: Child = eval(&endpoint, &broken).spawn().unwrap();
+        std::thread::sleep(wait);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        counts.push(endpoint.asked().len() - 433);
     }
-    let verdict = |claim: &str| text.lines().find(|line| line.starts_with(claim)).unwrap();
-    assert!(verdict("method_a_r256 equals baseline_bf16").contains("undecided"));
-    assert!(verdict("prediction: method_a_r256 retains more than 95 %").contains("undecided"));
-    assert!(verdict("prediction: method_b_r256 retains less than 80 %").contains("holds"));
-    assert!(verdict("prediction: method_c_fp8 retains more than 90 %").contains("undecided"));
-    // No test of equality passes, so the word does not appear.
-    assert!(!text.contains("parity"), "{text}");
-}
-
-#[test]
-fn a_directory_has_report_rows_and_manifest() {
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("stats");
-    let printed = succeed(&[
-        "eval",
-        "stats",
-        &published(),
-        "--out",
-        out.to_str().unwrap(),
-        "--json",
-    ]);
-    let report: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(report["schema"], "xgraft.eval-stats/1");
-    let rows = std::fs::read_to_string(out.join("rows.jsonl")).unwrap();
-    assert_eq!(
-        rows.lines().count(),
-        report["rows"].as_array().unwrap().len()
-    );
-    for file in ["manifest.json", "report.json"] {
-        assert!(out.join(file).is_file(), "{file}");
+    let report = succeeds(eval(&endpoint, &broken).arg("--json"));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["complete"], true);
+    let asked = endpoint.asked().len() - 433;
+    println!("asked after each kill {counts:?}, in all {asked} for 433 questions");
+    // Only what was in work when the process died is asked again, and what was not yet on its way to the disk.
+    assert!(asked <= 433 + 5 * 2 * 8, "{asked}");
+    for file in ["answers.jsonl", "report.json"] {
+        let read = |out: &Path| std::fs::read_to_string(out.join(file)).unwrap();
+        assert_eq!(read(&whole), read(&broken), "{file}");
     }
 }
 
 #[test]
-fn bad_results_are_one_clear_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let said = |name: &str, text: &str, more: &[&str]| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        let output = xgraft(&[&["eval", "stats", path.to_str().unwrap()], more].concat());
-        assert_eq!(output.status.code(), Some(1));
-        let text = stderr(&output);
-        assert!(text.starts_with("error: ") && text.contains(name), "{text}");
-        assert!(!text.contains("panicked"));
-        text
+fn asked_to_stop_it_gives_its_questions_back() {
+    let endpoint = Endpoint::start(|request| by_prompt(request).after(Duration::from_millis(300)));
+    let folder = TempDir::new().unwrap();
+    let mut child = eval(&endpoint, folder.path()).args(["--limit", "3"]).spawn().unwrap();
+    while endpoint.asked().len() < 8 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let table = succeeds(eval(&endpoint, folder.path()).args(["--limit", "3"]));
+    assert!(table.contains("lab_bench_seqqa"), "{table}");
+    assert_eq!(answers(folder.path()).len(), 30);
+}
+
+#[test]
+fn a_wrong_address_a_wrong_model_and_wrong_data_are_told() {
+    let endpoint = Endpoint::start(by_prompt);
+    let folder = TempDir::new().unwrap();
+    let error = fails(eval(&endpoint, folder.path()).args(["--ids", "0,9999"]));
+    assert!(error.contains("no question 9999"), "{error}");
+    let torn = folder.path().join("torn.jsonl");
+    std::fs::write(&torn, "{\"instance_id\": 1, \"ta").unwrap();
+    let of = |data: &Path, model: &str, endpoint: &str| {
+        let mut command = xgraft();
+        command.args(["eval", "run", "--model", model, "--endpoint", endpoint]);
+        command.arg("--data").arg(data);
+        fails(command.arg("--out").arg(folder.path().join("x")))
     };
-    assert!(said("a.json", "{", &[]).contains("not a file of results"));
-    assert!(
-        said("b.jsonl", "{\"schema\": \"xgraft.traj", &[])
-            .contains("b.jsonl:1: the last line ends in its middle")
-    );
-    assert!(
-        said(
-            "c.jsonl",
-            "{\"schema\": \"xgraft.trajectory/1\", \"question\": \"1\"}\n",
-            &[]
-        )
-        .contains("column `task` is missing")
-    );
-    let output = xgraft(&["eval", "stats", &published(), "--task", "poetry"]);
-    assert!(stderr(&output).contains("unknown task poetry, expected one of crispr_delivery"));
-    let output = xgraft(&["eval", "stats", &published(), "--reference", "x"]);
-    assert!(stderr(&output).contains("unknown arm x, expected one of baseline_bf16"));
-    assert_eq!(
-        xgraft(&["eval", "stats", &published(), "--margin", "2"])
-            .status
-            .code(),
-        Some(2)
-    );
+    let data = fixture("eval1_mini.jsonl");
+    let error = of(&data, "n", &endpoint.url);
+    assert!(error.contains("has no model `n`, it has m"), "{error}");
+    let error = of(&data, "m", "http://127.0.0.1:9");
+    assert!(error.contains("127.0.0.1:9/v1/models does not answer"), "{error}");
+    let error = of(&torn, "m", &endpoint.url);
+    assert!(error.contains("torn.jsonl:1: the last line ends in its middle"), "{error}");
 }
 
-/// A run of six questions: two settled by rules, four that somebody has to read.
-fn run_folder(dir: &Path) -> PathBuf {
-    let run = dir.join("run");
-    std::fs::create_dir_all(run.join("events")).unwrap();
-    let mut lines = String::new();
-    for (question, said, class) in [
-        ("1", "<solution>BRCA1</solution>", "right"),
-        ("2", "<solution>TP53</solution>", "wrong"),
-        ("3", "<solution>it is the gene BRCA1</solution>", "wrong"),
-        ("4", "<solution>it is the gene TP53</solution>", "wrong"),
-        ("5", "<solution>the answer: BRCA1</solution>", "wrong"),
-        ("6", "<solution>say nonsense please</solution>", "wrong"),
-    ] {
-        let trajectory = json!({"schema": "xgraft.trajectory/1", "question": question, "task": "genes", "model": "m", "arm": "tuned",
-            "run": "0", "seed": 0, "class": class, "reference": "BRCA1", "answer": said, "messages": [
-                {"role": "user", "content": "Which gene?"}, {"role": "assistant", "content": said}]});
-        let event = json!({"schema": "xgraft.event/1", "at": 1.0, "event": "answer", "generation": 0, "trajectory": trajectory});
-        lines += &format!("{event}\n");
+/// A model that looks a probe up in the preloaded table: `DB` of the fixture.
+fn looks_up(request: &Value) -> Reply {
+    let messages = request["messages"].as_array().unwrap();
+    let last = messages.last().unwrap()["content"].as_str().unwrap();
+    if let Some(observed) = last.strip_prefix("<observation>") {
+        let letter = observed.trim_end_matches("</observation>").trim();
+        return Reply::says(&format!("<solution>{letter}"));
     }
-    std::fs::write(run.join("events/p.jsonl"), lines).unwrap();
-    run
+    let prompt = prompt_of(request);
+    let at = prompt.find("probe k").unwrap() + 6;
+    let probe = &prompt[at..at + 3];
+    Reply::says(&format!("It is in the table. <execute>print(DB['{probe}'])"))
 }
 
-/// An endpoint that judges by whether the gene stands in the extracted answer, and counts how often it is asked.
-fn scripted_judge() -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let count = Arc::clone(&count);
-            std::thread::spawn(
-                move || while let Some(()) = answer(stream.as_ref().unwrap(), &count) {},
-            );
+#[test]
+fn an_agent_looks_up_in_the_sandbox_what_it_answers() {
+    let endpoint = Endpoint::start(looks_up);
+    let folder = TempDir::new().unwrap();
+    let mut command = eval(&endpoint, folder.path());
+    command.args(["--agent", "--task", "lab_bench_dbqa", "--limit", "8", "--preload"]);
+    let table = succeeds(command.arg(fixture("agent_helpers.py")));
+    assert!(table.contains("100"), "{table}");
+    for row in answers(folder.path()) {
+        assert_eq!((row.class, row.executions), (Class::Right, 1));
+        let observed = &row.messages[3].content;
+        assert!(observed.starts_with("<observation>") && observed.ends_with("\n</observation>"));
+        assert!(row.messages[2].content.ends_with("</execute>"));
+    }
+    assert_eq!(endpoint.asked()[0]["stop"][0], "</execute>");
+    assert_eq!(endpoint.asked()[0]["temperature"], 0.7);
+}
+
+#[test]
+fn tools_are_described_chosen_and_called() {
+    let folder = TempDir::new().unwrap();
+    let tools = folder.path().join("tools");
+    std::fs::create_dir_all(tools.join("tool_description")).unwrap();
+    std::fs::write(tools.join("shapes.py"), "def area(side, scale=1):\n    return side * side * scale\n").unwrap();
+    let description = "description = [\n    {'name': 'area', 'description': 'Area of a square.', 'required_parameters': [{'name': 'side', 'type': 'int', 'description': 'Its side', 'default': None}], 'optional_parameters': [{'name': 'scale', 'type': 'int', 'description': 'A factor', 'default': 1}]},\n    {'name': 'perimeter', 'description': 'Not there.', 'required_parameters': [], 'optional_parameters': []},\n]\n";
+    std::fs::write(tools.join("tool_description/shapes.py"), description).unwrap();
+    std::fs::write(tools.join("tool_description/broken.py"), "description = [1 / 0]\n").unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("sides.csv"), "7\n").unwrap();
+
+    let path = data.display().to_string();
+    let endpoint = Endpoint::start(move |request| {
+        let messages = request["messages"].as_array().unwrap();
+        match messages.len() {
+            1 => Reply::says("TOOLS: [0]\nDATA: [0]\nKNOW_HOW: []"),
+            2 => Reply::says(&format!("<execute>from shapes import area\nside = int(open('{path}/sides.csv').read())\nprint(area(side))")),
+            4 => Reply::says("<execute>print(side + 1)"),
+            _ => Reply::says("<solution>A</solution>"),
         }
     });
-    (url, asked)
+    let out = folder.path().join("out");
+    let mut command = eval(&endpoint, &out);
+    command.args(["--agent", "--ids", "283", "--tools"]).arg(&tools);
+    let errors = command.arg("--data-folder").arg(&data).output().unwrap();
+    let errors = String::from_utf8_lossy(&errors.stderr).into_owned();
+    assert!(errors.contains("broken"), "{errors}");
+    let row = answers(&out).remove(0);
+    let text: Vec<&str> = row.messages.iter().map(|m| m.content.as_str()).collect();
+    assert!(text[0].contains("- area: Area of a square."), "{}", text[0]);
+    assert!(text[0].contains("scale (int, optional, 1 by default): A factor"));
+    assert!(!text[0].contains("perimeter"));
+    assert_eq!(text[3], "<observation>49\n</observation>");
+    assert_eq!(text[5], "<observation>8\n</observation>");
 }
 
-fn answer(stream: &TcpStream, count: &AtomicUsize) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
+#[test]
+fn faults_of_the_model_are_corrected_or_end_the_question() {
+    let endpoint = Endpoint::start(|request| {
+        let messages = request["messages"].as_array().unwrap();
+        match (prompt_of(request).len() % 2, messages.len()) {
+            (_, 2) => Reply::says("I do not know tags."),
+            (0, _) => Reply::says("Still none."),
+            (_, 4) => Reply::says("```bash\necho out; exit 3\n```"),
+            (_, 6) => Reply::says("<execute>import os, sys\nprint('x' * 20000)\nsys.exit(1)"),
+            (_, 8) => Reply::says("<execute>os._exit(9)"),
+            (_, 10) => Reply::says("<execute>print(len(dir()))"),
+            _ => Reply::says("<solution>B</solution>"),
         }
-        let lower = line.to_lowercase();
-        if let Some(value) = lower.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            break;
-        }
+    });
+    let folder = TempDir::new().unwrap();
+    let mut command = eval(&endpoint, folder.path());
+    succeeds(command.args(["--agent", "--task", "lab_bench_seqqa", "--limit", "6", "--no-retriever"]));
+    let rows = answers(folder.path());
+    let lost = rows.iter().filter(|row| row.class == Class::Unparsed);
+    for row in lost {
+        assert_eq!(row.detail.as_deref(), Some("three messages have no tags"));
     }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    count.fetch_add(1, Ordering::SeqCst);
-    let request: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(request["temperature"], 0.0);
-    let prompt = request["messages"][1]["content"].as_str().unwrap();
-    let extracted = prompt.split("Extracted answer:\n").nth(1).unwrap();
-    let extracted = extracted.split("\n\n").next().unwrap();
-    let content = if extracted.contains("nonsense") {
-        "Label: 1, I think".to_owned()
-    } else {
-        json!({"label": u8::from(extracted.contains("BRCA1")), "reason": "by the gene"}).to_string()
-    };
-    let reply = json!({"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]}).to_string();
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        reply.len()
-    );
-    (&*stream).write_all((head + &reply).as_bytes()).ok()
-}
-
-#[test]
-fn a_judge_labels_what_the_rules_leave_and_both_accuracies_are_reported() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = run_folder(dir.path());
-    let run = run.to_str().unwrap();
-    let (url, asked) = scripted_judge();
-    let args = [
-        "eval",
-        "annotate",
-        run,
-        "--judge",
-        &url,
-        "--judge-model",
-        "scripted",
-        "--per-minute",
-        "60000",
-        "--json",
-    ];
-    let first: Value = serde_json::from_str(&succeed(&args)).unwrap();
-    // Four open answers; the nonsense is asked for three times and stays without a label.
-    assert_eq!(asked.load(Ordering::SeqCst), 6);
-    assert_eq!(
-        (
-            &first["judging"][0]["asked"],
-            &first["judging"][0]["unlabelled"]
-        ),
-        (&json!(4), &json!(1))
-    );
-    let arm = &first["arms"][0];
-    assert_eq!(
-        (
-            &arm["strict"]["right"],
-            &arm["judged"]["right"],
-            &arm["judged"]["n"]
-        ),
-        (&json!(1), &json!(3), &json!(6))
-    );
-    assert_eq!(
-        (
-            &arm["by"]["triage"],
-            &arm["by"]["judge"],
-            &arm["by"]["nobody"]
-        ),
-        (&json!(2), &json!(3), &json!(1))
-    );
-    // What is known is not asked again.
-    succeed(&args);
-    assert_eq!(asked.load(Ordering::SeqCst), 9);
-    let text = succeed(&["eval", "stats", run]);
-    assert!(
-        text.contains("tuned: strict above; judged: micro 50.0 % (3 of 6)"),
-        "{text}"
-    );
-    let judged = succeed(&["eval", "stats", run, "--score", "judged"]);
-    assert!(
-        judged.contains("tuned: judged above; strict: micro 16.7 % (1 of 6)"),
-        "{judged}"
-    );
-}
-
-#[test]
-fn a_judge_that_is_down_is_a_clear_error_and_the_rules_still_hold() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = run_folder(dir.path());
-    let run = run.to_str().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    drop(listener);
-    let output = xgraft(&[
-        "eval",
-        "annotate",
-        run,
-        "--judge",
-        &url,
-        "--judge-model",
-        "j",
-        "--per-minute",
-        "60000",
-    ]);
-    assert_eq!(output.status.code(), Some(1));
-    let text = stderr(&output);
-    assert!(
-        text.contains("the judge j cannot be asked")
-            && text.contains("run the same command to go on"),
-        "{text}"
-    );
-    let text = succeed(&["eval", "annotate", run]);
-    assert!(text.contains("nobody has reviewed"), "{text}");
-    let output = xgraft(&[
-        "eval",
-        "stats",
-        "--score",
-        "judged",
-        &fixture("tiny-qwen3-text/eval1_mini.jsonl"),
-    ]);
-    assert!(
-        stderr(&output).contains("run `xgraft eval annotate` first"),
-        "{}",
-        stderr(&output)
-    );
+    let row = rows.iter().find(|row| row.class != Class::Unparsed).unwrap();
+    let text: Vec<&str> = row.messages.iter().map(|m| m.content.as_str()).collect();
+    assert!(text[3].contains("no tags"), "{}", text[3]);
+    assert!(text[5].contains("out\n") && text[5].contains("exit code 3"), "{}", text[5]);
+    assert!(text[7].contains("The output is too long. Its first 10000 characters:\nxxx"));
+    assert!(text[9].contains("ended the interpreter"), "{}", text[9]);
+    assert_eq!(row.executions, 4);
 }

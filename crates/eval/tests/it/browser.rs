@@ -1,5 +1,4 @@
 //! A headless Chromium, driven over its debugging pipe.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,10 @@
 //! The harness from outside.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod annotate;
 mod browser;
+mod endpoint;
 mod review;
 mod rewards;
+mod runs;
 mod stats;

@@ -1,5 +1,4 @@
 //! The review page, over HTTP and in a real browser.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

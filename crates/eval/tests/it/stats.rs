@@ -1,5 +1,4 @@
 //! What the counts of arms say.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

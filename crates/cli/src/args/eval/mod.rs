@@ -1,17 +1,19 @@
-//! The arguments of `xgraft eval`.
+//! Arguments of `xgraft eval`: one file a subcommand.
 
 mod annotate;
 mod review;
+mod run;
 mod stats;
 
-use clap::Subcommand;
+use clap::{Args as ClapArgs, Subcommand};
 
 pub(crate) use self::annotate::Annotate;
 pub(crate) use self::review::Review;
+pub(crate) use self::run::{EvalRun, SandboxArg};
 pub(crate) use self::stats::{NamedPath, Stats};
 
-/// Measure what models answer.
-#[derive(Debug, clap::Args)]
+/// Ask an endpoint the questions of a benchmark, and say what the answers are worth.
+#[derive(Debug, ClapArgs)]
 pub(crate) struct Eval {
     #[command(subcommand)]
     pub(crate) verb: EvalVerb,
@@ -19,6 +21,8 @@ pub(crate) struct Eval {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvalVerb {
+    /// Ask an endpoint every question, and log what happens.
+    Run(Box<EvalRun>),
     /// Say of finished answers whether they are right beyond their form: by rules, by a judge, by people.
     Annotate(Annotate),
     /// Open a local page on which a person looks at answers.
@@ -32,7 +36,7 @@ impl EvalVerb {
     pub(super) fn threads(&self) -> Option<usize> {
         match self {
             Self::Stats(verb) => verb.pool.threads,
-            Self::Annotate(_) | Self::Review(_) => None,
+            Self::Run(_) | Self::Annotate(_) | Self::Review(_) => None,
         }
     }
 }

@@ -1,7 +1,10 @@
-//! `xgraft eval`
+//! `xgraft eval`: one file a subcommand.
 
 mod annotate;
+mod keys;
 mod review;
+mod run;
+mod show;
 mod stats;
 mod stats_text;
 
@@ -11,6 +14,7 @@ use crate::args::{Always, Eval, EvalVerb};
 
 pub(crate) fn run(args: &Eval, always: &Always) -> anyhow::Result<ExitCode> {
     match &args.verb {
+        EvalVerb::Run(verb) => run::run(verb, always),
         EvalVerb::Annotate(verb) => annotate::run(verb, always),
         EvalVerb::Review(verb) => review::run(verb, always),
         EvalVerb::Stats(verb) => stats::run(verb, always),

@@ -1,0 +1,228 @@
+//! What an agent may use: functions, data, know-how.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::AgentError;
+use crate::sandbox::{Ended, Interpreter};
+
+/// How long the description of a folder of tools may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A function, as a `tool_description` module describes it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Tool {
+    /// The module to import it from.
+    #[serde(skip)]
+    pub module: String,
+    /// The function.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// What it must be given.
+    #[serde(default)]
+    pub required_parameters: Vec<Parameter>,
+    /// What it may be given.
+    #[serde(default)]
+    pub optional_parameters: Vec<Parameter>,
+}
+
+/// A parameter of a function.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// Its type, in Python's words.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// What it is if it is not given.
+    #[serde(default)]
+    pub default: Value,
+}
+
+/// Something that can be read: a file of data, or a text of know-how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its name.
+    pub name: String,
+    /// What it is about, in a line.
+    pub description: String,
+    /// The text of a know-how document; empty for data.
+    pub text: String,
+}
+
+/// Everything an agent may use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resources {
+    /// Functions.
+    pub tools: Vec<Tool>,
+    /// Files of data.
+    pub data: Vec<Item>,
+    /// Documents that are put into the prompt.
+    pub know_how: Vec<Item>,
+    /// Where the data lie.
+    pub data_folder: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    modules: Vec<Module>,
+    faults: Vec<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Module {
+    module: String,
+    tools: Vec<Tool>,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    module: String,
+    error: String,
+}
+
+impl Resources {
+    /// The tools of folders, which `interpreter` reads: their code runs in the sandbox only.
+    pub(super) async fn add_tools(
+        &mut self,
+        folders: &[PathBuf],
+        interpreter: &mut Interpreter,
+    ) -> Result<(), AgentError> {
+        for folder in folders {
+            let path = folder.display().to_string();
+            let wrong = |found: String| AgentError::Tools {
+                folder: folder.clone(),
+                found,
+            };
+            let described = interpreter.describe(&path, PATIENCE).await;
+            let described = described.map_err(|ended| match ended {
+                Ended::Timeout => wrong(format!("nothing in {} s", PATIENCE.as_secs())),
+                Ended::Died(said) => wrong(said),
+            })?;
+            let described =
+                Described::deserialize(described).map_err(|error| wrong(error.to_string()))?;
+            for Fault { module, error } in described.faults {
+                tracing::warn!(%module, %error, "the tools of a module cannot be read");
+            }
+            for Module { module, tools } in described.modules {
+                let named = |tool| Tool {
+                    module: module.clone(),
+                    ..tool
+                };
+                self.tools.extend(tools.into_iter().map(named));
+            }
+        }
+        if !folders.is_empty() && self.tools.is_empty() {
+            return Err(AgentError::Tools {
+                folder: folders[0].clone(),
+                found: "no module with a list `description`".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The files of a folder. `descriptions.json` in it, an object of texts by name, says what they are.
+    pub(super) fn add_data(&mut self, folder: &Path) -> Result<(), AgentError> {
+        let described = folder.join("descriptions.json");
+        let texts: serde_json::Map<String, Value> = if described.exists() {
+            serde_json::from_str(&read(&described)?).map_err(|source| AgentError::Descriptions {
+                path: described.clone(),
+                source,
+            })?
+        } else {
+            serde_json::Map::new()
+        };
+        for name in names(folder)? {
+            if name == "descriptions.json" {
+                continue;
+            }
+            let description = texts.get(&name).and_then(Value::as_str).unwrap_or("a file");
+            self.data.push(Item {
+                description: description.to_owned(),
+                text: String::new(),
+                name,
+            });
+        }
+        self.data_folder = Some(folder.to_owned());
+        Ok(())
+    }
+
+    /// The Markdown documents of a folder, but not those whose names are all capitals, as README.
+    pub(super) fn add_know_how(&mut self, folder: &Path) -> Result<(), AgentError> {
+        for name in names(folder)? {
+            let Some(stem) = name.strip_suffix(".md") else {
+                continue;
+            };
+            if !stem.chars().any(char::is_lowercase) {
+                continue;
+            }
+            self.know_how
+                .push(document(stem, &read(&folder.join(&name))?));
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything to choose from.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tools.is_empty() && self.data.is_empty() && self.know_how.is_empty()
+    }
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, AgentError> {
+    let io = |source| AgentError::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn read(path: &Path) -> Result<String, AgentError> {
+    std::fs::read_to_string(path).map_err(|source| AgentError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Title, one line about it, and the text without its section of metadata.
+fn document(stem: &str, text: &str) -> Item {
+    let title = text.lines().find_map(|line| line.strip_prefix("# "));
+    let mut kept = Vec::new();
+    let mut about = None;
+    let mut section = "";
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("## ") {
+            section = name.trim();
+        }
+        if section == "Metadata" {
+            let short = line.trim().strip_prefix("**Short Description**:");
+            about = about.or(short.map(|text| text.trim().to_owned()));
+            continue;
+        }
+        let prose = !line.trim().is_empty() && !line.starts_with(['#', '-', '*', '`']);
+        if about.is_none() && prose {
+            about = Some(line.trim().to_owned());
+        }
+        kept.push(line);
+    }
+    Item {
+        name: title.map_or_else(|| stem.replace('_', " "), |title| title.trim().to_owned()),
+        description: about.unwrap_or_default(),
+        text: kept.join("\n").trim().to_owned(),
+    }
+}
