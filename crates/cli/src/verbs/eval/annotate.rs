@@ -8,9 +8,10 @@ use serde_json::{Map, json};
 use xgraft_dataset::{Message, Role};
 use xgraft_eval::annotate::judge::{AskError, Done, Pace, SYSTEM};
 use xgraft_eval::annotate::{Agreed, Annotation, By, Summary};
-use xgraft_eval::client::{ApiKey, Ask, Client, ClientError, Kind, Sampling};
+use xgraft_eval::client::{Ask, Client, ClientError, Kind, Sampling};
 use xgraft_results::human::percent;
 
+use super::keys::api_key;
 use crate::args::{Always, Annotate};
 use crate::interrupt;
 use crate::output::{note, say, say_json};
@@ -72,8 +73,7 @@ impl Judge {
         let (Some(url), Some(model)) = (&args.judge, &args.judge_model) else {
             return Ok(None);
         };
-        let key = std::env::var(&args.judge_key).ok();
-        let key = key.as_deref().map(ApiKey::new).transpose()?;
+        let key = api_key(&args.judge_key, None)?;
         Ok(Some(Self {
             client: Client::new(url, key)?,
             runtime: tokio::runtime::Builder::new_multi_thread()
