@@ -61,6 +61,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Verb::Balance(verb) => verbs::balance::run(verb, &args.always),
         Verb::Fleet(verb) => verbs::fleet::run(verb, &args.always),
         Verb::Diagnose(verb) => verbs::diagnose::run(verb, &args.always),
+        Verb::Calibrate(verb) => verbs::calibrate::run(verb, &args.always),
         Verb::Eval(verb) => verbs::eval::run(verb, &args.always),
         Verb::Report(verb) => verbs::report::run(verb, &args.always),
     }
@@ -101,6 +102,7 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
         let quantize = cause.downcast_ref::<xgraft_quantize::Error>();
         let merge = cause.downcast_ref::<xgraft_lora_merge::Error>();
         let compare = cause.downcast_ref::<xgraft_orthogonality::Error>();
+        let calibration = cause.downcast_ref::<xgraft_calibration::Error>();
         let autopsy = cause.downcast_ref::<xgraft_autopsy::Error>();
         let eval = cause.downcast_ref::<xgraft_eval::run::RunError>();
         let sandbox = cause.downcast_ref::<xgraft_eval::sandbox::SandboxError>();
@@ -111,6 +113,7 @@ fn hint(error: &anyhow::Error) -> Option<&str> {
             .or_else(|| quantize.and_then(xgraft_quantize::Error::hint))
             .or_else(|| merge.and_then(xgraft_lora_merge::Error::hint))
             .or_else(|| compare.and_then(xgraft_orthogonality::Error::hint))
+            .or_else(|| calibration.and_then(xgraft_calibration::Error::hint))
             .or_else(|| autopsy.and_then(xgraft_autopsy::Error::hint))
             .or_else(|| eval.and_then(xgraft_eval::run::RunError::hint))
             .or_else(|| sandbox.and_then(xgraft_eval::sandbox::SandboxError::hint))

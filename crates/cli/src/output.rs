@@ -58,6 +58,19 @@ pub(crate) fn begin<'a>(
     Ok(Some(out))
 }
 
+/// A whole file as an input of the manifest.
+pub(crate) fn digest(role: &str, path: &Path) -> anyhow::Result<Input> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs_err::File::open(path)?)?;
+    Ok(Input {
+        role: role.to_owned(),
+        tensor: None,
+        file: path.display().to_string(),
+        blake3: hasher.finalize().to_hex().to_string(),
+        bytes: hasher.count(),
+    })
+}
+
 /// The exit code of a verb that judges: a failure where what it looked at does not pass.
 pub(crate) fn judged(passed: bool) -> ExitCode {
     if passed {

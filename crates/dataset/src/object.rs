@@ -105,6 +105,17 @@ impl Object {
         }
     }
 
+    /// A row that lies in a column of this one.
+    ///
+    /// # Errors
+    /// The column is missing, or no object.
+    pub fn row(&mut self, column: &str) -> Result<Self> {
+        match self.needed(column)? {
+            Value::Object(fields) => Ok(Self::new(self.at.clone(), fields)),
+            other => Err(self.wrong(column, "an object", &other)),
+        }
+    }
+
     /// What the row says of a column that cannot be meant.
     pub(crate) fn wrong(&self, column: &str, expected: &'static str, found: &Value) -> Error {
         Error::Type {

@@ -6,13 +6,19 @@
 //! crash of whoever writes it.
 //!
 //! Modules: [`task`] (how a question is put and what an answer is worth), [`client`] (one exchange), [`run`] (log, claims and
-//! workers), [`agent`] (the loop of A1), [`sandbox`] (the interpreter of its programs).
+//! workers), [`agent`] (the loop of A1), [`sandbox`] (the interpreter of its programs); of finished runs
+//! [`attempts`] (what the logs have), [`annotate`] and [`review`] (what an answer is worth beyond its form), and [`stats`] (what
+//! the counts of several arms say).
 //!
 //! **Invariant:** it knows only HTTP: it has structs of its own for requests and answers, so that a mistake on the wire cannot
 //! hide on both sides. A failure of the endpoint is never a score.
 
 pub mod agent;
+pub mod annotate;
+pub mod attempts;
 pub mod client;
+pub mod review;
 pub mod run;
 pub mod sandbox;
+pub mod stats;
 pub mod task;

@@ -35,6 +35,9 @@ pub struct Row {
     /// The module path inside the model: `model.layers.0.self_attn.q_proj`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
+    /// The task of a benchmark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// Which repetition or pipeline run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
@@ -56,6 +59,7 @@ impl Row {
             arm: None,
             model: None,
             module: None,
+            task: None,
             run: None,
             source: None,
         }
@@ -101,6 +105,13 @@ impl Row {
     #[must_use]
     pub fn module(mut self, module: impl Into<String>) -> Self {
         self.module = Some(module.into());
+        self
+    }
+
+    /// The row with the task it belongs to.
+    #[must_use]
+    pub fn task(mut self, task: impl Into<String>) -> Self {
+        self.task = Some(task.into());
         self
     }
 

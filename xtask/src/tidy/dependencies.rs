@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
         "fp8-codec",
         "int-codec",
         "results",
+        "statistics",
         "tokenizer",
     ],
     &["block-scale", "low-rank"],
@@ -61,6 +62,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("seccompiler", &["eval"]),
     ("signal-hook", &["cli"]),
     ("tokenizers", &["tokenizer"]),
+    ("statrs", &["statistics"]),
     ("subtle", &["balancer", "server"]),
     ("tracing-subscriber", &["cli"]),
 ];

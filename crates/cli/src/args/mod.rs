@@ -4,6 +4,7 @@
 
 mod autopsy;
 mod balance;
+mod calibrate;
 mod card;
 mod dequantize;
 mod eval;
@@ -26,9 +27,12 @@ use xgraft_adapter_sanitize::Policy;
 
 pub(crate) use self::autopsy::Autopsy;
 pub(crate) use self::balance::Balance;
+pub(crate) use self::calibrate::{Build, Calibrate, CalibrateVerb};
 pub(crate) use self::card::Card;
 pub(crate) use self::dequantize::Dequantize;
-pub(crate) use self::eval::{Eval, EvalRun, EvalVerb, SandboxArg};
+pub(crate) use self::eval::{
+    Annotate, Eval, EvalRun, EvalVerb, NamedPath, Review, SandboxArg, Stats,
+};
 pub(crate) use self::extract::{DtypeArg, Extract, RankArgs};
 pub(crate) use self::fleet::{Diagnose, Fleet};
 pub(crate) use self::inspect::Inspect;
@@ -123,7 +127,9 @@ pub(crate) enum Verb {
     Fleet(Fleet),
     /// Say what a person asks when a fleet does not work.
     Diagnose(Diagnose),
-    /// Ask an endpoint the questions of a benchmark, and score what comes back.
+    /// Build what a quantizer is calibrated with.
+    Calibrate(Calibrate),
+    /// Ask an endpoint the questions of a benchmark, and say what the answers are worth.
     Eval(Eval),
     /// Write the model card of something that xgraft made, from its manifest.
     Card(Card),
@@ -144,12 +150,13 @@ impl Verb {
             Self::Merge(verb) => &verb.pool,
             Self::Autopsy(verb) => &verb.pool,
             Self::Serve(verb) => &verb.pool,
+            Self::Eval(Eval { verb }) => return verb.threads(),
             Self::Plan(_)
+            | Self::Calibrate(_)
             | Self::Inspect(_)
             | Self::Balance(_)
             | Self::Fleet(_)
             | Self::Diagnose(_)
-            | Self::Eval(_)
             | Self::Card(_)
             | Self::Report(_) => return None,
         };

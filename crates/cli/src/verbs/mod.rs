@@ -2,6 +2,7 @@
 
 pub(crate) mod autopsy;
 pub(crate) mod balance;
+pub(crate) mod calibrate;
 pub(crate) mod card;
 pub(crate) mod dequantize;
 pub(crate) mod diagnose;

@@ -6,15 +6,18 @@
 )]
 
 #[path = "../../../eval/tests/it/endpoint.rs"]
-mod endpoint;
 mod autopsy;
 mod bad_formats;
 mod bad_input;
 mod balance;
 mod balance_chaos;
 mod balance_page;
+mod calibrate;
 mod card;
+mod endpoint;
 mod eval;
+mod eval_stats;
+mod hostile;
 mod labels;
 mod original;
 mod orthogonality;

@@ -12,6 +12,7 @@ fn full_row() -> Row {
         .arm("a")
         .model("m")
         .module("x.y")
+        .task("t")
         .run("1")
         .source("eval")
 }

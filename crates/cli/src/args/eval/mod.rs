@@ -1,12 +1,18 @@
 //! Arguments of `xgraft eval`: one file a subcommand.
 
+mod annotate;
+mod review;
 mod run;
+mod stats;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+pub(crate) use self::annotate::Annotate;
+pub(crate) use self::review::Review;
 pub(crate) use self::run::{EvalRun, SandboxArg};
+pub(crate) use self::stats::{NamedPath, Stats};
 
-/// Ask an endpoint the questions of a benchmark, and score what comes back.
+/// Ask an endpoint the questions of a benchmark, and say what the answers are worth.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Eval {
     #[command(subcommand)]
@@ -17,4 +23,20 @@ pub(crate) struct Eval {
 pub(crate) enum EvalVerb {
     /// Ask an endpoint every question, and log what happens.
     Run(Box<EvalRun>),
+    /// Say of finished answers whether they are right beyond their form: by rules, by a judge, by people.
+    Annotate(Annotate),
+    /// Open a local page on which a person looks at answers.
+    Review(Review),
+    /// Count and compare arms, and say which claims hold.
+    Stats(Stats),
+}
+
+impl EvalVerb {
+    /// The worker threads that were asked for.
+    pub(super) fn threads(&self) -> Option<usize> {
+        match self {
+            Self::Stats(verb) => verb.pool.threads,
+            Self::Run(_) | Self::Annotate(_) | Self::Review(_) => None,
+        }
+    }
 }

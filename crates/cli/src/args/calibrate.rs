@@ -1,0 +1,69 @@
+//! The arguments of `xgraft calibrate`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{Overwrite, Random};
+
+/// Build what a quantizer is calibrated with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Calibrate {
+    #[command(subcommand)]
+    pub(crate) verb: CalibrateVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CalibrateVerb {
+    /// Choose samples of scored trajectories.
+    Build(Build),
+}
+
+/// Choose samples of scored trajectories.
+///
+/// Attempts with a right answer, evenly by task, cleaned of markers and banners, without duplicates and secrets. A set that
+/// has anything of the evaluation questions in it is refused.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Build {
+    /// The trajectories: a run's answers.jsonl, or result rows of the published harness.
+    #[arg(value_name = "RESULTS")]
+    pub(crate) results: PathBuf,
+    /// Where the set goes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// The checkpoint whose tokenizer and chat template are used.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tokenizer: PathBuf,
+    /// The questions that the result will be measured with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) evaluation: Option<PathBuf>,
+    /// Calibrate on this share of the questions only, by seed and id; the others are listed for the evaluation.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub(crate) split: Option<f64>,
+    /// Samples.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), default_value = "128")]
+    pub(crate) samples: u32,
+    /// Where the quantizer will cut a sample, in tokens.
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    pub(crate) max_tokens: usize,
+    /// Two texts with this share of their five-word runs in common are near duplicates.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value = "0.8")]
+    pub(crate) similarity: f64,
+    /// A run of so many words of one evaluation question betrays it.
+    #[arg(long, value_name = "WORDS", value_parser = clap::value_parser!(u16).range(3..=100), default_value = "13")]
+    pub(crate) run_of_words: u16,
+    /// Build the set even if it has evaluation questions in it, and say so in it.
+    #[arg(long)]
+    pub(crate) allow_contamination: bool,
+    #[command(flatten)]
+    pub(crate) output: Overwrite,
+    #[command(flatten)]
+    pub(crate) random: Random,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a share above 0, at most 1".to_owned()),
+    }
+}

@@ -1,0 +1,151 @@
+//! `xgraft eval stats`
+
+use std::process::ExitCode;
+
+use anyhow::ensure;
+use serde::Serialize;
+use serde_json::{Value, json};
+use xgraft_eval::stats::{
+    Arm, Clusters, Collection, Options, Report, analyse, read_arms, read_counts,
+};
+use xgraft_results::{Input, Row};
+
+use super::stats_text;
+use crate::args::{Always, NamedPath, Stats};
+use crate::output::{Account, begin, commit, digest, say, say_json};
+
+/// The report with its numbers as rows.
+#[derive(Serialize)]
+struct WithRows<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    rows: &'a [Row],
+}
+
+pub(crate) fn run(args: &Stats, always: &Always) -> anyhow::Result<ExitCode> {
+    let clusters = clusters(args)?;
+    let mut all = Collection::default();
+    for input in &args.inputs {
+        let file = read(input, args, &clusters)?;
+        all.arms.extend(file.arms);
+        all.claims.extend(file.claims);
+        all.reference = all.reference.or(file.reference);
+    }
+    if !args.tasks.is_empty() {
+        // What a source claims, it claims of all tasks.
+        all.claims.clear();
+    }
+    only_tasks(&mut all.arms, &args.tasks)?;
+    all.claims.extend(args.retention.iter().cloned());
+    let options = Options {
+        margin: args.margin,
+        alpha: args.alpha,
+        replicates: args.replicates,
+        seed: args.random.seed,
+    };
+    let reference = args.reference.as_deref().or(all.reference.as_deref());
+    let report = analyse(&all.arms, reference, &all.claims, &options)?;
+    let rows = report.rows();
+    write(args, &report, &rows)?;
+    if always.json {
+        say_json(&WithRows {
+            report: &report,
+            rows: &rows,
+        })?;
+    } else {
+        say(stats_text::render(&report).trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(input: &NamedPath, args: &Stats, clusters: &Clusters) -> anyhow::Result<Collection> {
+    let name = input.name.as_deref();
+    if input.path.extension().is_some_and(|e| e == "json") {
+        let mut file = read_counts(&input.path)?;
+        if let (Some(name), [arm]) = (name, &mut file.arms[..]) {
+            name.clone_into(&mut arm.name);
+        }
+        return Ok(file);
+    }
+    let arms = read_arms(&input.path, name, args.score.into(), clusters)?;
+    Ok(Collection {
+        arms,
+        ..Collection::default()
+    })
+}
+
+/// Leaves the other tasks out.
+fn only_tasks(arms: &mut [Arm], tasks: &[String]) -> anyhow::Result<()> {
+    for arm in arms.iter_mut().filter(|_| !tasks.is_empty()) {
+        let known: Vec<&str> = arm.tasks.keys().map(String::as_str).collect();
+        for task in tasks {
+            ensure!(
+                arm.tasks.contains_key(task),
+                "arm {}: unknown task {task}, expected one of {}",
+                arm.name,
+                known.join(", ")
+            );
+        }
+        arm.tasks.retain(|task, _| tasks.contains(task));
+        arm.questions.retain(|(task, _), _| tasks.contains(task));
+        if let Some(other) = &mut arm.other {
+            other.retain(|task, _| tasks.contains(task));
+        }
+    }
+    Ok(())
+}
+
+fn clusters(args: &Stats) -> anyhow::Result<Clusters> {
+    let (Some(path), Some(field)) = (&args.questions, &args.cluster) else {
+        return Ok(Clusters::new());
+    };
+    let mut clusters = Clusters::new();
+    for question in xgraft_dataset::read_questions(path)? {
+        let cluster = match question.meta.get(field) {
+            None | Some(Value::Null) => continue,
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        clusters.insert(question.id, cluster);
+    }
+    ensure!(
+        !clusters.is_empty(),
+        "{}: expected the field `{field}` in `meta` of some question, found none",
+        path.display()
+    );
+    Ok(clusters)
+}
+
+fn write(args: &Stats, report: &Report, rows: &[Row]) -> anyhow::Result<()> {
+    let config = json!({
+        "inputs": args.inputs.iter().map(|input| json!({"name": input.name, "path": input.path})).collect::<Vec<_>>(),
+        "reference": report.reference,
+        "margin": args.margin,
+        "alpha": args.alpha,
+        "score": format!("{:?}", args.score).to_lowercase(),
+        "tasks": args.tasks,
+        "retention": args.retention,
+        "replicates": args.replicates,
+    });
+    let work = json!({"verb": "eval stats", "config": config});
+    let paths = args.inputs.iter().map(|input| &input.path);
+    let Some(out) = begin(args.out.as_ref(), args.output.force, &work, paths)? else {
+        return Ok(());
+    };
+    let account = Account {
+        verb: "eval stats",
+        config,
+        seed: Some(args.random.seed),
+        inputs: inputs(args)?,
+        report,
+        rows: rows.to_vec(),
+        findings: &[],
+    };
+    commit(out, account)
+}
+
+/// The files that were read, as far as each is one file; the log of a run is many, and grows.
+fn inputs(args: &Stats) -> anyhow::Result<Vec<Input>> {
+    let files = args.inputs.iter().filter(|input| input.path.is_file());
+    files.map(|input| digest("results", &input.path)).collect()
+}
