@@ -5,7 +5,6 @@
     reason = "a test fails by panicking, and says what it saw"
 )]
 
-#[path = "../../../eval/tests/it/endpoint.rs"]
 mod autopsy;
 mod bad_formats;
 mod bad_input;
@@ -14,6 +13,7 @@ mod balance_chaos;
 mod balance_page;
 mod calibrate;
 mod card;
+#[path = "../../../eval/tests/it/endpoint.rs"]
 mod endpoint;
 mod eval;
 mod eval_stats;
