@@ -46,6 +46,18 @@ pub enum ConfigError {
         /// What it must be.
         least: usize,
     },
+    /// A limit that the model or its pool cannot keep.
+    #[error(
+        "{field} is {found}, must be at most {most}: the model's positions and the pool of keys and values give no more"
+    )]
+    TooLarge {
+        /// The limit.
+        field: &'static str,
+        /// Its value.
+        found: usize,
+        /// What it may be.
+        most: usize,
+    },
     /// The compute thread did not start.
     #[error("cannot start the engine's thread: {0}")]
     Thread(String),

@@ -41,11 +41,11 @@ enum Command<A> {
 impl<F: Forward> LocalEngine<F> {
     /// Starts the thread.
     ///
-    /// The longest prompt and output together are what the model, its pool and the configuration all allow, so that
+    /// The longest prompt and output together are what the model and its pool allow, or less if the configuration says so:
     /// every request that is let in fits the pool when it is alone.
     ///
     /// # Errors
-    /// [`ConfigError`] for a limit that lets nothing through.
+    /// [`ConfigError`] for a limit that lets nothing through, or more than fits.
     pub fn start(forward: F, config: EngineConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let capacity = forward.capacity();
@@ -58,9 +58,17 @@ impl<F: Forward> LocalEngine<F> {
                 least: 2,
             });
         }
+        let max_model_len = config.max_model_len.unwrap_or(fits);
+        if max_model_len > fits {
+            return Err(ConfigError::TooLarge {
+                field: "max_model_len",
+                found: max_model_len,
+                most: fits,
+            });
+        }
         let model = ModelCard {
             vocab_size: capacity.vocab_size,
-            max_model_len: config.max_model_len.unwrap_or(fits).min(fits),
+            max_model_len,
         };
         let loader = forward.loader();
         let scheduler = Scheduler::new(forward, config, model.max_model_len);

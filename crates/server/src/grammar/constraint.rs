@@ -1,5 +1,9 @@
 //! A grammar as the engine asks for it, and reasoning before it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
 use llguidance::Matcher;
 use xgraft_tokenizer::Tokenizer;
 
@@ -16,23 +20,63 @@ pub(crate) enum Thinking {
     Over,
 }
 
+/// The time that the grammars of a request's choices may take together.
+///
+/// They are asked between the steps of all requests, so one that takes long would hold up everybody.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    /// Microseconds.
+    taken: AtomicU64,
+    tokens: AtomicU64,
+}
+
+impl Budget {
+    /// What a request has from the beginning: compiled grammars are slow at first.
+    const ONCE: Duration = Duration::from_secs(1);
+    /// What every token adds; a usual one takes a tenth of it.
+    const TOKEN: Duration = Duration::from_millis(1);
+
+    /// Notes what a token took.
+    fn spend(&self, time: Duration) -> Result<(), String> {
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let taken = self
+            .taken
+            .fetch_add(time, Ordering::Relaxed)
+            .saturating_add(time);
+        let tokens = self
+            .tokens
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        let most = Self::ONCE.saturating_add(Self::TOKEN.saturating_mul(tokens));
+        if Duration::from_micros(taken) <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "{taken} us for {tokens} tokens, expected at most {} us",
+            most.as_micros()
+        ))
+    }
+}
+
 /// A grammar from its first token on.
 pub(super) struct Grammar {
     matcher: Matcher,
+    budget: Arc<Budget>,
 }
 
 impl Grammar {
-    pub(super) fn new(matcher: Matcher) -> Self {
-        Self { matcher }
+    pub(super) fn new(matcher: Matcher, budget: Arc<Budget>) -> Self {
+        Self { matcher, budget }
     }
 }
 
 impl Constraint for Grammar {
     fn allowed(&mut self, mask: &mut [u32]) -> Result<(), String> {
-        let allowed = self
-            .matcher
-            .compute_mask_or_eos()
-            .map_err(|error| error.to_string())?;
+        let start = Instant::now();
+        let allowed = self.matcher.compute_mask_or_eos();
+        self.budget.spend(start.elapsed())?;
+        let allowed = allowed.map_err(|error| error.to_string())?;
         for (word, allowed) in mask.iter_mut().zip(allowed.as_slice()) {
             *word |= allowed;
         }
@@ -225,6 +269,16 @@ mod tests {
         assert_eq!(take(&mut *none, &tokenizer, "no"), Ok(true));
         let (tokenizer, mut begun) = constraint(&format, Thinking::Begun);
         assert!(take(&mut *begun, &tokenizer, "any</think>maybe").is_err());
+    }
+
+    #[test]
+    fn a_grammar_that_takes_too_long_is_given_up() {
+        let budget = Budget::default();
+        for _ in 0..1000 {
+            budget.spend(Budget::TOKEN).unwrap();
+        }
+        budget.spend(Budget::ONCE).unwrap();
+        budget.spend(Budget::TOKEN * 2).unwrap_err();
     }
 
     #[test]

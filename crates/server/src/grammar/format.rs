@@ -172,17 +172,15 @@ fn structured_outputs(fields: &mut Fields) -> Result<Option<Named>> {
         .into_iter()
         .filter_map(|(param, format)| Some((param, format?)))
         .collect();
-    if formats.len() > 1 {
-        return Err(fields.invalid(
-            "structured_outputs",
-            "expected one of json, regex, choice, grammar, json_object",
-        ));
-    }
     inner.finish(&[
         ("disable_any_whitespace", "[true]"),
         ("structural_tag", "[]"),
         ("whitespace_pattern", "[]"),
     ])?;
+    if formats.len() != 1 {
+        let message = "expected one of json, regex, choice, grammar, json_object";
+        return Err(fields.invalid("structured_outputs", message));
+    }
     Ok(formats.pop())
 }
 
@@ -255,6 +253,8 @@ mod tests {
             r#"{"structured_outputs": {"regex": "a", "choice": ["a"]}}"#,
             r#"{"structured_outputs": {"structural_tag": "x"}}"#,
             r#"{"structured_outputs": {"json": "no"}}"#,
+            r#"{"structured_outputs": {}}"#,
+            r#"{"structured_outputs": {"choice": []}}"#,
             r#"{"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}}"#,
         ] {
             assert!(take(body).is_err(), "{body}");

@@ -7,7 +7,7 @@ use llguidance::ParserFactory;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use xgraft_tokenizer::Tokenizer;
 
-use super::constraint::{Grammar, Marks, Reasoned, Thinking};
+use super::constraint::{Budget, Grammar, Marks, Reasoned, Thinking};
 use super::format::Form;
 use crate::api::error::{ApiError, Result};
 use crate::config::ConfigError;
@@ -53,7 +53,11 @@ impl Grammars {
         let mut factory =
             ParserFactory::new_simple(&env).map_err(|error| unusable(error.to_string()))?;
         factory.quiet();
-        factory.limits_mut().verbose_errors = false;
+        let limits = factory.limits_mut();
+        limits.verbose_errors = false;
+        // A quarter of what the library lets a mask take, which is longer than a step of a small model.
+        limits.step_lexer_fuel = 50_000;
+        limits.step_max_items = 12_500;
         Ok(Self {
             factory,
             marks: Marks::of(tokenizer, eos, vocab_size),
@@ -83,15 +87,17 @@ impl Grammars {
         let marks = self.marks.clone().filter(|_| thinking != Thinking::Over);
         Ok(Compiled {
             matcher,
+            budget: Arc::default(),
             marks,
             thinking,
         })
     }
 }
 
-/// A grammar that is ready for any number of answers.
+/// A grammar that is ready for all answers to a request.
 pub(crate) struct Compiled {
     matcher: Matcher,
+    budget: Arc<Budget>,
     marks: Option<Marks>,
     thinking: Thinking,
 }
@@ -99,7 +105,7 @@ pub(crate) struct Compiled {
 impl Compiled {
     /// A constraint that begins with an answer's first token.
     pub(crate) fn constraint(&self) -> Box<dyn Constraint> {
-        let grammar = Grammar::new(self.matcher.deep_clone());
+        let grammar = Grammar::new(self.matcher.deep_clone(), Arc::clone(&self.budget));
         match &self.marks {
             None => Box::new(grammar),
             Some(marks) => Box::new(Reasoned::new(grammar, marks.clone(), self.thinking)),

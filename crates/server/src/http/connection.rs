@@ -62,7 +62,7 @@ impl Server {
             () = self.accept(&mut late, |connection| connection) => {}
             ended = running => if ended.is_err() {
                 let seconds = self.limits.drain_timeout.as_secs();
-                tracing::warn!(seconds, "some requests were cut off");
+                tracing::warn!(seconds, "some connections were cut off, in the middle of a request or an answer");
             }
         }
         drop(self.listener);

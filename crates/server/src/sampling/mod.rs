@@ -66,7 +66,9 @@ pub struct Choice<'a> {
 
 /// Logits of which no token can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the logits hold NaN or infinity, or no token is allowed")]
+#[error(
+    "no token can be chosen: the logits hold NaN or infinity (look at the adapter with `xgraft autopsy` or `sanitize`), or no token is allowed"
+)]
 pub struct NotFinite;
 
 impl Sampler {

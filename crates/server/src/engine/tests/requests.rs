@@ -141,6 +141,22 @@ fn an_engine_without_room_does_not_start() {
         ..default()
     };
     assert_eq!(field(start(9, narrow)), "max_step_tokens");
+    let long = EngineConfig {
+        max_model_len: Some(41),
+        ..default()
+    };
+    let refused = start(10, long).map(|_: Scripted| ()).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            ConfigError::TooLarge {
+                found: 41,
+                most: 40,
+                ..
+            }
+        ),
+        "{refused}"
+    );
 }
 
 #[test]
