@@ -17,7 +17,6 @@ mod card;
 mod endpoint;
 mod eval;
 mod eval_stats;
-mod hostile;
 mod labels;
 mod original;
 mod orthogonality;
