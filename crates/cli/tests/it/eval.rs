@@ -68,12 +68,21 @@ fn by_prompt(request: &Value) -> Reply {
 fn asked_to_stop_it_gives_its_questions_back() {
     let endpoint = Endpoint::start(|request| by_prompt(request).after(Duration::from_millis(300)));
     let folder = TempDir::new().unwrap();
-    let mut child = eval(&endpoint, folder.path()).args(["--limit", "3"]).spawn().unwrap();
+    let mut child = eval(&endpoint, folder.path())
+        .args(["--limit", "3"])
+        .spawn()
+        .unwrap();
     while endpoint.asked().len() < 8 {
         std::thread::sleep(Duration::from_millis(10));
     }
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(child.wait().unwrap().code(), Some(1));
     let table = succeeds(eval(&endpoint, folder.path()).args(["--limit", "3"]));
     assert!(table.contains("lab_bench_seqqa"), "{table}");
@@ -98,9 +107,15 @@ fn a_wrong_address_a_wrong_model_and_wrong_data_are_told() {
     let error = of(&data, "n", &endpoint.url);
     assert!(error.contains("has no model `n`, it has m"), "{error}");
     let error = of(&data, "m", "http://127.0.0.1:9");
-    assert!(error.contains("127.0.0.1:9/v1/models does not answer"), "{error}");
+    assert!(
+        error.contains("127.0.0.1:9/v1/models does not answer"),
+        "{error}"
+    );
     let error = of(&torn, "m", &endpoint.url);
-    assert!(error.contains("torn.jsonl:1: the last line ends in its middle"), "{error}");
+    assert!(
+        error.contains("torn.jsonl:1: the last line ends in its middle"),
+        "{error}"
+    );
 }
 
 /// A model that looks a probe up in the preloaded table: `DB` of the fixture.
@@ -114,7 +129,9 @@ fn looks_up(request: &Value) -> Reply {
     let prompt = prompt_of(request);
     let at = prompt.find("probe k").unwrap() + 6;
     let probe = &prompt[at..at + 3];
-    Reply::says(&format!("It is in the table. <execute>print(DB['{probe}'])"))
+    Reply::says(&format!(
+        "It is in the table. <execute>print(DB['{probe}'])"
+    ))
 }
 
 #[test]
@@ -122,7 +139,14 @@ fn an_agent_looks_up_in_the_sandbox_what_it_answers() {
     let endpoint = Endpoint::start(looks_up);
     let folder = TempDir::new().unwrap();
     let mut command = eval(&endpoint, folder.path());
-    command.args(["--agent", "--task", "lab_bench_dbqa", "--limit", "8", "--preload"]);
+    command.args([
+        "--agent",
+        "--task",
+        "lab_bench_dbqa",
+        "--limit",
+        "8",
+        "--preload",
+    ]);
     let table = succeeds(command.arg(fixture("agent_helpers.py")));
     assert!(table.contains("100"), "{table}");
     for row in answers(folder.path()) {
@@ -140,10 +164,18 @@ fn tools_are_described_chosen_and_called() {
     let folder = TempDir::new().unwrap();
     let tools = folder.path().join("tools");
     std::fs::create_dir_all(tools.join("tool_description")).unwrap();
-    std::fs::write(tools.join("shapes.py"), "def area(side, scale=1):\n    return side * side * scale\n").unwrap();
+    std::fs::write(
+        tools.join("shapes.py"),
+        "def area(side, scale=1):\n    return side * side * scale\n",
+    )
+    .unwrap();
     let description = "description = [\n    {'name': 'area', 'description': 'Area of a square.', 'required_parameters': [{'name': 'side', 'type': 'int', 'description': 'Its side', 'default': None}], 'optional_parameters': [{'name': 'scale', 'type': 'int', 'description': 'A factor', 'default': 1}]},\n    {'name': 'perimeter', 'description': 'Not there.', 'required_parameters': [], 'optional_parameters': []},\n]\n";
     std::fs::write(tools.join("tool_description/shapes.py"), description).unwrap();
-    std::fs::write(tools.join("tool_description/broken.py"), "description = [1 / 0]\n").unwrap();
+    std::fs::write(
+        tools.join("tool_description/broken.py"),
+        "description = [1 / 0]\n",
+    )
+    .unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     std::fs::write(data.join("sides.csv"), "7\n").unwrap();
@@ -153,14 +185,18 @@ fn tools_are_described_chosen_and_called() {
         let messages = request["messages"].as_array().unwrap();
         match messages.len() {
             1 => Reply::says("TOOLS: [0]\nDATA: [0]\nKNOW_HOW: []"),
-            2 => Reply::says(&format!("<execute>from shapes import area\nside = int(open('{path}/sides.csv').read())\nprint(area(side))")),
+            2 => Reply::says(&format!(
+                "<execute>from shapes import area\nside = int(open('{path}/sides.csv').read())\nprint(area(side))"
+            )),
             4 => Reply::says("<execute>print(side + 1)"),
             _ => Reply::says("<solution>A</solution>"),
         }
     });
     let out = folder.path().join("out");
     let mut command = eval(&endpoint, &out);
-    command.args(["--agent", "--ids", "283", "--tools"]).arg(&tools);
+    command
+        .args(["--agent", "--ids", "283", "--tools"])
+        .arg(&tools);
     let errors = command.arg("--data-folder").arg(&data).output().unwrap();
     let errors = String::from_utf8_lossy(&errors.stderr).into_owned();
     assert!(errors.contains("broken"), "{errors}");
@@ -189,16 +225,30 @@ fn faults_of_the_model_are_corrected_or_end_the_question() {
     });
     let folder = TempDir::new().unwrap();
     let mut command = eval(&endpoint, folder.path());
-    succeeds(command.args(["--agent", "--task", "lab_bench_seqqa", "--limit", "6", "--no-retriever"]));
+    succeeds(command.args([
+        "--agent",
+        "--task",
+        "lab_bench_seqqa",
+        "--limit",
+        "6",
+        "--no-retriever",
+    ]));
     let rows = answers(folder.path());
     let lost = rows.iter().filter(|row| row.class == Class::Unparsed);
     for row in lost {
         assert_eq!(row.detail.as_deref(), Some("three messages have no tags"));
     }
-    let row = rows.iter().find(|row| row.class != Class::Unparsed).unwrap();
+    let row = rows
+        .iter()
+        .find(|row| row.class != Class::Unparsed)
+        .unwrap();
     let text: Vec<&str> = row.messages.iter().map(|m| m.content.as_str()).collect();
     assert!(text[3].contains("no tags"), "{}", text[3]);
-    assert!(text[5].contains("out\n") && text[5].contains("exit code 3"), "{}", text[5]);
+    assert!(
+        text[5].contains("out\n") && text[5].contains("exit code 3"),
+        "{}",
+        text[5]
+    );
     assert!(text[7].contains("The output is too long. Its first 10000 characters:\nxxx"));
     assert!(text[9].contains("ended the interpreter"), "{}", text[9]);
     assert_eq!(row.executions, 4);

@@ -305,7 +305,10 @@ impl Client {
         Err(ClientError::Status {
             url: url.to_owned(),
             status,
-            said: self.key.as_ref().map_or(said.clone(), |key| key.out_of(&said)),
+            said: self
+                .key
+                .as_ref()
+                .map_or(said.clone(), |key| key.out_of(&said)),
             wait,
         })
     }

@@ -37,8 +37,12 @@ fn solve(case: Case, says: &'static [&'static str]) -> (Trajectory, Vec<Value>) 
         }
     });
     let out = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(work(&scripted.url, case, out.path()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .unwrap()
+        .block_on(work(&scripted.url, case, out.path()));
     let mut rows = Reader::<Trajectory>::open(&out.path().join("answers.jsonl")).unwrap();
     (rows.next().unwrap().unwrap(), scripted.asked())
 }
@@ -118,7 +122,10 @@ async fn work(url: &str, case: Case, out: &Path) {
 }
 
 fn texts(row: &Trajectory) -> Vec<&str> {
-    row.messages.iter().map(|message| message.content.as_str()).collect()
+    row.messages
+        .iter()
+        .map(|message| message.content.as_str())
+        .collect()
 }
 
 #[test]
@@ -138,7 +145,10 @@ fn programs_share_variables_and_the_solution_ends_it() {
     assert_eq!(text[5], "<observation>42\n</observation>");
     assert_eq!(text[7], "<observation>from bash\n</observation>");
     assert_eq!(text[8], "So <solution> A </solution>");
-    assert_eq!(asked[0]["stop"], serde_json::json!(["</execute>", "</solution>"]));
+    assert_eq!(
+        asked[0]["stop"],
+        serde_json::json!(["</execute>", "</solution>"])
+    );
     assert_eq!(asked.len(), 4);
 }
 
@@ -158,7 +168,11 @@ fn faults_are_corrected_told_or_end_the_question() {
     let text = texts(&row);
     assert_eq!((row.class, row.executions), (Class::Wrong, 5));
     assert!(text[3].contains("no tags"), "{}", text[3]);
-    assert!(text[6].contains("out\n") && text[6].contains("exit code 3"), "{}", text[6]);
+    assert!(
+        text[6].contains("out\n") && text[6].contains("exit code 3"),
+        "{}",
+        text[6]
+    );
     assert!(text[8].contains("The output is too long. Its first 10000 characters:\nxxx"));
     assert!(text[10].contains("ended the interpreter"), "{}", text[10]);
     assert!(text[12].contains("stopped after 3 seconds"), "{}", text[12]);
@@ -179,7 +193,10 @@ fn a_model_without_tags_is_unparsed_and_one_without_end_overflows() {
 #[test]
 fn the_published_mistakes_are_there_where_they_are_asked_for() {
     let says = &[
-        "no", "no", "no", "no",
+        "no",
+        "no",
+        "no",
+        "no",
         "```python\nprint(1)\n```",
         "<execute>print('lost')\n1 / 0",
         "<solution>A",
@@ -191,7 +208,10 @@ fn the_published_mistakes_are_there_where_they_are_asked_for() {
     let (row, _) = solve(compat, says);
     let text = texts(&row);
     assert_eq!((row.class, row.executions), (Class::Right, 1));
-    assert_eq!(text.iter().filter(|text| text.contains("no tags")).count(), 4);
+    assert_eq!(
+        text.iter().filter(|text| text.contains("no tags")).count(),
+        4
+    );
     assert!(text.contains(&"<observation>Error: division by zero</observation>"));
 }
 
@@ -209,11 +229,19 @@ fn tools_are_described_chosen_and_called() {
         {'name': 'perimeter', 'description': 'Not chosen.', 'required_parameters': [], 'optional_parameters': []},
     ]";
     std::fs::write(tools.join("tool_description/shapes.py"), description).unwrap();
-    std::fs::write(tools.join("tool_description/broken.py"), "description = [1 / 0]").unwrap();
+    std::fs::write(
+        tools.join("tool_description/broken.py"),
+        "description = [1 / 0]",
+    )
+    .unwrap();
     std::fs::create_dir(&data).unwrap();
     std::fs::write(data.join("sides.csv"), "7\n").unwrap();
     let preload = folder.path().join("first.py");
-    std::fs::write(&preload, format!("DATA = {:?}\n", data.display().to_string())).unwrap();
+    std::fs::write(
+        &preload,
+        format!("DATA = {:?}\n", data.display().to_string()),
+    )
+    .unwrap();
     let case = Case {
         tools: vec![tools],
         data: Some(data),

@@ -88,7 +88,9 @@ fn serve(stream: TcpStream, script: &dyn Fn(&Value) -> Reply, log: &Mutex<Vec<Va
             }
         }
         let lower = head.to_lowercase();
-        let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = lower
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.map_or(0, |n| n.trim().parse().unwrap())];
         if reader.read_exact(&mut body).is_err() {
             return;

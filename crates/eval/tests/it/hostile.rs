@@ -28,7 +28,10 @@ const NOT_PERMITTED: &[&str] = &["Operation not permitted"];
 
 fn launcher(isolation: Isolation) -> Launcher {
     Launcher {
-        program: vec![env!("CARGO_BIN_EXE_xgraft-eval-test-program").into(), "__sandbox".into()],
+        program: vec![
+            env!("CARGO_BIN_EXE_xgraft-eval-test-program").into(),
+            "__sandbox".into(),
+        ],
         python: Python::find(Path::new("python3")).expect("these tests need a python3"),
         isolation,
         caps: Caps {
@@ -59,32 +62,131 @@ fn programs(secret: &Path, port: u16, marker: &str) -> Vec<Program> {
     let secret = secret.display();
     let this = std::process::id();
     let call = |name: &str, arguments: &str| {
-        format!("import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\nr = libc.{name}({arguments})\nprint(r, os.strerror(ctypes.get_errno()))")
+        format!(
+            "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\nr = libc.{name}({arguments})\nprint(r, os.strerror(ctypes.get_errno()))"
+        )
     };
     vec![
-        program("fill the disk with one file", "with open('big', 'wb') as f:\n    while True: f.write(b'x' * 1000000)", EndOr(&["File too large"])),
-        program("fill the disk with many files", "import os\nfor i in range(1000):\n    with open(f'f{i}', 'wb') as f: f.write(b'x' * 8000000)", EndOr(&["No space left"])),
-        program("listen", "import socket\nsocket.create_server(('0.0.0.0', 0))\nprint('listens')", Words(NOT_PERMITTED)),
-        program("connect", format!("import socket\nsocket.create_connection(('127.0.0.1', {port}))\nprint('connected')"), Words(NOT_PERMITTED)),
+        program(
+            "fill the disk with one file",
+            "with open('big', 'wb') as f:\n    while True: f.write(b'x' * 1000000)",
+            EndOr(&["File too large"]),
+        ),
+        program(
+            "fill the disk with many files",
+            "import os\nfor i in range(1000):\n    with open(f'f{i}', 'wb') as f: f.write(b'x' * 8000000)",
+            EndOr(&["No space left"]),
+        ),
+        program(
+            "listen",
+            "import socket\nsocket.create_server(('0.0.0.0', 0))\nprint('listens')",
+            Words(NOT_PERMITTED),
+        ),
+        program(
+            "connect",
+            format!(
+                "import socket\nsocket.create_connection(('127.0.0.1', {port}))\nprint('connected')"
+            ),
+            Words(NOT_PERMITTED),
+        ),
         program("sleep for ever", "import time\ntime.sleep(1e6)", End),
-        program("read a secret file", format!("print(open('{secret}').read())"), Words(DENIED)),
-        program("read ~/.ssh", "import os, pwd\nprint(os.listdir(pwd.getpwuid(0).pw_dir + '/.ssh'))", Words(DENIED)),
-        program("read /etc/shadow", "print(open('/etc/shadow').read())", Words(DENIED)),
-        program("read it through a link", "import os\nos.symlink('/etc/shadow', 'link')\nprint(open('link').read())", Words(DENIED)),
-        program("write outside", format!("open('{secret}.new', 'w').write('x')"), Words(DENIED)),
-        program("write into /usr", "open('/usr/lib/x', 'w').write('x')", Words(DENIED)),
-        program("trace its parent", call("ptrace", "16, os.getppid(), 0, 0"), Words(NOT_PERMITTED)),
-        program("read its parent's memory", "import os\nprint(len(open(f'/proc/{os.getppid()}/mem', 'rb').read(1)))", Words(&["Permission denied", "Input/output", "No such file", "not permitted"])),
-        program("read the harness's environment", format!("print(open('/proc/{this}/environ').read())"), Words(DENIED)),
-        program("make a namespace", call("unshare", "0x10000000"), Words(NOT_PERMITTED)),
-        program("mount", call("mount", "b'none', b'/tmp', b'tmpfs', 0, 0"), Words(NOT_PERMITTED)),
-        program("allocate 100 GB", "x = bytearray(100 << 30)\nprint(len(x))", Words(&["Error"])),
-        program("print 1 GB", "for _ in range(1000): print('x' * 1000000)", Words(&["xxxx"])),
-        program("print 1 GB from a child", "import os\nos.system('head -c 1000000000 /dev/zero | tr \"\\\\0\" x')", EndOr(&["xxxx"])),
-        program("ignore SIGTERM", "import signal\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\nwhile True: pass", End),
-        program("become a daemon", format!("import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.execvp('sleep', ['sleep', '{marker}'])\n    os._exit(0)\nprint('left one behind')"), Words(&["left one behind"])),
-        program("answer for the driver", "import os\nfor fd in range(3, 20):\n    try: os.write(fd, b'\\x7f\\xff\\xff\\xff nonsense')\n    except OSError: pass", EndOr(&[""])),
-        program("end the interpreter", "import os\nos.kill(os.getpid(), 9)", End),
+        program(
+            "read a secret file",
+            format!("print(open('{secret}').read())"),
+            Words(DENIED),
+        ),
+        program(
+            "read ~/.ssh",
+            "import os, pwd\nprint(os.listdir(pwd.getpwuid(0).pw_dir + '/.ssh'))",
+            Words(DENIED),
+        ),
+        program(
+            "read /etc/shadow",
+            "print(open('/etc/shadow').read())",
+            Words(DENIED),
+        ),
+        program(
+            "read it through a link",
+            "import os\nos.symlink('/etc/shadow', 'link')\nprint(open('link').read())",
+            Words(DENIED),
+        ),
+        program(
+            "write outside",
+            format!("open('{secret}.new', 'w').write('x')"),
+            Words(DENIED),
+        ),
+        program(
+            "write into /usr",
+            "open('/usr/lib/x', 'w').write('x')",
+            Words(DENIED),
+        ),
+        program(
+            "trace its parent",
+            call("ptrace", "16, os.getppid(), 0, 0"),
+            Words(NOT_PERMITTED),
+        ),
+        program(
+            "read its parent's memory",
+            "import os\nprint(len(open(f'/proc/{os.getppid()}/mem', 'rb').read(1)))",
+            Words(&[
+                "Permission denied",
+                "Input/output",
+                "No such file",
+                "not permitted",
+            ]),
+        ),
+        program(
+            "read the harness's environment",
+            format!("print(open('/proc/{this}/environ').read())"),
+            Words(DENIED),
+        ),
+        program(
+            "make a namespace",
+            call("unshare", "0x10000000"),
+            Words(NOT_PERMITTED),
+        ),
+        program(
+            "mount",
+            call("mount", "b'none', b'/tmp', b'tmpfs', 0, 0"),
+            Words(NOT_PERMITTED),
+        ),
+        program(
+            "allocate 100 GB",
+            "x = bytearray(100 << 30)\nprint(len(x))",
+            Words(&["Error"]),
+        ),
+        program(
+            "print 1 GB",
+            "for _ in range(1000): print('x' * 1000000)",
+            Words(&["xxxx"]),
+        ),
+        program(
+            "print 1 GB from a child",
+            "import os\nos.system('head -c 1000000000 /dev/zero | tr \"\\\\0\" x')",
+            EndOr(&["xxxx"]),
+        ),
+        program(
+            "ignore SIGTERM",
+            "import signal\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\nwhile True: pass",
+            End,
+        ),
+        program(
+            "become a daemon",
+            format!(
+                "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.execvp('sleep', ['sleep', '{marker}'])\n    os._exit(0)\nprint('left one behind')"
+            ),
+            Words(&["left one behind"]),
+        ),
+        program(
+            "answer for the driver",
+            "import os\nfor fd in range(3, 20):\n    try: os.write(fd, b'\\x7f\\xff\\xff\\xff nonsense')\n    except OSError: pass",
+            EndOr(&[""]),
+        ),
+        program(
+            "end the interpreter",
+            "import os\nos.kill(os.getpid(), 9)",
+            End,
+        ),
     ]
 }
 
@@ -92,10 +194,26 @@ fn programs(secret: &Path, port: u16, marker: &str) -> Vec<Program> {
 fn loud() -> Vec<Program> {
     use Gets::EndOr;
     vec![
-        program("fork for ever", "import os\nwhile True: os.fork()", EndOr(&["Resource temporarily unavailable"])),
-        program("fork for ever in the shell", "import subprocess\nsubprocess.run(['bash', '-c', 'f() { f | f & }; f; sleep 100'])", EndOr(&["Resource temporarily unavailable", ""])),
-        program("kill everybody", "import os\nos.kill(-1, 9)\nprint('killed')", EndOr(&["killed", "No such process"])),
-        program("kill the first process", "import os\nos.kill(1, 9)\nprint('sent')", EndOr(&["sent", "Operation not permitted"])),
+        program(
+            "fork for ever",
+            "import os\nwhile True: os.fork()",
+            EndOr(&["Resource temporarily unavailable"]),
+        ),
+        program(
+            "fork for ever in the shell",
+            "import subprocess\nsubprocess.run(['bash', '-c', 'f() { f | f & }; f; sleep 100'])",
+            EndOr(&["Resource temporarily unavailable", ""]),
+        ),
+        program(
+            "kill everybody",
+            "import os\nos.kill(-1, 9)\nprint('killed')",
+            EndOr(&["killed", "No such process"]),
+        ),
+        program(
+            "kill the first process",
+            "import os\nos.kill(1, 9)\nprint('sent')",
+            EndOr(&["sent", "Operation not permitted"]),
+        ),
     ]
 }
 
@@ -114,9 +232,8 @@ fn shown(ran: &Ran) -> String {
 }
 
 fn holds(program: &Program, ran: &Ran) -> bool {
-    let said = |words: &[&str]| {
-        ran.ended.is_none() && words.iter().any(|word| ran.output.contains(word))
-    };
+    let said =
+        |words: &[&str]| ran.ended.is_none() && words.iter().any(|word| ran.output.contains(word));
     match program.gets {
         Gets::Words(words) => said(words),
         Gets::End => ran.ended.is_some(),
@@ -140,14 +257,19 @@ fn try_all(isolation: Isolation) {
     if isolation == Isolation::Namespaces {
         all.extend(loud());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let mut bad = Vec::new();
     runtime.block_on(async {
         for program in all {
             let mut interpreter = launcher.start().await.unwrap();
             let start = Instant::now();
             let limit = Duration::from_secs(4);
-            let ran = interpreter.run(Language::Python, &program.code, limit).await;
+            let ran = interpreter
+                .run(Language::Python, &program.code, limit)
+                .await;
             let seconds = start.elapsed().as_secs_f64();
             interpreter.end().await;
             println!("{:<32} {seconds:5.2} s  {}", program.name, shown(&ran));
@@ -175,7 +297,10 @@ fn the_kernels_filters_alone_hold_hostile_programs() {
 #[test]
 fn an_interpreter_keeps_variables_and_languages_share_the_folder() {
     let launcher = launcher(Isolation::Namespaces);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut interpreter = launcher.start().await.unwrap();
         let limit = Duration::from_secs(10);
@@ -186,7 +311,10 @@ fn an_interpreter_keeps_variables_and_languages_share_the_folder() {
             (Language::Bash, "cat note"),
             (Language::Bash, "echo a >&2; false; echo b"),
             (Language::Python, "print('before')\n1 / 0"),
-            (Language::Python, "import os; os.system('echo from a child')"),
+            (
+                Language::Python,
+                "import os; os.system('echo from a child')",
+            ),
             (Language::Python, "print(sorted(os.environ))"),
         ] {
             let ran = interpreter.run(language, code, limit).await;

@@ -16,7 +16,10 @@ fn questions(name: &str) -> PathBuf {
 
 fn harness(endpoint: &Endpoint, data: &str, out: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(["run", &endpoint.url]).arg(questions(data)).arg(out);
+    command
+        .args(["run", &endpoint.url])
+        .arg(questions(data))
+        .arg(out);
     command
 }
 
@@ -41,7 +44,9 @@ fn a_run_that_is_killed_five_times_equals_an_unbroken_one() {
     let mut random = clock.as_nanos() as u64 | 1;
     let mut counts = Vec::new();
     for _ in 0..5 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         let wait = Duration::from_millis(100 + (random >> 33) % 250);
         let mut child = harness(&endpoint, data, &broken).spawn().unwrap();
         std::thread::sleep(wait);
@@ -49,7 +54,12 @@ fn a_run_that_is_killed_five_times_equals_an_unbroken_one() {
         child.wait().unwrap();
         counts.push(endpoint.asked().len() - 433);
     }
-    assert!(harness(&endpoint, data, &broken).status().unwrap().success());
+    assert!(
+        harness(&endpoint, data, &broken)
+            .status()
+            .unwrap()
+            .success()
+    );
     let asked = endpoint.asked().len() - 433;
     println!("asked when it was killed: {counts:?}; in all {asked} for 433 questions");
     // Only what was in work when the process died is asked again, and what was not yet on its way to the disk.

@@ -68,7 +68,9 @@ fn work(out: &Path) -> Work {
 fn go(url: &str, out: &Path, plan: Plan, questions: Vec<Question>) -> Result<Report, RunError> {
     let key = ApiKey::new("sk-very-secret").unwrap();
     let client = Client::new(url, Some(key)).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.unwrap().block_on(run(
         plan,
         work(out),
@@ -135,7 +137,10 @@ fn failures_of_the_endpoint_are_retried_and_not_scored() {
     assert_eq!(report.all.right, 1);
     assert_eq!(endpoint.asked().len(), 3);
     let logs = logs(out.path());
-    assert!(logs.contains("an HTML page, Gateway") && logs.contains("503"), "{logs}");
+    assert!(
+        logs.contains("an HTML page, Gateway") && logs.contains("503"),
+        "{logs}"
+    );
     assert!(!logs.contains("secret"));
 }
 
@@ -197,7 +202,10 @@ fn a_folder_of_another_run_is_refused() {
     let out = tempfile::tempdir().unwrap();
     ask(&endpoint, out.path(), 2).unwrap();
     let error = ask(&endpoint, out.path(), 3).unwrap_err().to_string();
-    assert!(error.contains("the folder holds another run: `data` is"), "{error}");
+    assert!(
+        error.contains("the folder holds another run: `data` is"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -214,7 +222,10 @@ fn a_log_that_was_cut_off_loses_only_its_last_line() {
     let report = ask(&endpoint, out.path(), 3).unwrap();
     assert!(report.complete);
     assert_eq!(endpoint.asked().len(), 4);
-    assert_eq!(std::fs::read(out.path().join("answers.jsonl")).unwrap(), whole);
+    assert_eq!(
+        std::fs::read(out.path().join("answers.jsonl")).unwrap(),
+        whole
+    );
 }
 
 #[test]
@@ -232,7 +243,10 @@ fn repetitions_have_seeds_of_their_own() {
     let seeds: std::collections::HashSet<u64> = rows.iter().map(|row| row.seed).collect();
     assert_eq!(seeds.len(), 6);
     let sent = endpoint.asked();
-    assert!(sent.iter().all(|body| body["seed"].as_u64().unwrap() < 1 << 31));
+    assert!(
+        sent.iter()
+            .all(|body| body["seed"].as_u64().unwrap() < 1 << 31)
+    );
 }
 
 #[test]
@@ -253,7 +267,10 @@ fn two_processes_share_a_run_and_ask_nothing_twice() {
 #[test]
 fn the_first_look_at_an_endpoint_says_what_is_wrong() {
     let endpoint = Endpoint::start(|_| Reply::says("A"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let check = |url: &str, model: &str| {
         let client = Client::new(url, None).unwrap();
         runtime.block_on(client.check(model, Duration::from_secs(5)))
@@ -261,7 +278,12 @@ fn the_first_look_at_an_endpoint_says_what_is_wrong() {
     check(&endpoint.url, "m").unwrap();
     let error = check(&endpoint.url, "other").unwrap_err();
     assert!(matches!(error, ClientError::NoModel { .. }));
-    assert!(error.to_string().ends_with("has no model `other`, it has m"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("has no model `other`, it has m"),
+        "{error}"
+    );
     let error = check("http://127.0.0.1:9", "m").unwrap_err().to_string();
     assert!(error.contains("does not answer"), "{error}");
 }
