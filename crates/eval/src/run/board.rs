@@ -66,11 +66,11 @@ impl Board {
             if self.is_over(key) {
                 continue;
             }
-            if found == Next::Nothing {
-                if let Some(generation) = self.take(key)? {
-                    found = Next::Attempt(key, generation);
-                    continue;
-                }
+            if found == Next::Nothing
+                && let Some(generation) = self.take(key)?
+            {
+                found = Next::Attempt(key, generation);
+                continue;
             }
             left.push(key);
         }
