@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::RunError;
@@ -35,14 +36,27 @@ pub(crate) enum Claim {
     Theirs,
 }
 
+/// A name that no other process has, nor a second call in this one.
+fn unique(host: &str) -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = time.map_or(0, |time| time.as_nanos());
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    format!("{host}.{}.{nanos:x}-{call}", std::process::id())
+}
+
+/// The path beside `path` under which this writer alone prepares it.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}", unique(&host())))
+}
+
 impl Claims {
     /// Joins the run in `out`. A process on another host counts as dead when its file has stood still for `lease`.
     pub(crate) fn join(out: &Path, lease: Duration) -> Result<Self, RunError> {
         let (folder, workers) = (out.join("claims"), out.join("workers"));
         let host = host();
-        let start = SystemTime::now().duration_since(UNIX_EPOCH);
-        let nanos = start.map_or(0, |d| d.as_nanos());
-        let me = format!("{host}.{}.{nanos:x}", std::process::id());
+        let me = unique(&host);
         // Whoever sees the file sees it locked: the name comes last.
         let (hidden, path) = (workers.join(format!(".{me}")), workers.join(&me));
         let heart = File::create(&hidden).map_err(RunError::io("create", &hidden))?;

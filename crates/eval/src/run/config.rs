@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use xgraft_dataset::Question;
 
 use super::RunError;
+use super::claim::beside;
 use crate::agent::AgentConfig;
 use crate::client::Sampling;
 use crate::task::Tasks;
@@ -122,7 +123,7 @@ impl Plan {
         let mut bytes = serde_json::to_vec_pretty(self).map_err(encode)?;
         bytes.push(b'\n');
         if !path.exists() {
-            let mine = out.join(format!(".run.{}.json", std::process::id()));
+            let mine = beside(&path);
             std::fs::write(&mine, &bytes).map_err(RunError::io("write", &mine))?;
             // Of two that begin together, the first to link it is right.
             let linked = std::fs::hard_link(&mine, &path);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use xgraft_dataset::{Class, Question, Usage, Writer};
 
 use super::RunError;
+use super::claim::beside;
 use super::config::Plan;
 use super::ledger::Ledger;
 use super::session::Shared;
@@ -151,7 +152,7 @@ fn in_one_step(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), RunError>,
 ) -> Result<(), RunError> {
-    let mine = path.with_extension(format!("{}.partial", std::process::id()));
+    let mine = beside(path);
     write(&mine)?;
     std::fs::rename(&mine, path).map_err(RunError::io("rename", &mine))
 }

@@ -10,7 +10,9 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change, mount_remount,
+};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::policy::{Policy, WORK};
@@ -37,7 +39,7 @@ pub(super) fn leave() -> Result<(), Wrong> {
 }
 
 /// A private `/tmp`, with the working folder and a limit, and a private `/dev/shm`. What may be read and lies in `/tmp`
-/// is there again.
+/// is there again, read-only.
 pub(super) fn mounts(policy: &Policy) -> Result<(), Wrong> {
     let all = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     mount_change("/", all)?;
@@ -58,6 +60,9 @@ pub(super) fn mounts(policy: &Policy) -> Result<(), Wrong> {
             File::create(&path)?;
         }
         mount_bind_recursive(source.as_str(), &path)?;
+        // Landlock grants all of this `/tmp`, so the mount itself must refuse.
+        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        mount_remount(&path, flags, c"")?;
     }
     if Path::new("/dev/shm").is_dir() {
         private("/dev/shm", policy.caps.disk.min(256 << 20))?;

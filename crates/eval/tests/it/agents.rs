@@ -259,7 +259,9 @@ fn tools_are_described_chosen_and_called() {
     assert!(text[0].contains("scale (int, optional, 1 by default): A factor"));
     assert!(!text[0].contains("perimeter"));
     assert_eq!(text[3], "<observation>49\n</observation>");
-    assert!(text[5].contains("Permission denied"), "{}", text[5]);
+    assert!(text[5].contains("Read-only file system"), "{}", text[5]);
+    let sides = folder.path().join("data/sides.csv");
+    assert_eq!(std::fs::read_to_string(sides).unwrap(), "7\n");
     let choice = asked[0]["messages"][0]["content"].as_str().unwrap();
     assert!(choice.contains("1. perimeter: Not chosen.") && choice.contains("0. sides.csv"));
 }

@@ -278,7 +278,7 @@ mod tests {
             budget.spend(Budget::TOKEN).unwrap();
         }
         budget.spend(Budget::ONCE).unwrap();
-        budget.spend(Budget::TOKEN * 2).unwrap_err();
+        budget.spend(Budget::TOKEN * 3).unwrap_err();
     }
 
     #[test]
