@@ -135,6 +135,7 @@ fn looks_up(request: &Value) -> Reply {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn an_agent_looks_up_in_the_sandbox_what_it_answers() {
     let endpoint = Endpoint::start(looks_up);
     let folder = TempDir::new().unwrap();
@@ -160,6 +161,7 @@ fn an_agent_looks_up_in_the_sandbox_what_it_answers() {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn tools_are_described_chosen_and_called() {
     let folder = TempDir::new().unwrap();
     let tools = folder.path().join("tools");
@@ -210,6 +212,7 @@ fn tools_are_described_chosen_and_called() {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn faults_of_the_model_are_corrected_or_end_the_question() {
     let endpoint = Endpoint::start(|request| {
         let messages = request["messages"].as_array().unwrap();

@@ -57,7 +57,7 @@ pub(super) struct Policy {
 }
 
 /// The working folder within namespaces.
-pub(super) const WORK: &str = "/tmp/work";
+pub(super) const WORK: &str = "/tmp/question";
 
 impl Policy {
     pub(super) fn work(&self) -> PathBuf {

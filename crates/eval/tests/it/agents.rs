@@ -129,6 +129,7 @@ fn texts(row: &Trajectory) -> Vec<&str> {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn programs_share_variables_and_the_solution_ends_it() {
     let says = &[
         "First this.<execute>x = 41",
@@ -153,6 +154,7 @@ fn programs_share_variables_and_the_solution_ends_it() {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn faults_are_corrected_told_or_end_the_question() {
     let says = &[
         "I do not know tags.",
@@ -180,6 +182,7 @@ fn faults_are_corrected_told_or_end_the_question() {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn a_model_without_tags_is_unparsed_and_one_without_end_overflows() {
     let (row, asked) = solve(Case::default(), &["No tags."]);
     assert_eq!(row.class, Class::Unparsed);
@@ -191,6 +194,7 @@ fn a_model_without_tags_is_unparsed_and_one_without_end_overflows() {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn the_published_mistakes_are_there_where_they_are_asked_for() {
     let says = &[
         "no",
@@ -216,6 +220,7 @@ fn the_published_mistakes_are_there_where_they_are_asked_for() {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn tools_are_described_chosen_and_called() {
     let folder = tempfile::tempdir().unwrap();
     let (tools, data) = (folder.path().join("tools"), folder.path().join("data"));

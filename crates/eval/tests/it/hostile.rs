@@ -285,16 +285,19 @@ fn try_all(isolation: Isolation) {
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn namespaces_hold_hostile_programs() {
     try_all(Isolation::Namespaces);
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn the_kernels_filters_alone_hold_hostile_programs() {
     try_all(Isolation::Kernel);
 }
 
 #[test]
+#[ignore = "slow: starts Python in sandboxes"]
 fn an_interpreter_keeps_variables_and_languages_share_the_folder() {
     let launcher = launcher(Isolation::Namespaces);
     let runtime = tokio::runtime::Builder::new_current_thread()
