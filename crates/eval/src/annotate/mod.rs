@@ -3,7 +3,7 @@
 //! 1. [`Signals`]: what stands in the text (the solution, the answers that other phrases name), and a [`Triage`] that settles the plain cases.
 //! 2. [`judge`]: a model says of the rest whether they are right, and why.
 //! 3. Decisions of people, from the review page.
-//! 4. [`aggregate`]: one label an attempt, and how well judge and people agree.
+//! 4. [`aggregate()`]: one label an attempt, and how well judge and people agree.
 //!
 //! The official score is never changed: it is the strict accuracy, the labels give the judged one, and both are reported.
 //!

@@ -57,7 +57,7 @@ pub(super) struct Policy {
 }
 
 /// The working folder within namespaces.
-pub(super) const WORK: &str = "/tmp/question";
+pub(super) const WORK: &str = concat!("/tmp", "/question");
 
 impl Policy {
     pub(super) fn work(&self) -> PathBuf {
