@@ -5,7 +5,7 @@
 //!   paired [`bootstrap`].
 //! - Two arms of which only counts are known: [`Unpaired`], and [`cmh`] over strata.
 //! - Families and plans: [`holm`], [`power`].
-//! - Two raters: [`Agreement`]; two measures: [`correlation`].
+//! - Two raters: [`Agreement`]; two measures: [`pearson`], [`spearman`].
 //!
 //! The key decision is that equivalence is a test of its own. A difference that is not significant is no equality, so nothing
 //! here returns "equal" but [`Equivalence::holds`], which is two one-sided tests against a margin that the caller must state.
