@@ -204,7 +204,7 @@ fn a_person_reviews_with_three_keys() {
     let log = dir.path().join("human.jsonl");
     let served = serve(cases(), &log);
     let mut browser = Browser::open(&format!("http://{}/", served.address));
-    browser.wait("document.body.dataset.index === '0'");
+    browser.wait("document.body?.dataset.index === '0'");
     // What a model wrote is text, not part of the page.
     assert_eq!(browser.value("document.title"), "xgraft review");
     assert_eq!(
@@ -220,10 +220,10 @@ fn a_person_reviews_with_three_keys() {
     }
     for (index, key) in ["1", "0", "n"].iter().enumerate() {
         browser.press(key);
-        browser.wait(&format!("document.body.dataset.index === '{}'", index + 1));
+        browser.wait(&format!("document.body?.dataset.index === '{}'", index + 1));
     }
     browser.press("ArrowLeft");
-    browser.wait("document.body.dataset.index === '2'");
+    browser.wait("document.body?.dataset.index === '2'");
     assert_eq!(
         browser.value("document.getElementById('status').textContent"),
         "you said: unsure"
@@ -234,7 +234,7 @@ fn a_person_reviews_with_three_keys() {
         &serde_json::json!({"type": "keyDown", "key": "1", "modifiers": 2}),
     );
     browser.value("document.getElementById('b0').click()");
-    browser.wait("document.body.dataset.index === '3'");
+    browser.wait("document.body?.dataset.index === '3'");
     let kept: Vec<_> = Log::read::<Decision>(&log).unwrap();
     let kept: Vec<_> = kept.iter().map(|d| (&*d.key.question, d.opinion)).collect();
     let expected = [
@@ -246,7 +246,7 @@ fn a_person_reviews_with_three_keys() {
     assert_eq!(kept, expected);
     // The page that was closed goes on where it was.
     browser.call("Page.reload", &serde_json::json!({}));
-    browser.wait("document.body.dataset.index === '3' && document.getElementById('count').textContent.includes('3 decided')");
+    browser.wait("document.body?.dataset.index === '3' && document.getElementById('count').textContent.includes('3 decided')");
     if let Some(path) = std::env::var_os("XGRAFT_SCREENSHOT") {
         browser.screenshot(&Path::new(&path).with_extension("end.png"));
     }
