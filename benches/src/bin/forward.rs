@@ -4,15 +4,16 @@
 //!
 //! Before anything is timed, a decoding step is held against the same token in a prefill, to the bit, and the first logits are
 //! printed, so that others' can be held against them. With `--lora` each repetition runs the base and then the adapters, with
-//! `--idle-lora` the base alone and then with them in memory, so that ratios are of the same minute; a reading of memory goes
-//! before each. One JSON line a case: `open`, `adapter`, `logits`, `resident`, then `base-b8`, `lora-b8`, `idle-b8` for a batch of 8.
+//! `--server` the base and then as many streams from a server of the same model, with `--idle-lora` the base alone and then with them in memory, so that ratios are of the same minute; a reading of memory goes
+//! before each. One JSON line a case: `open`, `adapter`, `logits`, `resident`, then `base-b8`, `lora-b8`, `idle-b8`, `served-b8` for a batch of 8.
 #![allow(clippy::print_stdout, reason = "the benchmark's output is its lines")]
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use benches::bandwidth::ReadProbe;
+use benches::traffic::{on_one_thread, streams};
 use benches::usage::{Times, peak_rss_mib, shortest};
 use clap::Parser;
 use serde_json::{Value, json};
@@ -44,6 +45,9 @@ struct Args {
     /// Adapters that are resident and not used.
     #[arg(long)]
     idle_lora: Vec<PathBuf>,
+    /// `HOST:PORT` of a server of the same model.
+    #[arg(long)]
+    server: Option<String>,
     /// Keeps keys and values in f32.
     #[arg(long)]
     kv_f32: bool,
@@ -114,6 +118,8 @@ fn resident(model: &Model, args: &Args) {
 struct Case {
     prefill: Times,
     decode: Times,
+    /// Seconds of a step, of each repetition.
+    step: Vec<f64>,
     read_gb_s: Vec<f64>,
 }
 
@@ -128,6 +134,8 @@ impl Case {
     ) {
         self.read_gb_s.extend((0..PASSES).map(|_| probe.pass()));
         let (prefill, decode) = run(model, args, batch, adapters);
+        self.step
+            .push(decode.wall.iter().sum::<f64>() / decode.wall.len() as f64);
         self.prefill.wall.extend(prefill.wall);
         self.prefill.cpu.extend(prefill.cpu);
         self.decode.wall.extend(decode.wall);
@@ -146,13 +154,13 @@ impl Case {
             "prefill_tok_s": rate(batch * args.prompt, &self.prefill), "decode_tok_s": rate(batch, &self.decode),
             "share_of_limit": rate(1, &self.decode).map(|steps| steps * limit_s),
             "prefill_wall": self.prefill.wall, "prefill_cpu": self.prefill.cpu,
-            "decode_wall": self.decode.wall, "decode_cpu": self.decode.cpu,
+            "decode_wall": self.decode.wall, "decode_cpu": self.decode.cpu, "step_wall": self.step,
             "bytes": bytes, "read_gb_s": self.read_gb_s,
         }));
     }
 }
 
-/// Runs the base, the adapters and the base beside idle ones by turns, and prints a line for each.
+/// Runs the base, the adapters, the base beside idle ones and a server by turns, and prints a line for each.
 fn measure(
     model: &Model,
     args: &Args,
@@ -161,6 +169,7 @@ fn measure(
     probe: &ReadProbe,
 ) -> Result<()> {
     let [mut base, mut lora, mut idle] = [(); 3].map(|()| Case::default());
+    let mut served = Vec::new();
     for _ in 0..args.reps {
         base.run(model, args, batch, &[], probe);
         if !adapters.is_empty() {
@@ -171,6 +180,9 @@ fn measure(
             idle.run(model, args, batch, &[], probe);
             drop(resident);
         }
+        if let Some(address) = &args.server {
+            served.push(step_of(address, args, batch)?.as_secs_f64());
+        }
     }
     base.print("base", args, batch, model.bytes());
     if !adapters.is_empty() {
@@ -180,7 +192,23 @@ fn measure(
     if !args.idle_lora.is_empty() {
         idle.print("idle", args, batch, model.bytes());
     }
+    if !served.is_empty() {
+        let case = format!("served-b{batch}");
+        print(&json!({"case": case, "batch": batch, "prompt": args.prompt, "step_wall": served}));
+    }
     Ok(())
+}
+
+/// A step of the server with the same prompts, as clients see it.
+fn step_of(address: &str, args: &Args, batch: usize) -> Result<Duration> {
+    let prompt = |sequence| (0..args.prompt).map(|p| token(sequence, p)).collect();
+    let streams = streams::Streams {
+        address: address.to_owned(),
+        prompts: (0..batch).map(prompt).collect(),
+        // The prefill gives the first.
+        tokens: args.steps + 1,
+    };
+    Ok(on_one_thread(streams::run(streams))?)
 }
 
 fn token(sequence: usize, position: usize) -> u32 {

@@ -17,6 +17,7 @@ mod record;
 mod rounds;
 mod sample;
 pub mod serve;
+mod server;
 mod table;
 
 pub use process::{Cost, Finished, measure};

@@ -6,6 +6,7 @@ pub mod backends;
 pub mod load;
 mod message;
 pub mod relay;
+pub mod streams;
 
 use std::future::Future;
 use std::io;

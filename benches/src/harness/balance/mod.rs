@@ -6,13 +6,11 @@
 
 mod lines;
 pub(super) mod routers;
-mod server;
 
-use super::{Programs, Table, rounds::Rounds};
+use super::{Programs, Table, rounds::Rounds, server::Server};
 use anyhow::{Result, ensure};
 use routers::{RELAY, SGLANG, VLLM, XGRAFT};
 use serde_json::Value;
-use server::Server;
 use std::process::Command;
 
 /// With which the names of its groups begin.

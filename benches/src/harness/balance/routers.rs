@@ -1,7 +1,7 @@
 //! Our balancer and other people's, before the same backends.
 
-use super::{
-    super::Programs,
+use super::super::{
+    Programs,
     server::{Server, free_port},
 };
 use anyhow::Result;

@@ -127,6 +127,14 @@ fn adapters(rounds: &Rounds<'_>, table: &mut Table) {
         .aim(AtMost(0.0)),
         distinct(rounds),
         load(rounds),
+        served(rounds, 1)
+            .named("server_overhead")
+            .must(AtMost(0.03))
+            .aim(AtMost(0.01)),
+        served(rounds, 8)
+            .named("server_overhead_b8")
+            .must(AtMost(0.03))
+            .aim(AtMost(0.01)),
     ]);
 }
 
@@ -242,6 +250,21 @@ fn distinct(rounds: &Rounds<'_>) -> Line {
     .named("distinct_adapters")
     .must(AtMost(1.3))
     .aim(AtMost(1.1))
+}
+
+/// How much longer a token takes for the readers of as many streams than a step of the bare model.
+fn served(rounds: &Rounds<'_>, streams: usize) -> Line {
+    let [served, bare] = ["served", "base"].map(|case| format!("{case}-b{streams}"));
+    let step = |round, case: &str| rounds.least(round, ("served", case), "step_wall");
+    let ms = |case: &str| one_decimal(rounds.median(|round| Some(1e3 * step(round, case)?)));
+    Line {
+        value: rounds.median(|round| Some(step(round, &served)? / step(round, &bare)? - 1.0)),
+        show: signed,
+        from: format!("{} and {} ms", ms(&served), ms(&bare)),
+        ..Line::new(format!(
+            "server, {streams} streams, FP8: time of a token over a step of the bare model"
+        ))
+    }
 }
 
 fn load(rounds: &Rounds<'_>) -> Line {

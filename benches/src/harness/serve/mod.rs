@@ -9,10 +9,10 @@ mod line;
 mod lines;
 mod rounds;
 
-use super::{Programs, Table, Whose, rounds::Rounds};
+use super::{Programs, Table, Whose, rounds::Rounds, server::Server};
 use anyhow::{Result, ensure};
 use data::Data;
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 /// With which the names of its groups begin.
 const SUITE: &str = "serve";
@@ -30,6 +30,7 @@ pub fn run(programs: &mut Programs, table: &mut Table) -> Result<()> {
         let mut turn = Turn { programs, round };
         turn.formats(&data)?;
         turn.adapters(&data)?;
+        turn.server(&data)?;
     }
     let rounds = Rounds {
         suite: SUITE,
@@ -77,6 +78,18 @@ impl Turn<'_> {
         self.ours("fp8-r64-all", &data.fp8, "8", "128", &all)?;
         let idle = with("--idle-lora", &data.rank_64);
         self.ours("fp8-idle", &data.fp8, "1", "128", &idle)
+    }
+
+    /// The bare model beside a server of it, without a cache of prompts, because every repetition sends the same ones.
+    fn server(&mut self, data: &Data) -> Result<()> {
+        let mut command = Command::new(self.programs.binary("xgraft"));
+        command.args(["--json", "serve"]).arg(&data.fp8);
+        command.args(["--port", "0", "--threads", "2", "--kv-memory", "512MiB"]);
+        command.arg("--no-prefix-cache");
+        let server = Server::announced("xgraft", &mut command)?;
+        let more = ["--server".to_owned(), server.address()];
+        let steps = if self.programs.quick { "16" } else { "48" };
+        self.forward("served", &data.fp8, ["1,8", "128", steps], &more)
     }
 
     fn ours(
