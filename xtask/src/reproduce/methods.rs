@@ -29,6 +29,14 @@ pub(super) fn is_arm(step: &Step) -> bool {
     ["A-", "B-", "C-"].iter().any(|arm| name.starts_with(arm))
 }
 
+/// A step's name, with the pair's in front where it has one.
+pub(super) fn named(methods: &Methods, name: &str) -> String {
+    match methods.name.as_str() {
+        "" => name.to_owned(),
+        pair => format!("{pair}.{name}"),
+    }
+}
+
 /// The comparison on one pair of models.
 struct Comparison<'a> {
     methods: &'a Methods,
@@ -75,12 +83,8 @@ impl Comparison<'_> {
         steps
     }
 
-    /// A step's name, with the pair's in front where it has one.
     fn named(&self, name: &str) -> String {
-        match self.methods.name.as_str() {
-            "" => name.to_owned(),
-            pair => format!("{pair}.{name}"),
-        }
+        named(self.methods, name)
     }
 
     fn quantize(&self, name: &str, model: &Path, scheme: &str, base: Option<&Path>) -> Step {

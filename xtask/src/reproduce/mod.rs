@@ -3,6 +3,7 @@
 //! A step is one call of `xgraft` that reads directories and writes one. It is skipped when its stamp says that the tool, the
 //! arguments and the inputs are those of the last time. To add a step: its verb in `cli`, and a function in `steps`.
 
+mod evaluate;
 mod headers;
 mod methods;
 mod model;
@@ -61,6 +62,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     make_synthetic_pair(sh, &recipe)?;
     runner::run(sh, &recipe, &steps, args.threads)?;
     modules::show(&steps)?;
+    evaluate::show(&steps)?;
     announce(&steps);
     Ok(())
 }

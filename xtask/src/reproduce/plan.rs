@@ -96,7 +96,13 @@ impl Models {
                 // The noise times both factors of the adapter, and those of the controls.
                 flops: 4.0 * noises as f64 * self.base.product_flops(rank),
             },
-            Kind::Report => Price::default(),
+            Kind::Ask | Kind::AskAndKill => Price {
+                reads: self.base.bytes,
+                ..Price::default()
+            },
+            Kind::Stats | Kind::Spoil | Kind::Control | Kind::MustFail | Kind::Report => {
+                Price::default()
+            }
         }
     }
 }

@@ -38,6 +38,9 @@ pub(super) struct Recipe {
     /// Methods A, B and C beside each other, once for each pair of models; left out when absent.
     #[serde(default)]
     pub(super) methods: Vec<Methods>,
+    /// Questions for the arms of a comparison; left out when absent.
+    #[serde(default)]
+    pub(super) evaluate: Vec<Evaluate>,
     /// Which build of the tool: `dev`, which the tests use too, or `release`.
     #[serde(default)]
     pub(super) profile: Profile,
@@ -118,6 +121,34 @@ pub(super) struct Methods {
     /// More ranks on the first format.
     #[serde(default)]
     pub(super) curve: Vec<u32>,
+}
+
+/// The arms of one of [`Methods`] as models that answer questions.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Evaluate {
+    /// The name of the comparison whose arms they are.
+    pub(super) methods: String,
+    /// The questions of every arm.
+    pub(super) questions: PathBuf,
+    /// `eval1`, or a file of tasks.
+    #[serde(default = "eval1")]
+    pub(super) tasks: String,
+    /// More arguments of `xgraft eval run`.
+    #[serde(default)]
+    pub(super) arguments: Vec<String>,
+    /// More questions, for arms whose differences are small.
+    pub(super) more_questions: Option<PathBuf>,
+    /// These arms: `tuned`, `A-fp8-block-r32`, `C-int2`.
+    #[serde(default)]
+    pub(super) more_arms: Vec<String>,
+    /// Whether spoiled adapters and models are made, which must be caught.
+    #[serde(default)]
+    pub(super) controls: bool,
+}
+
+fn eval1() -> String {
+    "eval1".to_owned()
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -222,6 +253,13 @@ impl Recipe {
                 methods.name
             );
         }
+        for evaluate in &recipe.evaluate {
+            ensure!(
+                recipe.methods.iter().any(|m| m.name == evaluate.methods),
+                "`evaluate` needs the name of one of `methods`, found `{}`",
+                evaluate.methods
+            );
+        }
         Ok(recipe)
     }
 
@@ -247,12 +285,18 @@ impl Recipe {
             .as_ref()
             .map(|file| ("trajectories", file));
         let questions = data.questions.as_ref().map(|file| ("questions", file));
+        let evaluated = self.evaluate.iter().flat_map(|evaluate| {
+            let more = evaluate.more_questions.iter();
+            more.chain([&evaluate.questions])
+                .map(|file| ("questions", file))
+        });
         let all = models
             .into_iter()
             .chain(quantized)
             .chain(methods)
             .chain(trajectories)
-            .chain(questions);
+            .chain(questions)
+            .chain(evaluated);
         all.map(|(role, path)| (role, path.as_path())).collect()
     }
 

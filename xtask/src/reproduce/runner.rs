@@ -1,6 +1,7 @@
 //! Running the steps.
 
 use super::{
+    evaluate::{Fleet, ask, refused},
     recipe::{Profile, Recipe},
     shown, space,
     stamp::{self, Stamp},
@@ -27,6 +28,7 @@ pub(super) fn run(
     let binary = build(sh, recipe.profile)?;
     let tool = stamp::tool(&binary)?;
     space::warn_if_short(sh, recipe, steps)?;
+    let mut fleet: Option<Fleet> = None;
     for (index, step) in steps.iter().enumerate() {
         let place = format!("[{}/{}] {}", index + 1, steps.len(), step.name);
         if stamp::holds(step, &tool) {
@@ -35,7 +37,22 @@ pub(super) fn run(
         }
         println!("{place}: xgraft {}", step.shown());
         let start = Instant::now();
-        run_step(&binary, step, threads)?;
+        fleet = match (&step.serving, fleet) {
+            (Some(wanted), Some(fleet)) if fleet.serves(wanted) => Some(fleet),
+            (wanted, old) => {
+                // Two fleets at a time would share the cores.
+                drop(old);
+                let folder = step.out.parent().unwrap_or(&step.out);
+                let start = |serving| Fleet::start(&binary, serving, folder);
+                wanted.as_ref().map(start).transpose()?
+            }
+        };
+        match (step.kind, &fleet) {
+            (Kind::Ask, Some(fleet)) => ask::ask(&binary, step, &tool, fleet)?,
+            (Kind::AskAndKill, Some(fleet)) => ask::ask_and_kill(&binary, step, &tool, fleet)?,
+            (Kind::MustFail, _) => refused::run(&binary, step)?,
+            _ => run_step(&binary, step, threads)?,
+        }
         Stamp::of(step, &tool)?.write(step)?;
         println!(
             "{place}: done in {}",
@@ -53,7 +70,7 @@ fn build(sh: &Shell, profile: Profile) -> Result<PathBuf> {
     };
     cmd!(
         sh,
-        "cargo build --locked --package xgraft-cli --profile {name}"
+        "cargo build --locked --package xgraft-cli --package xgraft-fixtures --bins --profile {name}"
     )
     .quiet()
     .run()
@@ -72,7 +89,11 @@ fn run_step(binary: &Path, step: &Step, threads: Option<usize>) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let log_file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    let mut command = Command::new(binary);
+    let program = match step.kind {
+        Kind::Spoil => binary.with_file_name("spoil"),
+        _ => binary.to_owned(),
+    };
+    let mut command = Command::new(program);
     command
         .args(&step.arguments)
         .arg("--out")
@@ -81,8 +102,9 @@ fn run_step(binary: &Path, step: &Step, threads: Option<usize>) -> Result<()> {
         .arg("--force")
         .current_dir(workspace::root())
         .stdout(log_file);
-    // a report is drawn by one
-    if let Some(threads) = threads.filter(|_| step.kind != Kind::Report) {
+    // a report is drawn by one, and a copy made by one
+    let alone = [Kind::Report, Kind::Spoil].contains(&step.kind);
+    if let Some(threads) = threads.filter(|_| !alone) {
         command.arg("--threads").arg(threads.to_string());
     }
     let status = command.status().context("cannot start xgraft")?;

@@ -1,6 +1,9 @@
 //! When a step may be skipped: tool, arguments and inputs are those of the last time, and its manifest is untouched.
 
-use super::{headers, steps::Step};
+use super::{
+    headers,
+    steps::{Kind, Step},
+};
 use crate::workspace;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -17,7 +20,7 @@ pub(super) struct Stamp {
     tool: String,
     arguments: Vec<String>,
     inputs: Vec<InputFile>,
-    /// The digest of what the step made: its `manifest.json`, or its page.
+    /// The digest of what the step made; empty while it is not finished.
     manifest: String,
 }
 
@@ -36,18 +39,24 @@ struct InputFile {
 impl Stamp {
     /// The stamp of a step whose folder is there.
     pub(super) fn of(step: &Step, tool: &str) -> Result<Self> {
-        let manifest = workspace::root().join(&step.out).join("manifest.json");
-        let bytes =
-            fs::read(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+        let made = workspace::root().join(&step.out).join(product(step.kind));
+        let bytes = fs::read(&made).with_context(|| format!("cannot read {}", made.display()))?;
+        let begun = Self::begun(step, tool)?;
+        let manifest = digest(&bytes);
+        Ok(Self { manifest, ..begun })
+    }
+
+    /// The stamp of a step that begins.
+    pub(super) fn begun(step: &Step, tool: &str) -> Result<Self> {
         let mut inputs = Vec::new();
-        for dir in &step.inputs {
-            add_files(dir, &mut inputs)?;
+        for path in &step.inputs {
+            add(path, &mut inputs)?;
         }
         Ok(Self {
             tool: tool.to_owned(),
             arguments: step.arguments.clone(),
             inputs,
-            manifest: digest(&bytes),
+            manifest: String::new(),
         })
     }
 
@@ -60,9 +69,28 @@ impl Stamp {
 
 /// Whether the step's folder is what running it again would make.
 pub(super) fn holds(step: &Step, tool: &str) -> bool {
-    let last = fs::read(path_of(step)).ok();
-    let last = last.and_then(|text| serde_json::from_slice::<Stamp>(&text).ok());
+    let last = last(step);
     last.is_some() && Stamp::of(step, tool).ok() == last
+}
+
+/// Whether the step's folder was begun by the same step, and never finished.
+pub(super) fn is_begun(step: &Step, tool: &str) -> bool {
+    let last = last(step);
+    last.is_some() && Stamp::begun(step, tool).ok() == last
+}
+
+fn last(step: &Step) -> Option<Stamp> {
+    let text = fs::read(path_of(step)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// The file that is there when a step is done.
+fn product(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Ask | Kind::AskAndKill => "answers.jsonl",
+        Kind::MustFail => "refusal.txt",
+        _ => "manifest.json",
+    }
 }
 
 /// The digest of the tool's binary, which stands for its version.
@@ -76,31 +104,40 @@ fn path_of(step: &Step) -> PathBuf {
     workspace::root().join(&step.out).with_file_name(name)
 }
 
-fn add_files(dir: &Path, files: &mut Vec<InputFile>) -> Result<()> {
-    let full = workspace::root().join(dir);
+/// A file, or all files of a folder.
+fn add(path: &Path, files: &mut Vec<InputFile>) -> Result<()> {
+    let full = workspace::root().join(path);
+    if full.is_file() {
+        return add_file(path, files);
+    }
     let list = fs::read_dir(&full).with_context(|| format!("cannot list {}", full.display()))?;
     let mut names = list
         .map(|entry| Ok(entry?.file_name()))
         .collect::<Result<Vec<_>>>()?;
     names.sort();
     for name in names {
-        let path = full.join(&name);
-        let known = path
-            .metadata()
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        if known.is_file() {
-            let is_weights = path
-                .extension()
-                .is_some_and(|ending| ending == "safetensors");
-            let header = is_weights.then(|| headers::read(&path)).transpose()?;
-            files.push(InputFile {
-                path: dir.join(name),
-                bytes: known.len(),
-                modified: known.modified()?.duration_since(UNIX_EPOCH)?.as_nanos(),
-                header: header.map(|bytes| digest(&bytes)),
-            });
+        if full.join(&name).is_file() {
+            add_file(&path.join(name), files)?;
         }
     }
+    Ok(())
+}
+
+fn add_file(path: &Path, files: &mut Vec<InputFile>) -> Result<()> {
+    let full = workspace::root().join(path);
+    let known = full
+        .metadata()
+        .with_context(|| format!("cannot read {}", full.display()))?;
+    let is_weights = full
+        .extension()
+        .is_some_and(|ending| ending == "safetensors");
+    let header = is_weights.then(|| headers::read(&full)).transpose()?;
+    files.push(InputFile {
+        path: path.to_owned(),
+        bytes: known.len(),
+        modified: known.modified()?.duration_since(UNIX_EPOCH)?.as_nanos(),
+        header: header.map(|bytes| digest(&bytes)),
+    });
     Ok(())
 }
 
@@ -115,7 +152,6 @@ fn digest(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reproduce::steps::Kind;
 
     /// A step whose input and output lie in a folder of their own below `target`.
     fn made_up(name: &str) -> Step {
@@ -132,6 +168,7 @@ mod tests {
             arguments: vec!["report".to_owned()],
             inputs: vec![input],
             out,
+            serving: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The steps of the pipeline, as data.
 
+use super::evaluate::{self, Serving};
 use super::methods;
 use super::recipe::Recipe;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub(super) struct Step {
     pub(super) inputs: Vec<PathBuf>,
     /// The directory that it writes.
     pub(super) out: PathBuf,
+    /// What is served meanwhile.
+    pub(super) serving: Option<Serving>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,18 @@ pub(super) enum Kind {
     },
     /// A step of the comparison of methods, as what it costs.
     Methods(Priced),
+    /// Questions to what is served.
+    Ask,
+    /// The same while a server and the client are killed; the last input has the answers of an unbroken run.
+    AskAndKill,
+    /// The counts of arms.
+    Stats,
+    /// A copy with one thing wrong, by the program `spoil`.
+    Spoil,
+    /// An adapter that is no arm.
+    Control,
+    /// What `xgraft` has to refuse.
+    MustFail,
     Report,
 }
 
@@ -89,8 +104,10 @@ pub(super) fn all(recipe: &Recipe, out: &Path) -> Vec<Step> {
         );
     }
     let compared = methods::all(recipe, out);
+    let evaluated = evaluate::all(recipe, out);
     let report = report(recipe, &steps, &compared, out);
     steps.extend(compared);
+    steps.extend(evaluated);
     steps.push(report);
     steps
 }
@@ -216,6 +233,7 @@ pub(super) fn step(name: &str, kind: Kind, arguments: Arguments, out: &Path) -> 
         arguments: arguments.texts,
         inputs: arguments.inputs,
         out: out.join(name),
+        serving: None,
     }
 }
 
