@@ -7,7 +7,7 @@
 //!
 //! Modules: [`task`] (how a question is put and what an answer is worth), [`client`] (one exchange), [`run`] (log, claims and
 //! workers), [`agent`] (the loop of A1), [`sandbox`] (the interpreter of its programs); of finished runs
-//! [`attempts`] (what the logs have), [`annotate`] and [`review`] (what an answer is worth beyond its form), and [`stats`] (what
+//! [`attempts`] (what the logs have), [`browse`] (the same for a reader), [`annotate`] and [`review`] (what an answer is worth beyond its form), and [`stats`] (what
 //! the counts of several arms say).
 //!
 //! **Invariant:** it knows only HTTP: it has structs of its own for requests and answers, so that a mistake on the wire cannot
@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod annotate;
 pub mod attempts;
+pub mod browse;
 pub mod client;
 pub mod review;
 pub mod run;

@@ -158,6 +158,16 @@ impl Rendered {
     /// The file name of the Markdown page.
     pub const MARKDOWN: &'static str = "report.md";
 
+    /// The HTML page with more at its end: complete markup, which is trusted.
+    #[must_use]
+    pub fn with_appendix(mut self, markup: &str) -> Self {
+        let pages = self.files.iter_mut();
+        for (_, page) in pages.filter(|(path, _)| path == Path::new(Self::HTML)) {
+            *page = page.replacen("</main>", &format!("{markup}</main>"), 1);
+        }
+        self
+    }
+
     /// Writes every file below `dir`, which must exist.
     ///
     /// # Errors

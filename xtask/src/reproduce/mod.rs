@@ -101,6 +101,11 @@ fn recipe_of(args: &Args) -> Result<Recipe> {
 }
 
 fn announce(steps: &[steps::Step]) {
+    let page = |step: &steps::Step| shown(&workspace::root().join(&step.out).join("report.html"));
+    let pages = steps.iter().filter(|step| step.kind == steps::Kind::Page);
+    for step in pages {
+        println!("\nanswers: {}", page(step));
+    }
     let Some(report) = steps.iter().find(|step| step.kind == steps::Kind::Report) else {
         return;
     };

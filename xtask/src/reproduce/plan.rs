@@ -100,9 +100,12 @@ impl Models {
                 reads: self.base.bytes,
                 ..Price::default()
             },
-            Kind::Stats | Kind::Spoil | Kind::Control | Kind::MustFail | Kind::Report => {
-                Price::default()
-            }
+            Kind::Stats
+            | Kind::Page
+            | Kind::Spoil
+            | Kind::Control
+            | Kind::MustFail
+            | Kind::Report => Price::default(),
         }
     }
 }

@@ -47,6 +47,8 @@ pub(super) enum Kind {
     AskAndKill,
     /// The counts of arms.
     Stats,
+    /// The questions and answers of arms.
+    Page,
     /// A copy with one thing wrong, by the program `spoil`.
     Spoil,
     /// An adapter that is no arm.
@@ -105,7 +107,7 @@ pub(super) fn all(recipe: &Recipe, out: &Path) -> Vec<Step> {
     }
     let compared = methods::all(recipe, out);
     let evaluated = evaluate::all(recipe, out);
-    let report = report(recipe, &steps, &compared, out);
+    let report = report(recipe, &steps, &compared, &evaluated, out);
     steps.extend(compared);
     steps.extend(evaluated);
     steps.push(report);
@@ -211,9 +213,16 @@ fn orthogonality(
     )
 }
 
-fn report(recipe: &Recipe, steps: &[Step], compared: &[Step], out: &Path) -> Step {
+fn report(
+    recipe: &Recipe,
+    steps: &[Step],
+    compared: &[Step],
+    evaluated: &[Step],
+    out: &Path,
+) -> Step {
     let mut arguments = Arguments::new("report").option("--title", &recipe.title);
-    for step in steps {
+    let counts = evaluated.iter().filter(|step| step.kind == Kind::Stats);
+    for step in steps.iter().chain(counts) {
         let labelled = format!("{}={}", step.name, step.out.display());
         arguments.texts.push(labelled);
         arguments.inputs.push(step.out.clone());

@@ -31,7 +31,7 @@ pub(crate) use self::calibrate::{Build, Calibrate, CalibrateVerb};
 pub(crate) use self::card::Card;
 pub(crate) use self::dequantize::Dequantize;
 pub(crate) use self::eval::{
-    Annotate, Eval, EvalRun, EvalVerb, NamedPath, Review, SandboxArg, Stats,
+    Annotate, Compared, Eval, EvalReport, EvalRun, EvalVerb, NamedPath, Review, SandboxArg, Stats,
 };
 pub(crate) use self::extract::{DtypeArg, Extract, RankArgs};
 pub(crate) use self::fleet::{Diagnose, Fleet};

@@ -1,5 +1,6 @@
 //! What a report can talk about. Each chapter is one file: it looks at the rows and gives a section, or nothing when they are not its.
 
+mod accuracy;
 mod check;
 mod energy;
 mod extraction;
@@ -18,6 +19,7 @@ type Chapter = fn(&Inputs) -> Result<Option<Section>>;
 /// The chapters in reading order.
 pub(crate) const ALL: &[Chapter] = &[
     summary::section,
+    accuracy::section,
     extraction::section,
     check::section,
     methods::section,

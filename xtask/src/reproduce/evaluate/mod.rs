@@ -92,6 +92,7 @@ impl Pair<'_> {
             let beside: Vec<&str> = controls.into_iter().chain([right.as_str()]).collect();
             steps.push(self.stats("eval", controls::STATS, &beside, &right));
         }
+        steps.push(self.page(&eval));
         steps
     }
 
@@ -166,15 +167,27 @@ impl Pair<'_> {
     }
 
     fn stats(&self, kind: &str, name: &str, arms: &[&str], reference: &str) -> Step {
+        let arguments = self.compare("stats", kind, arms, reference);
+        self.step(&format!("{kind}-{name}"), Kind::Stats, arguments)
+    }
+
+    /// One page with every question and what the arms said to it.
+    fn page(&self, arms: &[&str]) -> Step {
+        let arguments = self.compare("report", "eval", arms, REFERENCE);
+        let title = format!("Answers of the pair {}", self.methods.name);
+        let arguments = arguments.option("--title", title.trim_end());
+        self.step("eval-page", Kind::Page, arguments)
+    }
+
+    fn compare(&self, verb: &str, kind: &str, arms: &[&str], reference: &str) -> Arguments {
         let mut arguments = Arguments::new("eval");
-        arguments.texts.push("stats".to_owned());
+        arguments.texts.push(verb.to_owned());
         for arm in arms {
             let run = self.folder(&format!("{kind}-{arm}"));
             arguments.texts.push(format!("{arm}={}", run.display()));
             arguments.inputs.push(run);
         }
-        let arguments = arguments.option("--reference", reference);
-        self.step(&format!("{kind}-{name}"), Kind::Stats, arguments)
+        arguments.option("--reference", reference)
     }
 
     fn step(&self, name: &str, kind: Kind, arguments: Arguments) -> Step {

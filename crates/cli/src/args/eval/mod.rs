@@ -10,7 +10,7 @@ use clap::{Args as ClapArgs, Subcommand};
 pub(crate) use self::annotate::Annotate;
 pub(crate) use self::review::Review;
 pub(crate) use self::run::{EvalRun, SandboxArg};
-pub(crate) use self::stats::{NamedPath, Stats};
+pub(crate) use self::stats::{Compared, EvalReport, NamedPath, Stats};
 
 /// Ask an endpoint the questions of a benchmark, and say what the answers are worth.
 #[derive(Debug, ClapArgs)]
@@ -29,6 +29,8 @@ pub(crate) enum EvalVerb {
     Review(Review),
     /// Count and compare arms, and say which claims hold.
     Stats(Stats),
+    /// The same as one page that can be sent by mail, with every question and what the arms said to it.
+    Report(EvalReport),
 }
 
 impl EvalVerb {
@@ -36,6 +38,7 @@ impl EvalVerb {
     pub(super) fn threads(&self) -> Option<usize> {
         match self {
             Self::Stats(verb) => verb.pool.threads,
+            Self::Report(verb) => verb.pool.threads,
             Self::Run(_) | Self::Annotate(_) | Self::Review(_) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The arguments of `xgraft eval stats`.
+//! The arguments of `xgraft eval stats` and `xgraft eval report`.
 
 use std::path::PathBuf;
 
@@ -14,6 +14,40 @@ use crate::args::{Overwrite, Pool, Random};
 /// stands only where a test of equality within --margin passed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Stats {
+    #[command(flatten)]
+    pub(crate) compared: Compared,
+    /// Also write report, rows and manifest to a directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Overwrite,
+    #[command(flatten)]
+    pub(crate) pool: Pool,
+}
+
+/// The same as one page that can be sent by mail, with every question and what the arms said to it.
+///
+/// OUT/report.html loads nothing: figures, tables, and the conversations of two arms beside each other. Questions are there for
+/// arms that are read from runs or trajectories; of tables of counts there are only the figures.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EvalReport {
+    #[command(flatten)]
+    pub(crate) compared: Compared,
+    /// Title of the page.
+    #[arg(long, default_value = "xgraft evaluation")]
+    pub(crate) title: String,
+    /// Where the page goes, with report, rows and manifest.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: Overwrite,
+    #[command(flatten)]
+    pub(crate) pool: Pool,
+}
+
+/// Which arms are compared, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Compared {
     /// A run's folder or a file of results; NAME=PATH names its arm.
     #[arg(value_name = "[NAME=]PATH", required = true, value_parser = NamedPath::parse)]
     pub(crate) inputs: Vec<NamedPath>,
@@ -44,15 +78,8 @@ pub(crate) struct Stats {
     /// Replicates of the bootstrap.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000), default_value = "10000")]
     pub(crate) replicates: u32,
-    /// Also write report, rows and manifest to a directory.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) output: Overwrite,
     #[command(flatten)]
     pub(crate) random: Random,
-    #[command(flatten)]
-    pub(crate) pool: Pool,
 }
 
 /// A path and what its arm is called.

@@ -2,6 +2,7 @@
 
 mod annotate;
 mod keys;
+mod report;
 mod review;
 mod run;
 mod show;
@@ -18,5 +19,6 @@ pub(crate) fn run(args: &Eval, always: &Always) -> anyhow::Result<ExitCode> {
         EvalVerb::Annotate(verb) => annotate::run(verb, always),
         EvalVerb::Review(verb) => review::run(verb, always),
         EvalVerb::Stats(verb) => stats::run(verb, always),
+        EvalVerb::Report(verb) => report::run(verb, always),
     }
 }

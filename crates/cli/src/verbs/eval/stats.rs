@@ -1,5 +1,6 @@
 //! `xgraft eval stats`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::ensure;
@@ -11,7 +12,7 @@ use xgraft_eval::stats::{
 use xgraft_results::{Input, Row};
 
 use super::stats_text;
-use crate::args::{Always, NamedPath, Stats};
+use crate::args::{Always, Compared, NamedPath, Stats};
 use crate::output::{Account, begin, commit, digest, say, say_json};
 
 /// The report with its numbers as rows.
@@ -23,6 +24,31 @@ struct WithRows<'a> {
 }
 
 pub(crate) fn run(args: &Stats, always: &Always) -> anyhow::Result<ExitCode> {
+    let report = compare(&args.compared)?;
+    let rows = report.rows();
+    let work = json!({"verb": "eval stats", "config": config(&args.compared, &report)});
+    let out = begin(
+        args.out.as_ref(),
+        args.output.force,
+        &work,
+        paths(&args.compared),
+    )?;
+    if let Some(out) = out {
+        commit(out, account("eval stats", &args.compared, &report, &rows)?)?;
+    }
+    if always.json {
+        say_json(&WithRows {
+            report: &report,
+            rows: &rows,
+        })?;
+    } else {
+        say(stats_text::render(&report).trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads all arms, and compares them.
+pub(super) fn compare(args: &Compared) -> anyhow::Result<Report> {
     let clusters = clusters(args)?;
     let mut all = Collection::default();
     for input in &args.inputs {
@@ -44,21 +70,10 @@ pub(crate) fn run(args: &Stats, always: &Always) -> anyhow::Result<ExitCode> {
         seed: args.random.seed,
     };
     let reference = args.reference.as_deref().or(all.reference.as_deref());
-    let report = analyse(&all.arms, reference, &all.claims, &options)?;
-    let rows = report.rows();
-    write(args, &report, &rows)?;
-    if always.json {
-        say_json(&WithRows {
-            report: &report,
-            rows: &rows,
-        })?;
-    } else {
-        say(stats_text::render(&report).trim_end())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(analyse(&all.arms, reference, &all.claims, &options)?)
 }
 
-fn read(input: &NamedPath, args: &Stats, clusters: &Clusters) -> anyhow::Result<Collection> {
+fn read(input: &NamedPath, args: &Compared, clusters: &Clusters) -> anyhow::Result<Collection> {
     let name = input.name.as_deref();
     if input.path.extension().is_some_and(|e| e == "json") {
         let mut file = read_counts(&input.path)?;
@@ -95,7 +110,7 @@ fn only_tasks(arms: &mut [Arm], tasks: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn clusters(args: &Stats) -> anyhow::Result<Clusters> {
+fn clusters(args: &Compared) -> anyhow::Result<Clusters> {
     let (Some(path), Some(field)) = (&args.questions, &args.cluster) else {
         return Ok(Clusters::new());
     };
@@ -116,8 +131,9 @@ fn clusters(args: &Stats) -> anyhow::Result<Clusters> {
     Ok(clusters)
 }
 
-fn write(args: &Stats, report: &Report, rows: &[Row]) -> anyhow::Result<()> {
-    let config = json!({
+/// What decides the outcome.
+pub(super) fn config(args: &Compared, report: &Report) -> Value {
+    json!({
         "inputs": args.inputs.iter().map(|input| json!({"name": input.name, "path": input.path})).collect::<Vec<_>>(),
         "reference": report.reference,
         "margin": args.margin,
@@ -126,26 +142,33 @@ fn write(args: &Stats, report: &Report, rows: &[Row]) -> anyhow::Result<()> {
         "tasks": args.tasks,
         "retention": args.retention,
         "replicates": args.replicates,
-    });
-    let work = json!({"verb": "eval stats", "config": config});
-    let paths = args.inputs.iter().map(|input| &input.path);
-    let Some(out) = begin(args.out.as_ref(), args.output.force, &work, paths)? else {
-        return Ok(());
-    };
-    let account = Account {
-        verb: "eval stats",
-        config,
+    })
+}
+
+pub(super) fn paths(args: &Compared) -> impl Iterator<Item = &PathBuf> {
+    args.inputs.iter().map(|input| &input.path)
+}
+
+/// Report, rows and manifest.
+pub(super) fn account<'a>(
+    verb: &'static str,
+    args: &Compared,
+    report: &'a Report,
+    rows: &[Row],
+) -> anyhow::Result<Account<'a, Report>> {
+    Ok(Account {
+        verb,
+        config: config(args, report),
         seed: Some(args.random.seed),
         inputs: inputs(args)?,
         report,
         rows: rows.to_vec(),
         findings: &[],
-    };
-    commit(out, account)
+    })
 }
 
 /// The files that were read, as far as each is one file; the log of a run is many, and grows.
-fn inputs(args: &Stats) -> anyhow::Result<Vec<Input>> {
+fn inputs(args: &Compared) -> anyhow::Result<Vec<Input>> {
     let files = args.inputs.iter().filter(|input| input.path.is_file());
     files.map(|input| digest("results", &input.path)).collect()
 }
