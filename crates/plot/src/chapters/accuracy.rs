@@ -24,7 +24,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
     }
     let mut section = Section::new("Answers").say(
         "Share of right answers by the official scores, with Wilson's 95 % interval for all questions, and the mean over tasks with the interval of independent binomials. \
-         An interval that holds another arm's dot is no proof that both are equal; the table says what the paired tests allow to be said.",
+         An interval that holds another arm's dot is no proof that both are equal; the table has the tests.",
     );
     for input in evaluated {
         let arms = Arms::of(input);
@@ -215,7 +215,7 @@ impl<'a> Arms<'a> {
         let reference = self.names.get(self.reference()?)?;
         let mut table = Table::new(
             format!(
-                "{}: against {reference}. Points are of all questions; p by the paired test, and by Holm over the family; memory as files are stored.",
+                "{}: against {reference}. Points are of all questions; p by exact McNemar where the same questions are known and else by the stratified test of counts, and by Holm over the family; memory of weights and adapter.",
                 self.input.label
             ),
             [
@@ -258,10 +258,11 @@ impl<'a> Arms<'a> {
 
 /// The ink of a method, by the name of its arm; the same as in the figures of weights.
 fn series(arm: &str) -> usize {
-    match arm.split('-').next() {
-        Some("A") => 0,
-        Some("B") => 1,
-        Some("C") => 2,
+    let name = arm.strip_prefix("method_").unwrap_or(arm);
+    match name.split(['-', '_']).next() {
+        Some("A" | "a") => 0,
+        Some("B" | "b") => 1,
+        Some("C" | "c") => 2,
         _ => 3,
     }
 }
