@@ -212,7 +212,11 @@ fn sample(
     })
 }
 
-fn render(template: &ChatTemplate, messages: &[Message], question: &str) -> Result<String> {
+pub(crate) fn render(
+    template: &ChatTemplate,
+    messages: &[Message],
+    question: &str,
+) -> Result<String> {
     let values = messages
         .iter()
         .map(|message| serde_json::json!({"role": message.role, "content": message.content}));
