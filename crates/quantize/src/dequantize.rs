@@ -78,6 +78,9 @@ pub fn dequantize(
 }
 
 fn fate(weight: &Weight, unfolding: &Unfolding) -> Fate {
+    if weight.is_input_scale() {
+        return Fate::Replace(Vec::new());
+    }
     let dtype = match unfolding.norm(&weight.tensor) {
         Some((dtype, _)) => *dtype,
         None if weight.is_quantized() || unfolding.factors(&weight.tensor).is_some() => Dtype::Bf16,
@@ -117,6 +120,9 @@ fn convert(
     buffer: &mut Vec<bf16>,
     sink: &mut Sink<'_>,
 ) -> Result<Option<ModuleReport>> {
+    if weight.is_input_scale() {
+        return Ok(None);
+    }
     if let Some((_, bytes)) = unfolding.norm(&weight.tensor) {
         sink.tensors(std::slice::from_ref(bytes))?;
         return Ok(None);
