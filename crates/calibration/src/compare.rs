@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use xgraft_model::{Model, Tap};
 
-use crate::batch::{Runner, each_batch};
+use crate::batch::{Piece, Runner, each_batch};
 use crate::observe::Observation;
 use crate::rounding::Rounding;
 use crate::set::Tokenized;
@@ -18,7 +18,7 @@ const LOGITS: usize = 256 << 20;
 pub struct Divergence {
     /// Samples.
     pub samples: u64,
-    /// Positions that were compared: every token of the samples.
+    /// Positions that were compared.
     pub tokens: u64,
     /// Mean of KL(reference ‖ candidate), in nats.
     pub kl: f64,
@@ -32,6 +32,23 @@ pub struct Divergence {
     pub reference_nll: f64,
     /// The same by the candidate.
     pub candidate_nll: f64,
+}
+
+/// Where distributions are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// At every token.
+    All,
+    /// Where a token of the sample's last answer comes next; the samples must say where it begins
+    /// ([`TokenizedSet::with_answers`](crate::TokenizedSet::with_answers)).
+    Answers,
+}
+
+/// One row of logits.
+struct Place {
+    sample: usize,
+    next: Option<u32>,
+    wanted: bool,
 }
 
 /// What one position says.
@@ -53,7 +70,7 @@ pub fn compare(
     candidate: &Model,
     rounding: &mut Rounding,
     samples: impl Iterator<Item = Result<Tokenized>>,
-    how: Observation,
+    (how, wanted): (Observation, Positions),
     on_batch: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Divergence> {
     let vocab = reference.spec().vocab;
@@ -74,16 +91,10 @@ pub fn compare(
             let before = before.piece(samples, &piece, None, true);
             let tap: &mut dyn Tap = rounding;
             let after = after.piece(samples, &piece, Some(tap), true);
-            let next = piece.iter().flat_map(|(at, positions)| {
-                let ids = &samples[*at].ids;
-                positions
-                    .clone()
-                    .map(move |i| (*at, ids.get(i + 1).copied()))
-            });
-            let next: Vec<(usize, Option<u32>)> = next.collect();
-            for ((at, _), position) in next.iter().zip(positions(before, after, vocab, &next)) {
-                of_samples[*at].0 += position.kl;
-                of_samples[*at].1 += 1;
+            let places = places(samples, &piece, wanted);
+            for (sample, position) in positions(before, after, vocab, &places) {
+                of_samples[sample].0 += position.kl;
+                of_samples[sample].1 += 1;
                 all.add(position);
             }
         }
@@ -99,17 +110,33 @@ pub fn compare(
     }
 }
 
+fn places(samples: &[Tokenized], piece: &Piece, wanted: Positions) -> Vec<Place> {
+    let places = piece.iter().flat_map(|(at, positions)| {
+        let sample = &samples[*at];
+        positions.clone().map(|i| {
+            let next = sample.ids.get(i + 1).copied();
+            Place {
+                sample: *at,
+                next,
+                wanted: wanted == Positions::All || (next.is_some() && i + 1 >= sample.answer),
+            }
+        })
+    });
+    places.collect()
+}
+
+/// The positions that are wanted, with their samples.
 fn positions(
     before: &[f32],
     after: &[f32],
     vocab: usize,
-    next: &[(usize, Option<u32>)],
-) -> Vec<Position> {
+    places: &[Place],
+) -> Vec<(usize, Position)> {
     let rows = before
         .par_chunks_exact(vocab)
         .zip(after.par_chunks_exact(vocab));
-    let rows = rows.zip(next.par_iter());
-    rows.map(|((p, q), (_, next))| position(p, q, *next))
+    let rows = rows.zip(places.par_iter()).filter(|(_, place)| place.wanted);
+    rows.map(|((p, q), place)| (place.sample, position(p, q, place.next)))
         .collect()
 }
 

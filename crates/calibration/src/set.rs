@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use xgraft_dataset::Message;
+use xgraft_dataset::{Message, Role};
 use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::build::render;
@@ -22,6 +22,8 @@ pub struct Tokenized {
     pub ids: Vec<u32>,
     /// Ids beyond those.
     pub cut: usize,
+    /// Where the last message begins, if that is the model's and was asked for; else where the sample ends.
+    pub answer: usize,
 }
 
 /// The samples of a file, read, rendered and tokenized one by one.
@@ -33,6 +35,7 @@ pub struct TokenizedSet<'a> {
     tokenizer: &'a Tokenizer,
     template: Option<&'a ChatTemplate>,
     limit: usize,
+    answers: bool,
 }
 
 /// What is read of a [`crate::Sample`].
@@ -65,24 +68,61 @@ impl<'a> TokenizedSet<'a> {
             tokenizer,
             template,
             limit,
+            answers: false,
         })
+    }
+
+    /// Also finds where each sample's last answer begins.
+    #[must_use]
+    pub fn with_answers(self) -> Self {
+        TokenizedSet {
+            answers: true,
+            ..self
+        }
     }
 
     fn sample(&self, line: &str) -> Result<Tokenized> {
         let stored: Stored = serde_json::from_str(line).map_err(|why| self.wrong(why))?;
         let name = format!("of line {}", self.line);
         let text = match self.template {
-            Some(template) => render(template, &stored.messages, &name)?,
+            Some(template) => render(template, &stored.messages, &name, false)?,
             None => joined(&stored.messages),
         };
-        let ids = self.tokenizer.encode(&text, false);
-        let ids = ids.map_err(|source| Error::Tokens {
-            question: name,
-            source: Box::new(source),
-        })?;
+        let ids = self.encode(&text, &name)?;
+        let answer = match self.answers {
+            true => self.answer(&stored.messages, &text, &name)?,
+            false => None,
+        };
+        let answer = answer.unwrap_or(ids.len()).min(self.limit);
         let cut = ids.len().saturating_sub(self.limit);
         let ids = ids.into_iter().take(self.limit).collect();
-        Ok(Tokenized { ids, cut })
+        Ok(Tokenized { ids, cut, answer })
+    }
+
+    fn encode(&self, text: &str, name: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer.encode(text, false);
+        ids.map_err(|source| Error::Tokens {
+            question: name.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Ids before the model's last message, where the text before it stands unchanged.
+    fn answer(&self, messages: &[Message], text: &str, name: &str) -> Result<Option<usize>> {
+        let Some((last, before)) = messages.split_last() else {
+            return Ok(None);
+        };
+        if last.role != Role::Assistant {
+            return Ok(None);
+        }
+        let prompt = match self.template {
+            Some(template) => render(template, before, name, true)?,
+            None => joined(before),
+        };
+        match text.starts_with(&prompt) {
+            true => Ok(Some(self.encode(&prompt, name)?.len())),
+            false => Ok(None),
+        }
     }
 
     fn wrong(&self, why: impl std::fmt::Display) -> Error {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use xgraft_calibration::{
-    Collector, Divergence, Error, Observation, Rounding, TokenizedSet, compare, observe,
+    Collector, Divergence, Error, Observation, Positions, Rounding, TokenizedSet, compare, observe,
 };
 use xgraft_checkpoint::{ActivationStats, Observed};
 use xgraft_fixtures::{TEXT, golden};
@@ -163,21 +163,28 @@ fn a_half_line_and_an_empty_set_are_refused() {
 #[test]
 fn a_model_is_at_no_distance_from_itself_and_at_some_from_its_base() {
     let tokenizer = Tokenizer::open(TEXT.tuned()).unwrap();
+    let template = ChatTemplate::open(TEXT.tuned()).unwrap();
     let model = model(2);
-    let distance = |candidate: &Model, rows| -> Divergence {
-        let set = TokenizedSet::open(&samples(), &tokenizer, None, 4096).unwrap();
+    let distance = |candidate: &Model, rows, positions| -> Divergence {
+        let set = TokenizedSet::open(&samples(), &tokenizer, Some(&template), 4096).unwrap();
         let how = Observation {
             batch_tokens: rows,
             longest: 4096,
         };
         let mut as_it_is = Rounding::none(candidate.spec());
+        let (set, how) = (set.with_answers(), (how, positions));
         compare(&model, candidate, &mut as_it_is, set, how, &mut |_| Ok(())).unwrap()
     };
-    let same = distance(&model, 200);
+    let same = distance(&model, 200, Positions::All);
     assert_eq!((same.kl, same.same_best, same.samples), (0.0, 1.0, 40));
     assert_eq!(same.reference_nll, same.candidate_nll);
     let base = Model::open(TEXT.base(), &Options::default()).unwrap();
-    let other = distance(&base, 200);
+    let other = distance(&base, 200, Positions::All);
     assert!(other.kl > 0.01 && other.same_best < 1.0, "{other:?}");
-    assert_eq!(distance(&base, 17), other);
+    assert_eq!(distance(&base, 17, Positions::All), other);
+    // The fine-tune knows its answers; it was never taught the questions.
+    let answers = distance(&model, 200, Positions::Answers);
+    assert_eq!(answers.tokens, answers.predicted);
+    assert!(answers.tokens > 40 * 3 && answers.tokens < same.tokens / 3, "{answers:?}");
+    assert!(answers.reference_nll < 0.3 * same.reference_nll, "{answers:?} {same:?}");
 }

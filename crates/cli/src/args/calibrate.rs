@@ -64,6 +64,9 @@ pub(crate) struct Compare {
     /// Where rows and report go.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Compare only where a token of a sample's last answer comes next.
+    #[arg(long)]
+    pub(crate) answers_only: bool,
     /// Leave the inputs of the linear layers as they are computed: what the weights alone cost.
     #[arg(long)]
     pub(crate) weights_only: bool,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use xgraft_calibration::{
-    Divergence, Error, Observation, Rounding, SAMPLES, TokenizedSet, compare,
+    Divergence, Error, Observation, Positions, Rounding, SAMPLES, TokenizedSet, compare,
 };
 use xgraft_checkpoint::{Checkpoint, Identity as _};
 use xgraft_model::Model;
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Compare, always: &Always) -> anyhow::Result<ExitCode> {
         "max_seq_len": limit(&args.run, &reference),
         "limit": args.run.limit,
         "activations": rounding.name(),
+        "answers_only": args.answers_only,
     });
     let work = json!({
         "verb": "calibrate compare",
@@ -101,8 +102,16 @@ fn measure(
     let progress = Progress::new("compare", "sample");
     progress.begin(all, 0);
     let mut seen = 0;
+    let samples = match args.answers_only {
+        true => samples.with_answers(),
+        false => samples,
+    };
     let samples = samples.take(usize::try_from(all)?);
-    let found = compare(reference, candidate, rounding, samples, how, &mut |done| {
+    let positions = match args.answers_only {
+        true => Positions::Answers,
+        false => Positions::All,
+    };
+    let found = compare(reference, candidate, rounding, samples, (how, positions), &mut |done| {
         progress.advance(done - std::mem::replace(&mut seen, done));
         match interrupt::check().is_break() {
             true => Err(Error::Interrupted),

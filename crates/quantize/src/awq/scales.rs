@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use half::{bf16, f16};
-use xgraft_block_scale::Matrix;
 use xgraft_checkpoint::{Checkpoint, Weight, WeightMatrix};
 use xgraft_cpu_gemm::Source;
 
@@ -67,11 +66,10 @@ impl ChannelScales {
         if columns.is_none() && rows.is_none() && vector.is_none() {
             return matrix;
         }
-        let cols = matrix.cols().max(1);
-        scaled(matrix, |at, x| {
-            let x = columns.map_or(x, |s| x * s[at % cols]);
-            let x = rows.map_or(x, |s| x / s[at / cols]);
-            vector.map_or(x, |s| x / s[at])
+        scaled(matrix, |row, col, x| {
+            let x = columns.map_or(x, |s| x * s[col]);
+            let x = rows.map_or(x, |s| x / s[row]);
+            vector.map_or(x, |s| x / s[col])
         })
     }
 
@@ -90,31 +88,28 @@ impl ChannelScales {
     }
 }
 
-/// Every number through `f`, with its place, in the matrix's own type.
-pub(super) fn scaled(matrix: WeightMatrix, f: impl Fn(usize, f32) -> f32) -> WeightMatrix {
-    match matrix {
-        WeightMatrix::Bf16 { rows, cols, data } => {
-            let data = data.iter().enumerate();
-            let data = data
-                .map(|(at, x)| bf16::from_f32(f(at, x.to_f32())))
-                .collect();
-            WeightMatrix::Bf16 { rows, cols, data }
+/// Every number through `f`, with its row and column, in the matrix's own type; a vector is one row.
+pub(super) fn scaled(matrix: WeightMatrix, f: impl Fn(usize, usize, f32) -> f32) -> WeightMatrix {
+    fn each<T: Copy>(data: &mut [T], cols: usize, f: impl Fn(usize, usize, T) -> T) {
+        for (row, values) in data.chunks_mut(cols.max(1)).enumerate() {
+            for (col, x) in values.iter_mut().enumerate() {
+                *x = f(row, col, *x);
+            }
         }
-        WeightMatrix::F16 { rows, cols, data } => {
-            let data = data.iter().enumerate();
-            let data = data
-                .map(|(at, x)| f16::from_f32(f(at, x.to_f32())))
-                .collect();
-            WeightMatrix::F16 { rows, cols, data }
-        }
-        WeightMatrix::F32(m) => {
-            let data = m.data.iter().enumerate();
-            let data = data.map(|(at, x)| f(at, *x)).collect();
-            WeightMatrix::F32(Matrix::new(m.rows, m.cols, data))
-        }
-        // Only plain numbers are quantized, so there is nothing to scale.
-        codes => codes,
     }
+    let mut matrix = matrix;
+    match &mut matrix {
+        WeightMatrix::Bf16 { cols, data, .. } => each(data, *cols, |row, col, x: bf16| {
+            bf16::from_f32(f(row, col, x.to_f32()))
+        }),
+        WeightMatrix::F16 { cols, data, .. } => each(data, *cols, |row, col, x: f16| {
+            f16::from_f32(f(row, col, x.to_f32()))
+        }),
+        WeightMatrix::F32(m) => each(&mut m.data, m.cols, f),
+        // Only plain numbers are quantized, so there is nothing to scale.
+        WeightMatrix::Fp8(_) | WeightMatrix::Grouped(_) => {}
+    }
+    matrix
 }
 
 /// The bytes of a plain matrix, little-endian.

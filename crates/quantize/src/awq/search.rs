@@ -123,7 +123,7 @@ impl Search<'_> {
         let Some(norm) = self.norm else {
             return scales.to_vec();
         };
-        let divided = scaled(norm.clone(), |at, x| x / scales[at]).to_f32();
+        let divided = scaled(norm.clone(), |_, at, x| x / scales[at]).to_f32();
         let ratios = norm.to_f32().into_iter().zip(divided).map(|(x, y)| x / y);
         ratios
             .map(|s| if s.is_finite() && s > 0.0 { s } else { 1.0 })
@@ -139,13 +139,14 @@ impl Search<'_> {
             let parts = strips((matrix.rows(), cols)).map(|range| {
                 let original = rows_of(matrix, range.clone());
                 let part = part(matrix, range.clone());
-                let part = scaled(part, |at, x| x * scales[at % cols]);
+                let part = scaled(part, |_, col, x| x * scales[col]);
                 let job = Job::plain(weight, &part);
                 let rounded = job.groups(self.recipe, 0..range.len())?;
                 let values = rows_of(&rounded, 0..range.len());
-                let errors = original.iter().zip(values).enumerate().map(|(at, (w, v))| {
-                    let error = f64::from(v / scales[at % cols] - w);
-                    squares[at % cols] * error * error
+                let rows = original.chunks(cols).zip(values.chunks(cols));
+                let errors = rows.flat_map(|(w, v)| {
+                    let pairs = w.iter().zip(v).zip(scales).zip(&squares);
+                    pairs.map(|(((w, v), s), square)| square * f64::from(v / s - w).powi(2))
                 });
                 Ok(errors.sum::<f64>())
             });
@@ -256,7 +257,7 @@ mod tests {
         let mut loss = 0.0;
         for matrix in search.matrices {
             let (rows, cols) = (matrix.rows(), matrix.cols());
-            let scaled = scaled(matrix.clone(), |at, x| x * scales[at % cols]);
+            let scaled = scaled(matrix.clone(), |_, col, x| x * scales[col]);
             let WeightMatrix::Bf16 { data, .. } = &scaled else {
                 unreachable!("the fixture is BF16")
             };
@@ -309,7 +310,7 @@ mod tests {
             let wanted: Vec<f32> = (0..256_u16).map(|i| 0.5 + f32::from(i) / 100.0).collect();
             let scales = search.storable(&wanted);
             assert_eq!(scales[0], 1.0, "a channel that is off");
-            let divided = scaled(norm.clone(), |at, x| x / scales[at]).to_f32();
+            let divided = scaled(norm.clone(), |_, at, x| x / scales[at]).to_f32();
             for (at, x) in norm.to_f32().into_iter().enumerate().skip(1) {
                 assert!((scales[at] / wanted[at] - 1.0).abs() < 1.0 / 128.0);
                 assert!((divided[at] * scales[at] - x).abs() <= 1e-6 * x, "{at}");
