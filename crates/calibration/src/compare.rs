@@ -135,7 +135,9 @@ fn positions(
     let rows = before
         .par_chunks_exact(vocab)
         .zip(after.par_chunks_exact(vocab));
-    let rows = rows.zip(places.par_iter()).filter(|(_, place)| place.wanted);
+    let rows = rows
+        .zip(places.par_iter())
+        .filter(|(_, place)| place.wanted);
     rows.map(|((p, q), place)| (place.sample, position(p, q, place.next)))
         .collect()
 }

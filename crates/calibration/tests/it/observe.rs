@@ -185,6 +185,12 @@ fn a_model_is_at_no_distance_from_itself_and_at_some_from_its_base() {
     // The fine-tune knows its answers; it was never taught the questions.
     let answers = distance(&model, 200, Positions::Answers);
     assert_eq!(answers.tokens, answers.predicted);
-    assert!(answers.tokens > 40 * 3 && answers.tokens < same.tokens / 3, "{answers:?}");
-    assert!(answers.reference_nll < 0.3 * same.reference_nll, "{answers:?} {same:?}");
+    assert!(
+        answers.tokens > 40 * 3 && answers.tokens < same.tokens / 3,
+        "{answers:?}"
+    );
+    assert!(
+        answers.reference_nll < 0.3 * same.reference_nll,
+        "{answers:?} {same:?}"
+    );
 }

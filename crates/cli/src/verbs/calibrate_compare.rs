@@ -111,13 +111,20 @@ fn measure(
         true => Positions::Answers,
         false => Positions::All,
     };
-    let found = compare(reference, candidate, rounding, samples, (how, positions), &mut |done| {
-        progress.advance(done - std::mem::replace(&mut seen, done));
-        match interrupt::check().is_break() {
-            true => Err(Error::Interrupted),
-            false => Ok(()),
-        }
-    });
+    let found = compare(
+        reference,
+        candidate,
+        rounding,
+        samples,
+        (how, positions),
+        &mut |done| {
+            progress.advance(done - std::mem::replace(&mut seen, done));
+            match interrupt::check().is_break() {
+                true => Err(Error::Interrupted),
+                false => Ok(()),
+            }
+        },
+    );
     progress.finish();
     Ok(found?)
 }
