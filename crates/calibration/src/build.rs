@@ -187,7 +187,7 @@ fn sample(
 ) -> Result<Sample> {
     let messages = conversation(attempt);
     let text = match template {
-        Some(template) => render(template, &messages, &attempt.question)?,
+        Some(template) => render(template, &messages, &attempt.question, false)?,
         None => joined(&messages),
     };
     let tokens = tokenizer.encode(&text, false);
@@ -212,13 +212,20 @@ fn sample(
     })
 }
 
-fn render(template: &ChatTemplate, messages: &[Message], question: &str) -> Result<String> {
+/// The conversation as the model sees it; as a prompt it ends where the model begins to speak.
+/// The conversation as the model sees it; as a prompt it ends where the model begins to speak.
+pub(crate) fn render(
+    template: &ChatTemplate,
+    messages: &[Message],
+    question: &str,
+    prompt: bool,
+) -> Result<String> {
     let values = messages
         .iter()
         .map(|message| serde_json::json!({"role": message.role, "content": message.content}));
     let values: Vec<_> = values.collect();
     let mut conversation = Conversation::new(&values);
-    conversation.add_generation_prompt = false;
+    conversation.add_generation_prompt = prompt;
     let rendered = template.render(&conversation);
     rendered.map_err(|source| Error::Template {
         question: question.to_owned(),

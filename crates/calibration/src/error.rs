@@ -62,12 +62,83 @@ pub enum Error {
         /// The cause.
         source: Box<xgraft_tokenizer::Error>,
     },
+    /// A file of samples that cannot be read.
+    #[error("{}: line {line}: expected a sample of a calibration set, found: {found}", path.display())]
+    Samples {
+        /// The file.
+        path: PathBuf,
+        /// The line from 1; 0 for the whole file.
+        line: u64,
+        /// What is wrong.
+        found: String,
+    },
+    /// A set without a token.
+    #[error("the calibration set has no token to run")]
+    NoTokens,
+    /// Ids that the model has no embedding for.
+    #[error(
+        "sample {sample}: expected token ids below the model's vocabulary of {vocab}, found {id}"
+    )]
+    OtherTokenizer {
+        /// The sample, from 1.
+        sample: u64,
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// An input of a linear layer that is NaN or infinite.
+    #[error(
+        "{module}: input channel {channel} is not finite in one of the samples {first} to {last}, or its squares overflow"
+    )]
+    NotFinite {
+        /// The first module that reads it.
+        module: String,
+        /// The channel.
+        channel: usize,
+        /// The first sample of the batch, from 1.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
+    /// Statistics of another model.
+    #[error("the unfinished statistics do not fit this model at {module}")]
+    OtherModel {
+        /// The first module that is missing or has other channels.
+        module: String,
+    },
+    /// A file of statistics that cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] xgraft_checkpoint::Error),
+    /// A quantized checkpoint whose activations are rounded in a way that is not known here.
+    #[error("{}: `{field}`: expected {expected}, found {found}", file.display())]
+    ActivationScheme {
+        /// Its configuration.
+        file: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What is known.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// Two models that do not speak of the same tokens.
+    #[error("expected two models of one vocabulary, found {expected} and {found} tokens")]
+    OtherVocabulary {
+        /// The reference's.
+        expected: usize,
+        /// The candidate's.
+        found: usize,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Error {
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Contaminated { .. } => Some(
                 "give --split 0.3 to calibrate on a share of the questions and evaluate on the others; \
@@ -79,8 +150,24 @@ impl Error {
             Self::Nothing { .. } => Some(
                 "only attempts with a right answer are taken: an attempt that ended without an error may still be wrong",
             ),
+            Self::Samples { .. } => Some("pass the directory that `xgraft calibrate build` made"),
+            Self::OtherTokenizer { .. } => {
+                Some("the tokenizer beside the weights is another model's")
+            }
+            Self::NotFinite { .. } => {
+                Some("the model overflows: `xgraft autopsy` looks at its weights")
+            }
+            Self::OtherModel { .. } => Some("use --force to begin anew"),
+            Self::Interrupted => Some("run the same command again to go on from here"),
+            Self::Checkpoint(error) => error.hint(),
             _ => None,
         }
+    }
+
+    /// Whether the same command may go on from the work that is on disk.
+    #[must_use]
+    pub fn can_be_resumed(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Checkpoint(_))
     }
 }
 

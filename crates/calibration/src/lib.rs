@@ -1,4 +1,5 @@
-//! Scored trajectories to a calibration set: what a quantizer is shown so that it knows which activations matter.
+//! Scored trajectories to a calibration set, and the set to activation statistics: what a quantizer is shown so that it knows
+//! which activations matter.
 //!
 //! [`build`] reads the trajectories twice, one row at a time. The first pass keeps a few hundred bytes of every attempt that
 //! may be taken; the second cleans, counts and writes those that were. In between stand the choices: [`quotas`] by task, near
@@ -17,27 +18,42 @@
 //! assert_eq!(turns[1].role, Role::Assistant);
 //! ```
 //!
-//! Modules: `clean`, `minhash`, `leak`, `secrets`, `quota` (one decision each), `candidate` (first pass), `build` (both), `preview`.
+//! [`observe`] then runs the set through the model and records what goes into every linear layer, for `xgraft quantize --stats`;
+//! [`compare`] says on a set how far a quantized model's distributions are from the original's, with the inputs of its layers
+//! rounded as an engine would ([`Rounding`]).
 //!
-//! **Invariant:** memory does not grow with the file; what is taken depends on the rows and the seed, not on their order.
+//! Modules: `clean`, `minhash`, `leak`, `secrets`, `quota` (one decision each), `candidate` (first pass), `build` (both), `preview`;
+//! `set` and `batch` (samples to rows), `observe`, `rounding`, `compare`.
+//!
+//! **Invariant:** memory does not grow with the file; what is taken depends on the rows and the seed, not on their order; no
+//! statistic depends on batches or threads.
 
+mod batch;
 mod build;
 mod candidate;
 mod clean;
+mod compare;
 mod error;
 mod leak;
 mod minhash;
+mod observe;
 mod preview;
 mod quota;
 mod report;
+mod rounding;
 mod secrets;
+mod set;
 
 pub use build::{Config, build};
 pub use clean::{clean, turns};
+pub use compare::{Divergence, Positions, compare};
 pub use error::{Error, Result};
 pub use leak::Leaks;
 pub use minhash::MinHash;
+pub use observe::{Collector, Observation, observe};
 pub use preview::preview;
 pub use quota::{Share, quotas};
 pub use report::{Histogram, Provenance, Report, Sample, Tokens};
+pub use rounding::Rounding;
 pub use secrets::secret;
+pub use set::{SAMPLES, Tokenized, TokenizedSet};

@@ -42,6 +42,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activations;
 mod adapter;
 mod digest;
 mod error;
@@ -56,6 +57,7 @@ mod strips;
 mod sys;
 mod write;
 
+pub use activations::{ActivationStats, Activations, Observed};
 pub use adapter::config::{AdapterConfig, Resolver, TargetModules};
 pub use adapter::names::{AdapterPart, peft_name};
 pub use adapter::open::{Adapter, AdapterTensor, LoraKind, LoraModule};

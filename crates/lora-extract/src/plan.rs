@@ -129,6 +129,7 @@ pub(crate) fn matched<'a>(base: &'a Checkpoint, tuned: &'a Checkpoint) -> Result
                 });
             }
             Some(_) => {}
+            None if weight.is_input_scale() => {}
             None => lone.push((weight, base, tuned)),
         }
     }

@@ -16,6 +16,7 @@ use crate::lora::LoraAdapter;
 use crate::math::{rms_norm, rms_norm_in_place, rotate, silu_times};
 use crate::projection::{Group, Projection, Target, project};
 use crate::spec::{Family, Spec};
+use crate::tap::{Site, Tap};
 use crate::weights::{Linear, vector};
 
 /// A model, open for computing.
@@ -127,14 +128,36 @@ impl Model {
     /// If a token is outside the vocabulary, a segment is empty or asks for more logits than it has tokens, its blocks do not
     /// reach its last position or are not in the cache.
     pub fn forward(&self, cache: &mut KvCache, batch: &[Segment<'_>], logits: &mut Vec<f32>) {
+        self.forward_tapped(cache, batch, logits, None);
+    }
+
+    /// As [`Self::forward`]; `tap` sees the input of every projection, and what it leaves there is multiplied.
+    ///
+    /// Rows come in the order of the segments as long as none has an adapter, else adapter by adapter.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn forward_tapped(
+        &self,
+        cache: &mut KvCache,
+        batch: &[Segment<'_>],
+        logits: &mut Vec<f32>,
+        tap: Option<&mut dyn Tap>,
+    ) {
         logits.clear();
         if batch.is_empty() {
             return;
         }
-        self.pool.install(|| self.run(cache, batch, logits));
+        self.pool.install(|| self.run(cache, batch, logits, tap));
     }
 
-    fn run(&self, cache: &mut KvCache, batch: &[Segment<'_>], logits: &mut Vec<f32>) {
+    fn run(
+        &self,
+        cache: &mut KvCache,
+        batch: &[Segment<'_>],
+        logits: &mut Vec<f32>,
+        tap: Option<&mut dyn Tap>,
+    ) {
         let spec = &*self.spec;
         let order = by_adapter(batch);
         let (pieces, groups) = lay_out(batch, &order);
@@ -152,7 +175,7 @@ impl Model {
             }
         }
         let angles = Angles { cos, sin };
-        let mut buffers = Buffers::new(spec, rows);
+        let mut buffers = Buffers::new(spec, rows, tap);
         for (at, layer) in self.layers.iter().enumerate() {
             layer.attention(
                 spec,
@@ -207,7 +230,7 @@ struct Angles {
 }
 
 /// What a layer needs between its steps, for all rows of the batch.
-struct Buffers {
+struct Buffers<'t> {
     normed: Vec<f32>,
     q: Vec<f32>,
     k: Vec<f32>,
@@ -215,10 +238,11 @@ struct Buffers {
     mixed: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
+    tap: Option<&'t mut dyn Tap>,
 }
 
-impl Buffers {
-    fn new(spec: &Spec, rows: usize) -> Buffers {
+impl<'t> Buffers<'t> {
+    fn new(spec: &Spec, rows: usize, tap: Option<&'t mut dyn Tap>) -> Buffers<'t> {
         let of = |width: usize| vec![0.0; rows * width];
         let keys = spec.kv_heads * spec.head_dim;
         Buffers {
@@ -229,7 +253,24 @@ impl Buffers {
             mixed: of(spec.heads * spec.head_dim),
             gate: of(spec.intermediate),
             up: of(spec.intermediate),
+            tap,
         }
+    }
+
+    /// Shows the input of a site to the tap, if there is one.
+    fn show(&mut self, layer: usize, site: Site) {
+        let Some(tap) = self.tap.as_deref_mut() else {
+            return;
+        };
+        tap.input(
+            layer,
+            site,
+            match site {
+                Site::Attention | Site::FeedForward => &mut self.normed,
+                Site::AttentionOutput => &mut self.mixed,
+                Site::Down => &mut self.gate,
+            },
+        );
     }
 }
 
@@ -282,9 +323,10 @@ impl Layer {
         (pieces, groups): (&[Piece<'_>], &[Group<'_>]),
         angles: &Angles,
         hidden: &mut [f32],
-        b: &mut Buffers,
+        b: &mut Buffers<'_>,
     ) {
         norm_rows(hidden, &self.input_norm, spec.norm_eps, &mut b.normed);
+        b.show(layer, Site::Attention);
         let targets = vec![
             self.target(Projection::Q, &mut b.q, false),
             self.target(Projection::K, &mut b.k, false),
@@ -302,6 +344,7 @@ impl Layer {
             }
         }
         attend(spec, cache, layer, pieces, &b.q, &mut b.mixed);
+        b.show(layer, Site::AttentionOutput);
         project(
             &b.mixed,
             layer,
@@ -332,9 +375,10 @@ impl Layer {
         layer: usize,
         groups: &[Group<'_>],
         hidden: &mut [f32],
-        b: &mut Buffers,
+        b: &mut Buffers<'_>,
     ) {
         norm_rows(hidden, &self.post_norm, spec.norm_eps, &mut b.normed);
+        b.show(layer, Site::FeedForward);
         let targets = vec![
             self.target(Projection::Gate, &mut b.gate, false),
             self.target(Projection::Up, &mut b.up, false),
@@ -344,6 +388,7 @@ impl Layer {
         each_row(&mut b.gate, width, |row, gate| {
             silu_times(gate, &up[row * width..][..width]);
         });
+        b.show(layer, Site::Down);
         project(
             &b.gate,
             layer,

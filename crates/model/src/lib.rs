@@ -23,6 +23,7 @@ mod math;
 mod projection;
 mod rope;
 mod spec;
+mod tap;
 mod weights;
 
 pub use decoder::{Model, Options, Segment};
@@ -31,3 +32,4 @@ pub use kv::{KvCache, KvType};
 pub use lora::LoraAdapter;
 pub use rope::Rope;
 pub use spec::{Family, Spec};
+pub use tap::{Site, Tap};

@@ -26,6 +26,8 @@ pub struct Config {
     pub symmetric: bool,
     /// How scales are chosen.
     pub search: Search,
+    /// Whether input channels are scaled by AWQ before they are rounded; needs activation statistics.
+    pub awq: bool,
     /// Modules that stay as they are, beside those that no engine quantizes: a name, a run of its components, or a regular
     /// expression after `re:`.
     pub keep: Vec<String>,
@@ -50,6 +52,7 @@ impl Config {
             group: None,
             symmetric: true,
             search: Search::Amax,
+            awq: false,
             keep: Vec::new(),
             max_shard_bytes: DEFAULT_SHARD_BYTES,
         }
@@ -92,13 +95,29 @@ impl Config {
         if !self.symmetric && !integers {
             return refuse("asymmetric", "it has no zero points");
         }
-        if self.search != Search::Amax && self.scheme == Scheme::Fp8Tensor {
+        let stored = matches!(self.layout, Layout::CompressedTensors | Layout::Simulated);
+        if self.awq && !(integers && stored) {
+            return refuse(
+                "--awq",
+                "its channel scales are for integers in groups, in layout compressed-tensors or simulated",
+            );
+        }
+        if self.awq && self.search == Search::Delta {
+            return refuse("--awq with --search delta", "each has a measure of its own");
+        }
+        let one_scale = matches!(self.scheme, Scheme::Fp8Tensor | Scheme::Fp8TensorStatic);
+        if self.search != Search::Amax && one_scale {
             return refuse(
                 "search",
                 "one scale for a whole weight leaves nothing to search by blocks",
             );
         }
         self.method().map(drop)
+    }
+
+    /// Whether activation statistics are needed.
+    pub(crate) fn needs_stats(&self) -> bool {
+        self.awq || self.scheme == Scheme::Fp8TensorStatic
     }
 
     pub(crate) fn method(&self) -> Result<Method> {
@@ -114,7 +133,7 @@ impl Config {
     }
 
     fn to_json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "scheme": self.scheme.name(),
             "layout": self.layout.name(),
             "scale_dtype": self.scale.to_string(),
@@ -123,7 +142,11 @@ impl Config {
             "search": self.search.name(),
             "keep": self.keep,
             "max_shard_bytes": self.max_shard_bytes,
-        })
+        });
+        if self.awq {
+            json["awq"] = json!(true);
+        }
+        json
     }
 }
 

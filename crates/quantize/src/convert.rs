@@ -13,6 +13,7 @@ use xgraft_checkpoint::{Weight, WeightMatrix};
 use xgraft_cpu_gemm::Source;
 
 use crate::error::{Error, Result};
+use crate::report::OutputError;
 use crate::search::{DeltaSums, Search, merit, rows_of};
 
 /// Rows whose candidates are compared at a time; a multiple of every block's rows.
@@ -26,6 +27,21 @@ pub(crate) struct Job<'a> {
     /// The weight that it was fine-tuned from, where that is known.
     pub(crate) base: Option<&'a WeightMatrix>,
     pub(crate) search: Search,
+    /// E[x²] of each input channel, where it is known.
+    pub(crate) squares: Option<&'a [f64]>,
+}
+
+impl<'a> Job<'a> {
+    /// Nothing searched for, nothing compared with.
+    pub(crate) fn plain(weight: &'a Weight, matrix: &'a WeightMatrix) -> Self {
+        Job {
+            weight,
+            matrix,
+            base: None,
+            search: Search::Amax,
+            squares: None,
+        }
+    }
 }
 
 impl Job<'_> {
@@ -175,8 +191,15 @@ impl Job<'_> {
             }
             sums
         });
+        let output = self
+            .squares
+            .map(|squares| output(squares, &weights, &values));
         let trip = difference(&weights, &values);
-        Cost { trip, delta }
+        Cost {
+            trip,
+            delta,
+            output,
+        }
     }
 
     /// What a quantized weight has lost.
@@ -187,9 +210,12 @@ impl Job<'_> {
 
     /// The same for FP8, with the count of saturated elements.
     pub(crate) fn cost_of_blocks(&self, stored: &QuantizedMatrix) -> Result<Cost> {
+        let more = self.base.is_some() || self.squares.is_some();
+        let more = more.then(|| self.cost_of_all(stored));
         Ok(Cost {
             trip: round_trip(self.data()?, stored),
-            delta: self.base.and_then(|_| self.cost_of_all(stored).delta),
+            delta: more.and_then(|cost| cost.delta),
+            output: more.and_then(|cost| cost.output),
         })
     }
 }
@@ -200,6 +226,8 @@ pub(crate) struct Cost {
     pub(crate) trip: RoundTrip,
     /// Where the weight's base is known.
     pub(crate) delta: Option<DeltaSums>,
+    /// Where the weight's activations are known.
+    pub(crate) output: Option<OutputError>,
 }
 
 impl Cost {
@@ -208,12 +236,23 @@ impl Cost {
         let mut all = Cost {
             trip: RoundTrip::default(),
             delta: None,
+            output: None,
         };
-        for Cost { trip, delta } in strips {
+        for Cost {
+            trip,
+            delta,
+            output,
+        } in strips
+        {
             all.trip = all.trip.merge(trip);
             match (&mut all.delta, delta) {
                 (Some(all), Some(delta)) => all.merge(delta),
                 (all, delta) => *all = all.or(delta),
+            }
+            if let Some(output) = output {
+                let all = all.output.get_or_insert_default();
+                all.error2 += output.error2;
+                all.norm2 += output.norm2;
             }
         }
         all
@@ -227,7 +266,9 @@ fn gathered(all: &[f32], cols: usize, rows: Range<usize>, columns: Range<usize>)
 }
 
 /// The rows of a matrix in strips that stay in the cache, which do not depend on the number of threads.
-fn strips((rows, cols): (usize, usize)) -> impl IndexedParallelIterator<Item = Range<usize>> {
+pub(crate) fn strips(
+    (rows, cols): (usize, usize),
+) -> impl IndexedParallelIterator<Item = Range<usize>> {
     let strip = strip_rows(cols);
     (0..rows.div_ceil(strip))
         .into_par_iter()
@@ -256,6 +297,20 @@ pub(crate) fn bf16_bytes<S: Source + Sync>(source: &S) -> Vec<u8> {
     let mut values = vec![bf16::ZERO; source.rows() * source.cols()];
     bf16_rows(source, 0..source.rows(), &mut values);
     values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// Of rows of weights and what they are stored as, by E[x²] of each column.
+fn output(squares: &[f64], weights: &[f32], values: &[f32]) -> OutputError {
+    let cols = squares.len().max(1);
+    let mut sums = OutputError::default();
+    for (weights, values) in weights.chunks(cols).zip(values.chunks(cols)) {
+        for ((w, v), square) in weights.iter().zip(values).zip(squares) {
+            let (w, v) = (f64::from(*w), f64::from(*v));
+            sums.error2 += square * (v - w) * (v - w);
+            sums.norm2 += square * w * w;
+        }
+    }
+    sums
 }
 
 /// Of weights and what they are stored as. Sums have eight lanes, so that they do not wait for each other.

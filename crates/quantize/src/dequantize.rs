@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::quantize::same_model;
 use crate::report::{Conversion, ModuleReport};
 use crate::simulated;
-use crate::unfold::{Scaled, Unfolding};
+use crate::unfold::{self, Scaled, Unfolding};
 
 /// Decodes every quantized weight of `source` to BF16 into the open directory `out`; the caller
 /// commits it. A value is computed in f32 and rounded to BF16 once. Of `config` only the size of
@@ -49,7 +49,7 @@ pub fn dequantize(
         None => Unfolding::none(source),
     };
     let text = match unfolding.left() {
-        Some(left) => source.config().with_field("xgraft_channel_scales", &left),
+        Some(left) => source.config().with_field(unfold::FIELD, &left),
         None => source.config().with_quantization(None),
     };
     let buffer = RefCell::new(Vec::new());
@@ -78,6 +78,9 @@ pub fn dequantize(
 }
 
 fn fate(weight: &Weight, unfolding: &Unfolding) -> Fate {
+    if weight.is_input_scale() {
+        return Fate::Replace(Vec::new());
+    }
     let dtype = match unfolding.norm(&weight.tensor) {
         Some((dtype, _)) => *dtype,
         None if weight.is_quantized() || unfolding.factors(&weight.tensor).is_some() => Dtype::Bf16,
@@ -117,6 +120,9 @@ fn convert(
     buffer: &mut Vec<bf16>,
     sink: &mut Sink<'_>,
 ) -> Result<Option<ModuleReport>> {
+    if weight.is_input_scale() {
+        return Ok(None);
+    }
     if let Some((_, bytes)) = unfolding.norm(&weight.tensor) {
         sink.tensors(std::slice::from_ref(bytes))?;
         return Ok(None);
@@ -150,6 +156,7 @@ fn convert(
         shape: [rows, cols],
         loss: None,
         delta: None,
+        output: None,
         bytes_in: bytes_in as u64,
         bytes_out: (2 * rows * cols) as u64,
     }))
@@ -199,7 +206,7 @@ fn stored_bytes(matrix: &WeightMatrix) -> usize {
     }
 }
 
-fn flat<N>(done: Rewritten<Option<N>>) -> Rewritten<N> {
+pub(crate) fn flat<N>(done: Rewritten<Option<N>>) -> Rewritten<N> {
     Rewritten {
         tensor: done.tensor,
         file: done.file,

@@ -125,6 +125,22 @@ pub enum Error {
     /// The search for the delta's cosine without a base.
     #[error("search `delta` compares with the checkpoint that was fine-tuned, and none is given")]
     NeedsBase,
+    /// Activation statistics are needed, and there are none.
+    #[error("{what} needs activation statistics, and none are given")]
+    NeedsStats {
+        /// What needs them.
+        what: &'static str,
+    },
+    /// Activation statistics that are not of this checkpoint, or say too little.
+    #[error("activation statistics: {entry}: expected {expected}, found {found}")]
+    Stats {
+        /// The module or tensor.
+        entry: String,
+        /// What this checkpoint needs.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// A base that is not the one of this checkpoint.
     #[error("{}: {tensor} is {}, expected {expected:?}", base.display(), found.as_ref().map_or_else(|| "missing".to_owned(), |f| format!("{f:?}")))]
     Base {
@@ -216,6 +232,12 @@ impl Error {
                 "use --layout compressed-tensors, whose last word may be partly filled, or leave the module out with --keep"
             }
             Self::NeedsBase => "pass --base",
+            Self::NeedsStats { .. } => {
+                "pass --stats with what `xgraft calibrate stats` made of this very checkpoint"
+            }
+            Self::Stats { .. } => {
+                "run `xgraft calibrate stats` on the checkpoint that is quantized, with more samples if there were too few tokens"
+            }
             Self::Base { .. } => "--base must be the checkpoint that this one was fine-tuned from",
             Self::OtherModel { .. } => {
                 "--base and --reference must be checkpoints of the very model that is converted"

@@ -10,11 +10,12 @@
 //!
 //! Layout `hf` is what Qwen and `DeepSeek` publish; `compressed-tensors` is what llm-compressor writes, equal to it byte for
 //! byte for BF16 weights. A format that no engine reads is simulated: its values are stored in BF16, and `config.json` says so ([`simulated`]).
-//! Everything here rounds to nearest, perhaps with searched scales ([`Search`]); nothing says AWQ or GPTQ of itself.
+//! Everything here rounds to nearest, perhaps with searched scales ([`Search`]). With activation statistics ([`Known`]) the input
+//! channels of integers may be scaled first, as AWQ does, and FP8 may have fixed scales for its inputs; only such files say so.
 //!
 //! ```
 //! use xgraft_checkpoint::{Checkpoint, OutputDir};
-//! use xgraft_quantize::{Config, fingerprint, quantize};
+//! use xgraft_quantize::{Config, Known, fingerprint, quantize};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let base = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tiny-qwen3/base");
@@ -23,7 +24,7 @@
 //! # let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("fp8");
 //! let out = OutputDir::create(&path, false, &fingerprint("quantize", &source, None, &config))?;
-//! let done = quantize(&source, None, &config, &out, &|_| Ok(()))?;
+//! let done = quantize(&source, Known::default(), &config, &out, &|_| Ok(()))?;
 //! out.commit()?;
 //! assert!(Checkpoint::open(&path)?.weight("model.layers.0.mlp.up_proj").unwrap().is_quantized());
 //! assert!(done.report.relative_error.is_some_and(|error| error < 0.03));
@@ -31,10 +32,13 @@
 //! # }
 //! ```
 
+mod awq;
 mod config;
 mod convert;
 mod dequantize;
 mod error;
+mod known;
+mod one;
 mod quantize;
 mod report;
 mod scheme;
@@ -43,11 +47,13 @@ mod simulated;
 mod size;
 mod unfold;
 
+pub use awq::Scaled;
 pub use config::{Config, fingerprint};
 pub use dequantize::dequantize;
 pub use error::{Error, Result};
+pub use known::Known;
 pub use quantize::quantize;
-pub use report::{Conversion, Loss, ModuleReport, Report};
+pub use report::{Conversion, Loss, ModuleReport, OutputError, Report};
 pub use scheme::{Layout, Scheme};
 pub use search::{DeltaSums, Search};
 pub use simulated::simulated;

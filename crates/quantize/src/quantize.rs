@@ -1,96 +1,196 @@
 //! A float checkpoint into a quantized one.
 
-use xgraft_block_scale::{BlockShape, GroupRecipe, GroupScale, ScaleDtype, WeightDtype};
+use serde_json::json;
+use xgraft_block_scale::GroupRecipe;
 use xgraft_checkpoint::{
-    Checkpoint, Dtype, Fate, Fp8Layout, OutputDir, Packing, PlannedTensor, Quantization, Rewrite,
-    RewriteEvent, Stored, StoredGroups, Weight, WeightMatrix, names_module, pack_strips, rewrite,
+    Activations, Checkpoint, Dtype, Fate, OutputDir, Packing, PlannedTensor, Quantization, Rewrite,
+    RewriteEvent, Sink, Weight, WeightMatrix, names_module, rewrite,
 };
-use xgraft_cpu_gemm::Source as _;
 
+use crate::awq::{ChannelScales, channel_scales, forget, plain_bytes};
 use crate::config::Config;
-use crate::convert::{Cost, Job, bf16_bytes};
+use crate::convert::Job;
+use crate::dequantize::flat;
 use crate::error::{Error, Result};
-use crate::report::{Conversion, Loss, ModuleReport};
+use crate::known::Known;
+use crate::one::{One, planned};
+use crate::report::{Conversion, ModuleReport};
 use crate::scheme::{Method, Scheme, Simulated};
 use crate::search::Search;
 use crate::simulated;
+use crate::unfold;
 
 /// Quantizes the linear layers of `source` into the open directory `out`; the caller commits it.
 ///
-/// With `base`, the checkpoint that `source` was fine-tuned from, the report says what is left of the delta.
+/// With the checkpoint that `source` was fine-tuned from, the report says what is left of the delta; with activation
+/// statistics, what the layers' outputs lose.
 ///
 /// # Errors
 /// A checkpoint that is quantized already or has no linear layer, a pattern that keeps nothing, weights with NaN or infinity (named with row and
-/// column), groups that do not divide a row, a base that lacks a weight or has another shape, or a full disk; and whatever
-/// `on_event` returns.
+/// column), groups that do not divide a row, a base that lacks a weight or has another shape, statistics that are needed and
+/// missing, of another checkpoint or of too few tokens, or a full disk; and whatever `on_event` returns.
 pub fn quantize(
     source: &Checkpoint,
-    base: Option<&Checkpoint>,
+    known: Known<'_>,
     config: &Config,
     out: &OutputDir,
     on_event: &dyn Fn(RewriteEvent<'_>) -> Result<()>,
 ) -> Result<Conversion> {
     let method = ready(source, config)?;
-    if config.search == Search::Delta && base.is_none() {
-        return Err(Error::NeedsBase);
-    }
     let taken = |weight: &Weight| weight.role.is_linear() && !config.keeps(&weight.module);
-    if !source.weights().iter().any(taken) {
-        return Err(Error::NothingToQuantize {
-            dir: source.dir().to_owned(),
-        });
-    }
-    if let Some(base) = base {
-        same_model(source, base)?;
-    }
-    for weight in source.weights().iter().filter(|w| taken(w)) {
-        check(weight, base, config.scheme, &method)?;
-    }
+    check_all(source, known, config, &method, &taken)?;
     let kept = kept(source, &taken);
-    let quantization = method.quantization_config(config, &kept);
-    let text = match method {
-        Method::Simulated(_) => source
-            .config()
-            .with_field(simulated::FIELD, &simulated::mark(source, config)),
-        _ => source.config().with_quantization(quantization.as_ref()),
+    let (scales, scaled) = match &method {
+        Method::Groups { recipe, .. } | Method::Simulated(Simulated::Groups(recipe))
+            if config.awq =>
+        {
+            channel_scales(source, known, recipe, &taken, out, on_event)?
+        }
+        _ => (ChannelScales::default(), Vec::new()),
+    };
+    let run = Run {
+        source,
+        known,
+        config,
+        method,
+        scales,
     };
     let done = rewrite(
         source,
         out,
         &Rewrite {
-            fate: &|weight| {
-                if taken(weight) {
-                    Fate::Replace(planned(weight, &method))
-                } else {
-                    Fate::Keep
-                }
+            fate: &|weight| match (taken(weight), run.scales.divides(weight)) {
+                (true, _) => Fate::Replace(planned(weight, &run.method)),
+                (false, true) => Fate::Replace(vec![same(source, weight)]),
+                (false, false) => Fate::Keep,
             },
-            load: &|weight| source.load(weight),
-            convert: &|weight, matrix, sink| {
-                let base = base.map(|base| counterpart(base, weight)).transpose()?;
-                let job = Job {
-                    weight,
-                    matrix: &matrix,
-                    base: base.as_ref(),
-                    search: config.search,
-                };
-                let (tensors, report) = convert(&job, &method)?;
-                sink.tensors(&tensors)?;
-                Ok(report)
+            load: &|weight| {
+                let (matrix, digest) = source.load(weight)?;
+                Ok(((matrix, digest), digest))
+            },
+            convert: &|weight, (matrix, digest), sink| {
+                known.check_digest(&weight.tensor, &digest.to_hex())?;
+                run.convert(weight, matrix, sink)
             },
             on_event,
-            config: &text,
+            config: &run.text(&kept),
             max_shard_bytes: config.max_shard_bytes,
         },
     )?;
+    for one in &done {
+        known.check_digest(&one.tensor, &one.blake3)?;
+    }
+    forget(out)?;
+    let done: Vec<_> = done.into_iter().map(flat).collect();
     let mut conversion = Conversion::of(&done);
+    conversion.report.scaled = scaled;
     conversion.report.simulated = simulated(source);
-    if matches!(method, Method::Simulated(_)) {
+    if matches!(run.method, Method::Simulated(_)) {
         let name = config.scheme.name().to_owned();
         conversion.report.simulated.push(name);
     }
     conversion.report.findings = simulated::findings(source, Some(config));
     Ok(conversion)
+}
+
+/// A conversion that is under way.
+struct Run<'a> {
+    source: &'a Checkpoint,
+    known: Known<'a>,
+    config: &'a Config,
+    method: Method,
+    scales: ChannelScales,
+}
+
+impl Run<'_> {
+    /// Writes a weight, with an account of it unless it is a norm or bias that is divided.
+    fn convert(
+        &self,
+        weight: &Weight,
+        matrix: WeightMatrix,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<ModuleReport>> {
+        if self.scales.divides(weight) {
+            let divided = self.scales.apply(weight, matrix);
+            sink.tensors(&[plain_bytes(&divided)])?;
+            return Ok(None);
+        }
+        let base = self.known.base;
+        let base = base.map(|base| counterpart(base, weight)).transpose()?;
+        let scaled = (!self.scales.is_empty()).then(|| self.scales.apply(weight, matrix.clone()));
+        let seen = self.known.activations(&weight.module);
+        let squares = seen.map(Activations::mean_square);
+        let one = One {
+            job: Job {
+                weight,
+                matrix: &matrix,
+                base: base.as_ref(),
+                search: self.config.search,
+                squares: squares.as_deref(),
+            },
+            scaled: scaled.as_ref(),
+            scales: &self.scales,
+            amax: seen.map(Activations::amax),
+        };
+        let (tensors, report) = one.convert(&self.method)?;
+        sink.tensors(&tensors)?;
+        Ok(Some(report))
+    }
+
+    /// The text of the new `config.json`.
+    fn text(&self, kept: &[String]) -> String {
+        let before = self.source.config();
+        let quantization = self.method.quantization_config(self.config, kept);
+        match self.method {
+            Method::Simulated(_) => {
+                before.with_field(simulated::FIELD, &simulated::mark(self.source, self.config))
+            }
+            _ if self.scales.is_empty() => before.with_quantization(quantization.as_ref()),
+            _ => {
+                let scales = json!({
+                    "folded": true,
+                    "layers": self.scales.layers(),
+                    "method": "awq",
+                    "note": "input channels of these layers are multiplied by scales that what comes before them is divided by: the model is the same, the weights are not those of the original",
+                });
+                before.with_quantization_and(quantization.as_ref(), unfold::FIELD, &scales)
+            }
+        }
+    }
+}
+
+/// The tensor as it is, for a norm or bias whose numbers change.
+fn same(source: &Checkpoint, weight: &Weight) -> PlannedTensor {
+    let dtype = source
+        .tensor(&weight.tensor)
+        .map_or(Dtype::F32, |t| t.dtype);
+    PlannedTensor::new(weight.tensor.clone(), dtype, weight.shape.clone())
+}
+
+/// All that can be known before a weight is read.
+fn check_all(
+    source: &Checkpoint,
+    known: Known<'_>,
+    config: &Config,
+    method: &Method,
+    taken: &dyn Fn(&Weight) -> bool,
+) -> Result<()> {
+    if config.search == Search::Delta && known.base.is_none() {
+        return Err(Error::NeedsBase);
+    }
+    if !source.weights().iter().any(taken) {
+        return Err(Error::NothingToQuantize {
+            dir: source.dir().to_owned(),
+        });
+    }
+    if let Some(base) = known.base {
+        same_model(source, base)?;
+    }
+    let weights = || source.weights().iter().filter(|w| taken(w));
+    for weight in weights() {
+        check(weight, known.base, config.scheme, method)?;
+    }
+    known.check(config, weights())
 }
 
 /// The method, if the source can be quantized by it at all.
@@ -253,113 +353,4 @@ fn kept(source: &Checkpoint, taken: &dyn Fn(&Weight) -> bool) -> Vec<String> {
     }
     kept.sort_unstable();
     kept
-}
-
-fn planned(weight: &Weight, method: &Method) -> Vec<PlannedTensor> {
-    let (rows, cols) = weight.matrix_shape();
-    match method {
-        Method::Simulated(_) => vec![PlannedTensor::new(
-            weight.tensor.clone(),
-            Dtype::Bf16,
-            [rows, cols],
-        )],
-        Method::Blocks { recipe, layout } => {
-            let (grid_rows, grid_cols) = recipe.block.grid(rows, cols);
-            let shape = match (recipe.block, layout) {
-                (BlockShape::TENSOR, Fp8Layout::CompressedTensors) => vec![1],
-                _ => vec![grid_rows, grid_cols],
-            };
-            let scales = format!("{}.{}", weight.module, layout.scale_suffix());
-            vec![
-                PlannedTensor::new(weight.tensor.clone(), Dtype::F8E4m3, [rows, cols]),
-                PlannedTensor::new(scales, Dtype::from(recipe.scale), shape),
-            ]
-        }
-        Method::Groups { recipe, packing } => {
-            stored_groups(weight, recipe, *packing).planned(&weight.module, (rows, cols))
-        }
-    }
-}
-
-/// The names of the tensors of a grouped weight, those that its packing cannot do without.
-fn stored_groups(weight: &Weight, recipe: &GroupRecipe, packing: Packing) -> StoredGroups {
-    let mut parts = packing.parts(&weight.module);
-    let always = matches!(packing, Packing::Awq | Packing::Gptq { .. });
-    parts.zeros = parts.zeros.filter(|_| always || !recipe.symmetric);
-    StoredGroups {
-        packing,
-        bits: recipe.levels.bits(),
-        group: recipe.group,
-        scale: match recipe.scale {
-            GroupScale::Float(dtype) => dtype,
-            GroupScale::PowerOfTwo | GroupScale::E4m3OfTensor => ScaleDtype::F32,
-        },
-        parts,
-        decoded: match weight.stored {
-            Stored::Plain(Dtype::Bf16) => Some(WeightDtype::Bf16),
-            Stored::Plain(Dtype::F16) => Some(WeightDtype::F16),
-            _ => Some(WeightDtype::F32),
-        },
-    }
-}
-
-fn convert(job: &Job<'_>, method: &Method) -> Result<(Vec<Vec<u8>>, ModuleReport)> {
-    let (tensors, cost) = match method {
-        Method::Blocks { recipe, .. } => {
-            let quantized = job.blocks(recipe)?;
-            let cost = job.cost_of_blocks(&quantized)?;
-            let mut scales = Vec::new();
-            recipe.scale.write(&quantized.scales, &mut scales);
-            (vec![quantized.codes, scales], cost)
-        }
-        Method::Groups { recipe, packing } => {
-            let stored = stored_groups(job.weight, recipe, *packing);
-            let (tensors, costs) = pack_strips(&stored, job.shape(), |rows| {
-                let strip = job.groups(recipe, rows.clone())?;
-                let cost = job.cost(&strip, 0..strip.rows, rows.start);
-                Ok::<_, Error>((strip, cost))
-            })?;
-            (tensors, Cost::of_all(costs))
-        }
-        Method::Simulated(simulated) => simulate(job, simulated)?,
-    };
-    let bytes_out = tensors.iter().map(|t| t.len() as u64).sum();
-    Ok((tensors, note(job, cost, bytes_out)?))
-}
-
-fn simulate(job: &Job<'_>, simulated: &Simulated) -> Result<(Vec<Vec<u8>>, Cost)> {
-    Ok(match simulated {
-        Simulated::Blocks(recipe) => {
-            let quantized = job.blocks(recipe)?;
-            (
-                vec![bf16_bytes(&quantized)],
-                job.cost_of_blocks(&quantized)?,
-            )
-        }
-        Simulated::Groups(recipe) => {
-            let quantized = job.groups(recipe, 0..job.shape().0)?;
-            (vec![bf16_bytes(&quantized)], job.cost_of_all(&quantized))
-        }
-    })
-}
-
-fn note(job: &Job<'_>, Cost { trip, delta }: Cost, bytes_out: u64) -> Result<ModuleReport> {
-    let element = match job.matrix {
-        WeightMatrix::F32(_) => 4,
-        _ => 2,
-    };
-    Ok(ModuleReport {
-        module: job.weight.module.clone(),
-        shape: [job.matrix.rows(), job.matrix.cols()],
-        loss: Some(Loss {
-            relative_error: trip.relative_error(),
-            error2: trip.error2,
-            norm2: trip.norm2,
-            max_abs_error: f64::from(trip.max_abs_error),
-            saturated: trip.saturated as u64,
-        }),
-        delta,
-        bytes_in: (job.data()?.len() * element) as u64,
-        bytes_out,
-    })
 }

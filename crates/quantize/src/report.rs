@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use xgraft_checkpoint::Rewritten;
 use xgraft_results::{Finding, Input, Row};
 
+use crate::awq::Scaled;
 use crate::search::DeltaSums;
 
 /// What is known of one converted weight.
@@ -20,6 +21,9 @@ pub struct ModuleReport {
     /// What is left of the fine-tune; where the base is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta: Option<DeltaSums>,
+    /// What it costs the layer's output; where activation statistics are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputError>,
     /// Bytes in the source.
     pub bytes_in: u64,
     /// Bytes written: codes and scales.
@@ -41,6 +45,26 @@ pub struct Loss {
     pub saturated: u64,
 }
 
+/// The expected squared error of a layer's output for a token, and the output itself, if input channels were uncorrelated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutputError {
+    /// Σ E[xⱼ²]·(decoded − original)ᵢⱼ².
+    pub error2: f64,
+    /// Σ E[xⱼ²]·originalᵢⱼ².
+    pub norm2: f64,
+}
+
+impl OutputError {
+    /// The root of their ratio; 0 for an output of nothing.
+    #[must_use]
+    pub fn relative(&self) -> f64 {
+        match self.norm2 > 0.0 {
+            true => (self.error2 / self.norm2).sqrt(),
+            false => 0.0,
+        }
+    }
+}
+
 /// The whole of `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -54,6 +78,9 @@ pub struct Report {
     /// The formats that were simulated on these weights, here or before, first to last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub simulated: Vec<String>,
+    /// What AWQ has scaled, in model order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scaled: Vec<Scaled>,
     /// Tensor bytes of the source.
     pub bytes_in: u64,
     /// Tensor bytes written.
@@ -72,6 +99,7 @@ impl Report {
         Self {
             schema: "xgraft.quantize-report/1".into(),
             simulated: Vec::new(),
+            scaled: Vec::new(),
             relative_error: (!losses.is_empty()).then(|| match norm2 > 0.0 {
                 true => (error2 / norm2).sqrt(),
                 false => 0.0,
@@ -91,6 +119,28 @@ impl Report {
             all.merge(module.delta?);
         }
         Some(all)
+    }
+
+    /// The error of all outputs; where activation statistics are given.
+    ///
+    /// Sums over layers, so layers with large outputs count for more.
+    #[must_use]
+    pub fn output(&self) -> Option<OutputError> {
+        let mut all = OutputError::default();
+        for module in &self.modules {
+            let output = module.output?;
+            all.error2 += output.error2;
+            all.norm2 += output.norm2;
+        }
+        (!self.modules.is_empty()).then_some(all)
+    }
+
+    /// The mean over the layers of the relative error of their outputs; where activation statistics are given.
+    #[must_use]
+    pub fn mean_output_error(&self) -> Option<f64> {
+        let errors = self.modules.iter().map(|m| Some(m.output?.relative()));
+        let errors = errors.collect::<Option<Vec<f64>>>()?;
+        (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)
     }
 
     /// ‖decoded − original‖/‖original − base‖: the noise over the fine-tune.
@@ -126,6 +176,9 @@ impl Report {
                 push("quantization_error", loss.relative_error, None);
             }
             push("weight_bytes", m.bytes_out as f64, Some("bytes"));
+            if let Some(output) = &m.output {
+                push("output_error", output.relative(), None);
+            }
             if let Some(delta) = &m.delta {
                 push("delta_cosine", delta.cosine(), None);
                 push("delta_sign_agreement", delta.sign_agreement(), None);
@@ -134,6 +187,8 @@ impl Report {
         let delta = self.delta();
         for (metric, value) in [
             ("total_relative_error", self.relative_error),
+            ("total_output_error", self.output().map(|o| o.relative())),
+            ("mean_output_error", self.mean_output_error()),
             ("total_delta_cosine", delta.map(|d| d.cosine())),
             (
                 "total_delta_sign_agreement",

@@ -21,6 +21,8 @@ pub enum Scheme {
     Fp8Channel,
     /// E4M3 codes, one scale a weight, dynamic activations.
     Fp8Tensor,
+    /// E4M3 codes, one scale a weight, and one fixed scale for its input, from activation statistics.
+    Fp8TensorStatic,
     /// 8-bit integers, one scale a row, dynamic activations.
     Int8,
     /// 4-bit integers in groups, activations as they are.
@@ -55,7 +57,7 @@ pub enum Layout {
 }
 
 impl Scheme {
-    /// All of them.
+    /// All that need no activation statistics.
     pub const ALL: [Scheme; 10] = [
         Scheme::Fp8Block,
         Scheme::Fp8Channel,
@@ -75,6 +77,7 @@ impl Scheme {
             Scheme::Fp8Block => "fp8-block",
             Scheme::Fp8Channel => "fp8-channel",
             Scheme::Fp8Tensor => "fp8-tensor",
+            Scheme::Fp8TensorStatic => "fp8-tensor-static",
             Scheme::Int8 => "int8",
             Scheme::Int4 => "int4",
             Scheme::Int3 => "int3",
@@ -89,9 +92,11 @@ impl Scheme {
     pub const fn usual_layout(self) -> Layout {
         match self {
             Scheme::Fp8Block => Layout::Hf,
-            Scheme::Fp8Channel | Scheme::Fp8Tensor | Scheme::Int8 | Scheme::Int4 => {
-                Layout::CompressedTensors
-            }
+            Scheme::Fp8Channel
+            | Scheme::Fp8Tensor
+            | Scheme::Fp8TensorStatic
+            | Scheme::Int8
+            | Scheme::Int4 => Layout::CompressedTensors,
             Scheme::Nf4 => Layout::BitsAndBytes,
             Scheme::Int3 | Scheme::Int2 | Scheme::Mxfp4 | Scheme::Nvfp4 => Layout::Simulated,
         }
@@ -125,7 +130,12 @@ impl Layout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     /// FP8 codes with scales of blocks.
-    Blocks { recipe: Recipe, layout: Fp8Layout },
+    Blocks {
+        recipe: Recipe,
+        layout: Fp8Layout,
+        /// Whether the input's scale is stored too.
+        input_scale: bool,
+    },
     /// Integers with scales of groups.
     Groups {
         recipe: GroupRecipe,
@@ -155,19 +165,22 @@ impl Method {
         let block = match scheme {
             Scheme::Fp8Block => Some(BlockShape::B128),
             Scheme::Fp8Channel => Some(BlockShape::ROW),
-            Scheme::Fp8Tensor => Some(BlockShape::TENSOR),
+            Scheme::Fp8Tensor | Scheme::Fp8TensorStatic => Some(BlockShape::TENSOR),
             _ => None,
         };
+        let input_scale = scheme == Scheme::Fp8TensorStatic;
         Ok(match (block, layout) {
             (Some(block), Layout::Hf) if scheme == Scheme::Fp8Block => Method::Blocks {
                 recipe: Recipe::f32(block, config.scale),
                 layout: Fp8Layout::Hf,
+                input_scale: false,
             },
             (Some(block), Layout::CompressedTensors) => Method::Blocks {
                 recipe: Recipe::compressed_tensors(block),
                 layout: Fp8Layout::CompressedTensors,
+                input_scale,
             },
-            (Some(block), Layout::Simulated) => {
+            (Some(block), Layout::Simulated) if !input_scale => {
                 Method::Simulated(Simulated::Blocks(Recipe::f32(block, ScaleDtype::F32)))
             }
             (None, Layout::Simulated) => {
@@ -213,6 +226,16 @@ impl Method {
                 "quant_method": "fp8",
                 "weight_block_size": [128, 128],
             })),
+            Method::Blocks {
+                input_scale: true, ..
+            } => Some(compressed_tensors(
+                "FP8",
+                "float-quantized",
+                &ct_weights("float", 8, "tensor"),
+                // Fixed for the tensor: the same words as for weights.
+                &ct_weights("float", 8, "tensor"),
+                kept,
+            )),
             Method::Blocks { recipe, .. } => {
                 let (name, weights, activations) = match recipe.block {
                     BlockShape::ROW => (

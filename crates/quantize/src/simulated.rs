@@ -35,6 +35,9 @@ pub(crate) fn mark(source: &Checkpoint, config: &Config) -> Value {
         "symmetric": config.symmetric,
         "note": "the weights are the values of this format, stored in BF16; nothing is compressed",
     });
+    if config.awq {
+        mark["awq"] = json!(true);
+    }
     if let Some(before) = source.config().raw().get(FIELD) {
         mark["before"] = before.clone();
     }

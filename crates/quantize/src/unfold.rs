@@ -23,6 +23,9 @@ use crate::error::{Error, Result};
 /// Norms whose elements differ by less, relatively, were only rounded: half a step of BF16.
 const ROUNDING: f32 = 1.0 / 256.0;
 
+/// The field of `config.json` that says of scales in the weights.
+pub(crate) const FIELD: &str = "xgraft_channel_scales";
+
 /// What moves scales back.
 #[derive(Debug, Default)]
 pub(crate) struct Unfolding {
@@ -205,6 +208,14 @@ impl Unfolding {
 /// What the checkpoint says of a method that moves scales.
 fn folding_method(source: &Checkpoint) -> Option<&'static str> {
     if matches!(source.quantization(), Quantization::Grouped(g) if g.method == "awq") {
+        return Some("AWQ");
+    }
+    if source
+        .config()
+        .raw()
+        .get(FIELD)
+        .is_some_and(|field| field["method"] == "awq")
+    {
         return Some("AWQ");
     }
     // llm-compressor leaves its recipe beside the weights.

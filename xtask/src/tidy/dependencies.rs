@@ -17,15 +17,10 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["block-scale", "low-rank"],
     &["checkpoint", "fp8-gemm", "matmul"],
-    &[
-        "adapter-sanitize",
-        "autopsy",
-        "calibration",
-        "model",
-        "orthogonality",
-    ],
+    &["adapter-sanitize", "autopsy", "model", "orthogonality"],
     &[
         "balancer",
+        "calibration",
         "eval",
         "lora-extract",
         "lora-merge",

@@ -1,6 +1,8 @@
 //! Sets built of files of trajectories.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod observe;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;

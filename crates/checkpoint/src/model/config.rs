@@ -135,6 +135,18 @@ impl ModelConfig {
         format!("{:#}\n", Value::Object(raw))
     }
 
+    /// The same with one more field.
+    pub fn with_quantization_and(
+        &self,
+        quantization: Option<&Value>,
+        field: &str,
+        value: &Value,
+    ) -> String {
+        let mut other = self.clone();
+        other.raw.insert(field.to_owned(), value.clone());
+        other.with_quantization(quantization)
+    }
+
     /// The text of a `config.json` without quantization and with one more field.
     pub fn with_field(&self, field: &str, value: &Value) -> String {
         let mut raw = self.raw.clone();

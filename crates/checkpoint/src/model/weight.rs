@@ -110,6 +110,11 @@ impl Weight {
         fp8.into_iter().chain(grouped.into_iter().flatten())
     }
 
+    /// Whether it is no weight but the fixed scale of a layer's input, which only that layer quantized has a use for.
+    pub fn is_input_scale(&self) -> bool {
+        self.role == Role::Other && self.tensor.ends_with(".input_scale")
+    }
+
     /// Whether its numbers are codes.
     pub fn is_quantized(&self) -> bool {
         !matches!(self.stored, Stored::Plain(_))

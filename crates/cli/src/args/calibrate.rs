@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Overwrite, Random};
+use super::{Overwrite, Pool, Random};
 
 /// Build what a quantizer is calibrated with.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,79 @@ pub(crate) struct Calibrate {
 pub(crate) enum CalibrateVerb {
     /// Choose samples of scored trajectories.
     Build(Build),
+    /// Run a set through a model, and record what goes into its linear layers.
+    Stats(Observe),
+    /// How far a quantized model's next-token distributions are from the original's, on a set.
+    Compare(Compare),
+}
+
+/// Run a calibration set through a model, and record what goes into its linear layers.
+///
+/// Largest magnitude, Σ |x| and Σ x² of every input channel: what `quantize --stats` needs. Memory does not grow with the
+/// set, and an interrupted run goes on where it was.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Observe {
+    /// The calibration set: what `xgraft calibrate build` made.
+    #[arg(value_name = "SET")]
+    pub(crate) set: PathBuf,
+    /// The checkpoint that will be quantized, with its tokenizer and chat template.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Where the statistics go.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) output: Overwrite,
+    #[command(flatten)]
+    pub(crate) pool: Pool,
+}
+
+/// Compare a quantized model with its original on a set.
+///
+/// Mean KL divergence of the next token's distribution, and how often the likeliest token is the same. Inputs of the quantized
+/// model's linear layers are rounded as its config.json says an engine rounds them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Compare {
+    /// The quantized checkpoint.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The checkpoint that was quantized, with its tokenizer and chat template.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reference: PathBuf,
+    /// The samples: a set of `xgraft calibrate build`, better not the one of the statistics.
+    #[arg(long, value_name = "SET")]
+    pub(crate) set: PathBuf,
+    /// Where rows and report go.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Compare only where a token of a sample's last answer comes next.
+    #[arg(long)]
+    pub(crate) answers_only: bool,
+    /// Leave the inputs of the linear layers as they are computed: what the weights alone cost.
+    #[arg(long)]
+    pub(crate) weights_only: bool,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) output: Overwrite,
+    #[command(flatten)]
+    pub(crate) pool: Pool,
+}
+
+/// How much of a set is run, and in what portions.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Cut samples at this many tokens; never more than the model has positions.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..), default_value = "8192")]
+    pub(crate) max_seq_len: u32,
+    /// Take only the first samples.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Tokens that are computed together; results do not depend on it.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=65_536), default_value = "2048")]
+    pub(crate) batch_tokens: u32,
 }
 
 /// Choose samples of scored trajectories.

@@ -27,7 +27,7 @@ use xgraft_adapter_sanitize::Policy;
 
 pub(crate) use self::autopsy::Autopsy;
 pub(crate) use self::balance::Balance;
-pub(crate) use self::calibrate::{Build, Calibrate, CalibrateVerb};
+pub(crate) use self::calibrate::{Build, Calibrate, CalibrateVerb, Compare, Observe, RunArgs};
 pub(crate) use self::card::Card;
 pub(crate) use self::dequantize::Dequantize;
 pub(crate) use self::eval::{
@@ -151,6 +151,12 @@ impl Verb {
             Self::Autopsy(verb) => &verb.pool,
             Self::Serve(verb) => &verb.pool,
             Self::Eval(Eval { verb }) => return verb.threads(),
+            Self::Calibrate(Calibrate {
+                verb: CalibrateVerb::Stats(verb),
+            }) => &verb.pool,
+            Self::Calibrate(Calibrate {
+                verb: CalibrateVerb::Compare(verb),
+            }) => &verb.pool,
             Self::Plan(_)
             | Self::Calibrate(_)
             | Self::Inspect(_)

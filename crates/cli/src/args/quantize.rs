@@ -32,6 +32,13 @@ pub(crate) struct Quantize {
     /// Integers with a zero point for each group.
     #[arg(long)]
     pub(crate) asymmetric: bool,
+    /// Multiply input channels that matter before rounding, and divide what comes before them, as AWQ does; int4, int3 or int2;
+    /// needs --stats.
+    #[arg(long)]
+    pub(crate) awq: bool,
+    /// What `xgraft calibrate stats` recorded of this checkpoint: the report then says what the layers' outputs lose.
+    #[arg(long, value_name = "STATS")]
+    pub(crate) stats: Option<PathBuf>,
     /// How scales are chosen.
     #[arg(long, value_enum, default_value_t = SearchArg::Amax)]
     pub(crate) search: SearchArg,
@@ -58,7 +65,7 @@ pub(crate) enum SchemeArg {
     Fp8Channel,
     /// E4M3 codes with one scale a weight, activations dynamic.
     Fp8Tensor,
-    /// E4M3 with one scale a weight and fixed activation scales: needs calibration, refused.
+    /// E4M3 with one scale a weight and one fixed scale for its input; needs --stats.
     Fp8TensorStatic,
     /// 8-bit integers with one scale a row.
     Int8,

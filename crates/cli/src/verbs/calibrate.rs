@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
-use xgraft_calibration::{Config, Report, Sample, build, preview};
+use xgraft_calibration::{Config, Report, SAMPLES, Sample, build, preview};
 use xgraft_checkpoint::OutputDir;
 use xgraft_dataset::{Question, read_questions};
 use xgraft_results::{Finding, Row};
@@ -16,11 +16,13 @@ use crate::output::{Account, commit, digest, print_findings, say, say_json};
 use crate::table::Table;
 
 /// The longest text of a sample, in bytes.
-const LONGEST: usize = 16 << 20;
+pub(super) const LONGEST: usize = 16 << 20;
 
 pub(crate) fn run(args: &Calibrate, always: &Always) -> anyhow::Result<ExitCode> {
     match &args.verb {
         CalibrateVerb::Build(args) => build_set(args, always),
+        CalibrateVerb::Stats(args) => super::calibrate_stats::run(args, always),
+        CalibrateVerb::Compare(args) => super::calibrate_compare::run(args, always),
     }
 }
 
@@ -99,7 +101,7 @@ fn set(
 }
 
 /// The chat template of the checkpoint, where it has one.
-fn template(dir: &Path) -> anyhow::Result<Option<ChatTemplate>> {
+pub(super) fn template(dir: &Path) -> anyhow::Result<Option<ChatTemplate>> {
     let config = dir.join("tokenizer_config.json");
     let named = fs_err::read_to_string(config).is_ok_and(|text| text.contains("\"chat_template\""));
     if named || dir.join("chat_template.jinja").is_file() {
@@ -114,7 +116,7 @@ fn write(dir: &Path, samples: &[Sample], report: &Report) -> anyhow::Result<()> 
         lines += &serde_json::to_string(sample)?;
         lines.push('\n');
     }
-    fs_err::write(dir.join("samples.jsonl"), lines)?;
+    fs_err::write(dir.join(SAMPLES), lines)?;
     fs_err::write(dir.join("preview.html"), preview(samples, report))?;
     if !report.evaluation.is_empty() {
         let ids = report.evaluation.join("\n") + "\n";

@@ -3,6 +3,8 @@
 pub(crate) mod autopsy;
 pub(crate) mod balance;
 pub(crate) mod calibrate;
+mod calibrate_compare;
+mod calibrate_stats;
 pub(crate) mod card;
 pub(crate) mod dequantize;
 pub(crate) mod diagnose;

@@ -5,18 +5,20 @@ use xgraft_results::human::{bytes, percent};
 
 use anyhow::bail;
 use xgraft_block_scale::ScaleDtype;
-use xgraft_checkpoint::{Checkpoint, OutputDir};
-use xgraft_quantize::{Config, Conversion, Layout, Report, Scheme, Search, fingerprint, quantize};
+use xgraft_checkpoint::{ActivationStats, Checkpoint, OutputDir};
+use xgraft_quantize::{
+    Config, Conversion, Known, Layout, Report, Scheme, Search, fingerprint, quantize,
+};
 
 use crate::args::{Always, LayoutArg, Quantize, ScaleArg, SchemeArg, SearchArg};
-use crate::output::{Account, commit, print_grouped, say, say_json};
+use crate::output::{Account, commit, digest, print_grouped, say, say_json};
 use crate::progress::{Progress, rewriting};
 
 /// The most findings of one kind that are printed.
 const LIST_FINDINGS: usize = 4;
 
 pub(crate) fn run(args: &Quantize, always: &Always) -> anyhow::Result<ExitCode> {
-    let scheme = scheme(args.scheme)?;
+    let scheme = scheme(args.scheme);
     let layout = match args.layout {
         None => scheme.usual_layout(),
         Some(LayoutArg::Hf) => Layout::Hf,
@@ -45,6 +47,7 @@ pub(crate) fn run(args: &Quantize, always: &Always) -> anyhow::Result<ExitCode> 
             SearchArg::Mse => Search::Mse,
             SearchArg::Delta => Search::Delta,
         },
+        awq: args.awq,
         keep: args.keep.clone(),
         max_shard_bytes: args.shards.max_shard_size,
         ..Config::of(scheme)
@@ -52,23 +55,39 @@ pub(crate) fn run(args: &Quantize, always: &Always) -> anyhow::Result<ExitCode> 
     config.validate()?;
     let source = Checkpoint::open(&args.dir)?;
     let base = args.base.as_ref().map(Checkpoint::open).transpose()?;
-    let work = fingerprint("quantize", &source, base.as_ref(), &config);
+    let stats = args.stats.as_ref().map(ActivationStats::open).transpose()?;
+    let mut work = fingerprint("quantize", &source, base.as_ref(), &config);
+    let mut inputs = Vec::new();
+    if let Some(path) = &args.stats {
+        let file = match path.is_dir() {
+            true => path.join(ActivationStats::FILE),
+            false => path.clone(),
+        };
+        let input = digest("stats", &file)?;
+        work["config"]["stats"] = input.blake3.clone().into();
+        inputs.push(input);
+    }
     let out = OutputDir::create(&args.out, args.output.force, &work)?;
     out.refuse_input(&args.dir)?;
-    if let Some(base) = &args.base {
+    for base in args.base.iter().chain(&args.stats) {
         out.refuse_input(base)?;
     }
     let progress = Progress::new("quantize", "byte");
-    let result = quantize(&source, base.as_ref(), &config, &out, &|event| {
+    let known = Known {
+        base: base.as_ref(),
+        stats: stats.as_ref(),
+    };
+    let result = quantize(&source, known, &config, &out, &|event| {
         rewriting(&progress, &event).map_err(|()| xgraft_quantize::Error::Interrupted)
     });
     progress.finish();
-    let (done, out) = finished(result, out)?;
+    let (mut done, out) = finished(result, out)?;
+    done.inputs.append(&mut inputs);
     finish(&done, "quantize", work, out, &args.out, always)
 }
 
-fn scheme(arg: SchemeArg) -> anyhow::Result<Scheme> {
-    Ok(match arg {
+fn scheme(arg: SchemeArg) -> Scheme {
+    match arg {
         SchemeArg::Fp8Block => Scheme::Fp8Block,
         SchemeArg::Fp8Channel => Scheme::Fp8Channel,
         SchemeArg::Fp8Tensor => Scheme::Fp8Tensor,
@@ -79,11 +98,8 @@ fn scheme(arg: SchemeArg) -> anyhow::Result<Scheme> {
         SchemeArg::Nf4 => Scheme::Nf4,
         SchemeArg::Mxfp4 => Scheme::Mxfp4,
         SchemeArg::Nvfp4 => Scheme::Nvfp4,
-        SchemeArg::Fp8TensorStatic => bail!(
-            "--scheme fp8-tensor-static: activation scales come from calibration, and inventing them would not be honest; \
-             use fp8-tensor, whose activation scales are dynamic"
-        ),
-    })
+        SchemeArg::Fp8TensorStatic => Scheme::Fp8TensorStatic,
+    }
 }
 
 /// What a conversion made; one that failed for good leaves nothing in the way of another.
@@ -139,6 +155,20 @@ pub(super) fn finish(
             "of the fine-tune: cosine {:.4}, sign kept in {}",
             left.cosine(),
             percent(left.sign_agreement())
+        ))?;
+    }
+    if let (Some(all), Some(mean)) = (report.output(), report.mean_output_error()) {
+        say(&format!(
+            "error of the outputs {} of all, {} in the mean of the layers",
+            percent(all.relative()),
+            percent(mean)
+        ))?;
+    }
+    if !report.scaled.is_empty() {
+        let moved = report.scaled.iter().filter(|s| s.ratio.is_some()).count();
+        say(&format!(
+            "AWQ: channels scaled after {moved} of {} norms and layers",
+            report.scaled.len()
         ))?;
     }
     let simulated = match report.simulated.as_slice() {

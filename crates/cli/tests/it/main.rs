@@ -12,6 +12,7 @@ mod balance;
 mod balance_chaos;
 mod balance_page;
 mod calibrate;
+mod calibrate_stats;
 mod card;
 #[path = "../../../eval/tests/it/endpoint.rs"]
 mod endpoint;

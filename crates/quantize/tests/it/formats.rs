@@ -6,7 +6,9 @@ use half::{bf16, f16};
 use serde_json::Value;
 use xgraft_checkpoint::{Checkpoint, OutputDir, WeightMatrix};
 use xgraft_cpu_gemm::Source as _;
-use xgraft_quantize::{Config, Error, Layout, Scheme, Search, dequantize, fingerprint, quantize};
+use xgraft_quantize::{
+    Config, Error, Known, Layout, Scheme, Search, dequantize, fingerprint, quantize,
+};
 
 use crate::{bytes_of, convert, fixture, json};
 
@@ -322,9 +324,18 @@ fn a_search_is_never_worse_by_its_own_measure() {
         );
         let work = fingerprint("quantize", &source, Some(&base), &config);
         let out = OutputDir::create(&dir.path().join("q"), false, &work).unwrap();
-        quantize(&source, Some(&base), &config, &out, &|_| Ok(()))
-            .unwrap()
-            .report
+        quantize(
+            &source,
+            Known {
+                base: Some(&base),
+                ..Known::default()
+            },
+            &config,
+            &out,
+            &|_| Ok(()),
+        )
+        .unwrap()
+        .report
     };
     for scheme in [Scheme::Fp8Block, Scheme::Int4, Scheme::Int2] {
         let [amax, mse, delta] = [Search::Amax, Search::Mse, Search::Delta].map(|s| run(scheme, s));
@@ -392,7 +403,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_read() {
     let run = |config: &Config| {
         let work = fingerprint("quantize", &source, None, config);
         let out = OutputDir::create(&dir.path().join("q"), true, &work).unwrap();
-        quantize(&source, None, config, &out, &|_| Ok(())).unwrap_err()
+        quantize(&source, Known::default(), config, &out, &|_| Ok(())).unwrap_err()
     };
     let odd = Config {
         group: Some(100),

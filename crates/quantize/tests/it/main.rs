@@ -11,7 +11,7 @@ use serde_json::Value;
 use xgraft_checkpoint::{Checkpoint, OutputDir, Quantization};
 use xgraft_cpu_gemm::Source as _;
 use xgraft_quantize::{
-    Config, Conversion, Error, Layout, Scheme, dequantize, fingerprint, quantize,
+    Config, Conversion, Error, Known, Layout, Scheme, dequantize, fingerprint, quantize,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -31,7 +31,7 @@ fn convert(from: &Path, to: &Path, config: &Config) -> Conversion {
     let source = Checkpoint::open(from).unwrap();
     let out =
         OutputDir::create(to, false, &fingerprint("quantize", &source, None, config)).unwrap();
-    let done = quantize(&source, None, config, &out, &|_| Ok(())).unwrap();
+    let done = quantize(&source, Known::default(), config, &out, &|_| Ok(())).unwrap();
     out.commit().unwrap();
     done
 }
@@ -176,7 +176,10 @@ fn a_quantized_checkpoint_is_not_quantized_again() {
     let source = Checkpoint::open(fixture("golden/ct-fp8-block")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let out = OutputDir::create(&folder.path().join("q"), false, &Value::Null).unwrap();
-    let error = quantize(&source, None, &Config::default(), &out, &|_| Ok(())).unwrap_err();
+    let error = quantize(&source, Known::default(), &Config::default(), &out, &|_| {
+        Ok(())
+    })
+    .unwrap_err();
     assert!(matches!(error, Error::AlreadyQuantized { .. }), "{error}");
     assert!(error.hint().unwrap().contains("dequantize"));
 }
@@ -216,7 +219,7 @@ fn interrupted_work_is_resumed_to_the_same_bytes_and_account() {
                 Ok(())
             }
         };
-        match quantize(&source, None, &config, &out, &stop_after_seven) {
+        match quantize(&source, Known::default(), &config, &out, &stop_after_seven) {
             Ok(done) => {
                 out.commit().unwrap();
                 break done;
