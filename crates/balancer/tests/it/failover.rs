@@ -166,13 +166,8 @@ async fn a_stream_without_content_goes_elsewhere() {
         chunk(": ping\n\n"),
     ]
     .concat();
-    let error = [
-        STREAM_HEAD.as_bytes().to_vec(),
-        chunk("data: {\"error\": {}}\n\n"),
-    ]
-    .concat();
     let html = [STREAM_HEAD.as_bytes().to_vec(), chunk("<html>\n\n")].concat();
-    for begun in [beginning, error, html] {
+    for begun in [beginning, html] {
         let bad = failing(move || vec![Act::Write(begun.clone()), Act::Close]).await;
         let good = failing(|| vec![Act::Write(stream(&["a", "b"]))]).await;
         let balancer = Balancer::over(&[&bad, &good]).await;
@@ -206,6 +201,118 @@ async fn an_end_without_done_and_a_stall_are_flagged() {
     let answer = balancer.chat(json!({"stream": true})).await;
     assert!(answer.is_flagged(), "{}", answer.text());
     balancer.until_at_rest().await;
+}
+
+#[tokio::test]
+async fn a_first_event_that_is_an_error_is_the_answer() {
+    let said = "data: {\"error\":{\"message\":\"the prompt is too long\"}}\n\n";
+    let bytes = [
+        STREAM_HEAD.as_bytes().to_vec(),
+        chunk(&event(r#"{"role":"assistant","content":""}"#)),
+        chunk(said),
+        chunk("data: [DONE]\n\n"),
+        b"0\r\n\r\n".to_vec(),
+    ]
+    .concat();
+    let same = move || vec![Act::Write(bytes.clone())];
+    let (a, b) = (failing(same.clone()).await, failing(same).await);
+    let balancer = Balancer::over(&[&a, &b]).await;
+    let answer = balancer.chat(json!({"stream": true})).await;
+    assert!(answer.is_flagged(), "{}", answer.text());
+    assert_eq!(answer.events().last().map(String::as_str), Some(said));
+    assert_eq!(a.count() + b.count(), 1, "nobody is asked again");
+    balancer.until_at_rest().await;
+    balancer.until_up(2).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_stands_still_before_its_first_content_goes_elsewhere() {
+    let begun = [
+        STREAM_HEAD.as_bytes().to_vec(),
+        chunk(&event(r#"{"role":"assistant","content":""}"#)),
+    ]
+    .concat();
+    let slow = failing(move || vec![Act::Write(begun.clone()), Act::Hang]).await;
+    let good = failing(|| vec![Act::Write(stream(&["a"]))]).await;
+    let mut config = config(&[slow.url(), good.url()]);
+    config.limits.stall_timeout = Duration::from_millis(500);
+    let balancer = Balancer::start(config).await;
+    balancer.until_up(2).await;
+    while slow.count() == 0 {
+        let start = Instant::now();
+        assert!(balancer.chat(json!({"stream": true})).await.is_done());
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+}
+
+/// Does as told with a request that has `poison` in it, and answers all others.
+async fn poisoned(acts: impl Fn() -> Vec<Act> + Send + Sync + 'static) -> Scripted {
+    Scripted::start(move |asked: &Asked| {
+        match String::from_utf8_lossy(&asked.body).contains("poison") {
+            true => acts(),
+            false => vec![Act::Write(completion("good"))],
+        }
+    })
+    .await
+}
+
+fn poisonings(all: &[Scripted]) -> usize {
+    let is_poison = |asked: &&Asked| String::from_utf8_lossy(&asked.body).contains("poison");
+    let of = |one: &Scripted| one.asked.lock().unwrap().iter().filter(is_poison).count();
+    all.iter().map(of).sum()
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_every_connection_is_not_brought_to_everybody() {
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        all.push(poisoned(|| vec![Act::Close]).await);
+    }
+    let balancer = Balancer::over(&all.iter().collect::<Vec<_>>()).await;
+    // So that there are connections that were idle before.
+    for _ in 0..30 {
+        assert_eq!(balancer.chat(json!({})).await.said(), "good");
+    }
+    let answer = balancer.chat(json!({"user": "poison"})).await;
+    assert_eq!(answer.status, 502);
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(message.contains("broke 3 times") && message.contains("may be the cause"), "{message}");
+    assert_eq!(poisonings(&all), 3);
+    for _ in 0..30 {
+        assert_eq!(balancer.chat(json!({})).await.said(), "good");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_every_backend_answers_with_500_takes_nobody_out() {
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(poisoned(|| vec![Act::Write(answer(500, "", "{}"))]).await);
+    }
+    let balancer = Balancer::over(&all.iter().collect::<Vec<_>>()).await;
+    for _ in 0..20 {
+        assert_eq!(balancer.chat(json!({"user": "poison"})).await.status, 500);
+        assert_eq!(balancer.chat(json!({})).await.said(), "good");
+    }
+    let status = balancer.status().await;
+    for backend in crate::balancer::backends(&status) {
+        assert_eq!((&backend["state"], &backend["ejections"]), (&json!("up"), &json!(0)));
+    }
+}
+
+#[tokio::test]
+async fn one_that_answers_500_to_what_others_can_is_taken_out_but_never_more_than_half_of_all() {
+    let error = || failing(|| vec![Act::Write(answer(500, "", "{}"))]);
+    let (a, b, c, d) = (error().await, error().await, error().await, good().await);
+    let balancer = Balancer::over(&[&a, &b, &c, &d]).await;
+    let mut out_at_once = 0;
+    for _ in 0..40 {
+        assert_eq!(balancer.chat(json!({})).await.said(), "good");
+        let status = balancer.status().await;
+        let out = crate::balancer::backends(&status).filter(|one| one["state"] == "down");
+        out_at_once = out_at_once.max(out.count());
+    }
+    assert_eq!(out_at_once, 2);
 }
 
 #[tokio::test]

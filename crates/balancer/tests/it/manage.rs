@@ -1,8 +1,12 @@
 //! Keys, the admin API, adapters, the list of backends, and what is seen from outside.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use xgraft_balancer::ApiKey;
 
 use crate::balancer::{Balancer, chat, config};
@@ -189,6 +193,119 @@ async fn an_adapter_is_loaded_everywhere_once_and_everybody_is_reported() {
 }
 
 #[tokio::test]
+async fn a_broadcast_does_not_wait_for_one_that_hangs_and_is_not_left_half_done() {
+    let frozen = Arc::new(AtomicBool::new(false));
+    let state = frozen.clone();
+    let slow = Scripted::start(move |asked: &Asked| match asked.path.as_str() {
+        _ if state.load(Ordering::SeqCst) => vec![Act::Hang],
+        "/v1/models" => vec![Act::Write(models("xgraft", &["m"]))],
+        "/v1/load_lora_adapter" => vec![
+            Act::Sleep(Duration::from_millis(500)),
+            Act::Write(answer(200, "", "Success")),
+        ],
+        _ => vec![Act::Write(completion("slow"))],
+    })
+    .await;
+    let other = with_models(&["m"], true).await;
+    let balancer = with_admin(&[&slow, &other]).await;
+    let body = json!({"lora_name": "x", "lora_path": "y"});
+    let path = "/v1/load_lora_adapter";
+    let bytes = client::request("POST", path, ADMIN, &body.to_string());
+    let mut socket = TcpStream::connect(balancer.address).await.unwrap();
+    socket.write_all(&bytes).await.unwrap();
+    while slow.count() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(socket);
+    let start = Instant::now();
+    while slow.active.load(Ordering::SeqCst) > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(start.elapsed() > Duration::from_millis(300), "it was left");
+    frozen.store(true, Ordering::SeqCst);
+    // It hangs while it is asked, and then is known to hang.
+    for message in ["it stopped to answer", "not asked, because it is out: timeout"] {
+        let start = Instant::now();
+        let report = balancer.admin("POST", path, body.clone()).await;
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert_eq!(report.status, 502);
+        let report = report.json();
+        let all = report["backends"].as_array().unwrap();
+        let of = |one: &Scripted| all.iter().find(|said| said["url"] == one.url()).unwrap();
+        assert_eq!(of(&other)["ok"], true);
+        let said = of(&slow)["message"].as_str().unwrap();
+        assert!(said.starts_with(message), "{said}");
+        balancer.until_state(&slow, "down").await;
+    }
+}
+
+/// Where a balancer's access log goes.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_and_what_is_administered_has_a_line_in_the_log_too() {
+    let backend = Scripted::saying("ok").await;
+    let mut config = config(&[backend.url()]);
+    config.api_keys = vec![ApiKey::new("user").unwrap()];
+    config.admin_keys = vec![ApiKey::new("admin").unwrap()];
+    config.limits.body = 100;
+    let lines = Lines::default();
+    let balancer = Balancer::start_with_log(config, Some(Box::new(lines.clone()))).await;
+    balancer.until_up(1).await;
+    let send = async |method: &str, path: &str, headers: &str, body: Value| {
+        let headers = format!("{headers}x-request-id: mine\r\n");
+        let answer = client::send(balancer.address, method, path, &headers, &body).await;
+        assert_eq!(answer.header("x-request-id"), Some("mine"), "{path}");
+        answer.status
+    };
+    let (chats, user) = ("/v1/chat/completions", "authorization: Bearer user\r\n");
+    let long = json!({"prompt": "a".repeat(200)});
+    let url = json!({"url": backend.url()});
+    let cases = [
+        (send("POST", chats, "", json!({})).await, 401, chats, "refused"),
+        (send("POST", chats, user, long).await, 413, chats, "refused"),
+        (send("POST", chats, user, json!({})).await, 200, chats, "complete"),
+        (send("GET", "/v1/models", "", json!({})).await, 401, "/v1/models", "refused"),
+        (send("POST", "/admin/drain", user, url.clone()).await, 401, "/admin/drain", "refused"),
+        (send("POST", "/admin/drain", ADMIN, url).await, 200, "/admin/drain", "own"),
+        (send("GET", "/admin", ADMIN, json!({})).await, 404, "/admin", "refused"),
+    ];
+    client::get(balancer.address, "/health").await;
+    let start = Instant::now();
+    let lines = loop {
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        if lines.len() >= cases.len() {
+            break lines;
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "{text}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(lines.len(), cases.len(), "{lines:?}");
+    for (line, (status, expected, path, outcome)) in lines.iter().zip(cases) {
+        assert_eq!(status, expected, "{path}");
+        let found = [&line["status"], &line["path"], &line["outcome"], &line["id"]];
+        assert_eq!(found, [&json!(status), &json!(path), &json!(outcome), &json!("mine")]);
+    }
+    assert_eq!(backend.count(), 1, "`/admin` is not for a backend");
+    let metrics = client::get(balancer.address, "/metrics").await.text();
+    assert!(metrics.contains("xgraft_balancer_refused_total 5\n"), "{metrics}");
+    assert!(metrics.contains("xgraft_balancer_requests_total 1\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn the_list_is_followed_and_nothing_is_lost_when_it_is_broken() {
     let (a, b) = (Scripted::saying("a").await, Scripted::saying("b").await);
     let dir = tempfile::tempdir().unwrap();
@@ -198,9 +315,14 @@ async fn the_list_is_followed_and_nothing_is_lost_when_it_is_broken() {
     config.backends_file = Some(file.clone());
     let balancer = Balancer::start(config).await;
     balancer.until_up(1).await;
-    std::fs::write(&file, format!("{}\nnonsense\n", b.url())).unwrap();
-    tokio::time::sleep(Duration::from_millis(1300)).await;
-    assert_eq!(balancer.chat(json!({})).await.said(), "a");
+    let half = b.url()[..b.url().len() - 1].to_owned();
+    for wrong in [format!("{}\nnonsense\n", b.url()), String::new(), "#\n".to_owned(), half] {
+        std::fs::write(&file, &wrong).unwrap();
+        tokio::time::sleep(Duration::from_millis(2300)).await;
+        assert_eq!(balancer.chat(json!({})).await.said(), "a", "{wrong:?}");
+        let metrics = client::get(balancer.address, "/metrics").await.text();
+        assert!(metrics.contains("xgraft_balancer_list_refused 1\n"), "{wrong:?}");
+    }
     std::fs::write(&file, format!("{}\n", b.url())).unwrap();
     let url = b.url();
     balancer
