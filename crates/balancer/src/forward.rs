@@ -9,7 +9,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap};
 use hyper::http::response::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
 use crate::backend::Backend;
@@ -52,7 +52,7 @@ pub(crate) struct Job {
     /// Connections that broke under it.
     pub(crate) losses: u32,
     /// Backends that failed it, which is their fault only if another does not.
-    pub(crate) suspects: Vec<Arc<Backend>>,
+    pub(crate) suspects: Vec<(Arc<Backend>, StatusCode)>,
     pub(crate) attempts: u32,
     pub(crate) deadline: Instant,
     pub(crate) record: Record,
@@ -93,7 +93,10 @@ impl Job {
                     }
                     Judgement::Refused if !self.can_go_elsewhere(&backend) => return Ok(answer),
                     Judgement::Failed if !self.can_repeat(&backend) => return Ok(answer),
-                    Judgement::Failed => self.suspects.push(backend.clone()),
+                    Judgement::Failed => {
+                        let status = answer.parts().status;
+                        self.suspects.push((backend.clone(), status));
+                    }
                     Judgement::Refused => {}
                 },
                 Err(failure) => {
@@ -126,10 +129,7 @@ impl Job {
             stall: self.shared.config.limits.stall_timeout,
         };
         let request = self.request(&backend);
-        let sent = self
-            .pool
-            .send(&backend, patience, request)
-            .await?;
+        let sent = self.pool.send(&backend, patience, request).await?;
         let Exchange {
             response,
             connection,

@@ -46,7 +46,6 @@ impl Job {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => {
                 backend.count_error();
-                backend.doubt.notify_one();
                 Judgement::Failed
             }
             _ => {
@@ -132,9 +131,9 @@ impl Job {
     /// A backend answered a request as it should, so that those that failed the same request did so on their own account.
     pub(crate) fn blame(&mut self, good: &Backend) {
         good.absolve();
-        for suspect in std::mem::take(&mut self.suspects) {
+        for (suspect, status) in std::mem::take(&mut self.suspects) {
             if suspect.strike() && self.shared.backends.can_spare(&suspect) {
-                suspect.eject("unhealthy (HTTP 5xx)");
+                suspect.eject(&format!("unhealthy (HTTP {})", status.as_u16()));
             }
         }
     }

@@ -40,12 +40,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        id: &HeaderValue,
-        method: &Method,
-        path: &str,
-    ) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, id: &HeaderValue, method: &Method, path: &str) -> Self {
         let line = || {
             Box::new(Line {
                 id: id.clone(),

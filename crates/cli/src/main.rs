@@ -83,6 +83,8 @@ fn log_to_stderr(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // Who cannot be told cannot be told that either.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -257,14 +257,19 @@ mod tests {
         let log = dir.path().join("log");
         let member = shell("(trap '' TERM; sleep 1000) & echo $!; exit 3", log.clone());
         let (stop, stopped) = watch::channel(false);
-        supervise(&member, &Groups::default(), stopped, |_, change| match change {
-            Change::Ended(..) => {
-                let worker = std::fs::read_to_string(&log).unwrap();
-                assert!(!worker.is_empty() && !lives(&worker), "{worker}");
-                stop.send_replace(true);
-            }
-            other => assert!(matches!(other, Change::Started(_) | Change::Stopped)),
-        })
+        supervise(
+            &member,
+            &Groups::default(),
+            stopped,
+            |_, change| match change {
+                Change::Ended(..) => {
+                    let worker = std::fs::read_to_string(&log).unwrap();
+                    assert!(!worker.is_empty() && !lives(&worker), "{worker}");
+                    stop.send_replace(true);
+                }
+                other => assert!(matches!(other, Change::Started(_) | Change::Stopped)),
+            },
+        )
         .await;
     }
 
@@ -313,7 +318,10 @@ mod tests {
             () = kills => {}
         }
         let seen = seen.into_inner().unwrap();
-        assert!(seen[1].starts_with("Ended") && seen[2].starts_with("NotStarted"), "{seen:?}");
+        assert!(
+            seen[1].starts_with("Ended") && seen[2].starts_with("NotStarted"),
+            "{seen:?}"
+        );
         assert!(!lives(&std::fs::read_to_string(&log).unwrap()));
     }
 
@@ -334,6 +342,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut member = shell("", dir.path().join("log"));
         member.command = vec!["/nowhere/at/all".to_owned()];
-        assert_eq!(run(&member, 2).await, ["NotStarted", "NotStarted"]);
+        let seen = run(&member, 2).await;
+        assert_eq!(seen, ["NotStarted", "NotStarted", "Stopped"]);
     }
 }

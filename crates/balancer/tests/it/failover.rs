@@ -276,7 +276,10 @@ async fn a_request_that_breaks_every_connection_is_not_brought_to_everybody() {
     let answer = balancer.chat(json!({"user": "poison"})).await;
     assert_eq!(answer.status, 502);
     let message = answer.json()["error"]["message"].to_string();
-    assert!(message.contains("broke 3 times") && message.contains("may be the cause"), "{message}");
+    assert!(
+        message.contains("broke 3 times") && message.contains("may be the cause"),
+        "{message}"
+    );
     assert_eq!(poisonings(&all), 3);
     for _ in 0..30 {
         assert_eq!(balancer.chat(json!({})).await.said(), "good");
@@ -296,7 +299,10 @@ async fn a_request_that_every_backend_answers_with_500_takes_nobody_out() {
     }
     let status = balancer.status().await;
     for backend in crate::balancer::backends(&status) {
-        assert_eq!((&backend["state"], &backend["ejections"]), (&json!("up"), &json!(0)));
+        assert_eq!(
+            (&backend["state"], &backend["ejections"]),
+            (&json!("up"), &json!(0))
+        );
     }
 }
 

@@ -224,7 +224,10 @@ async fn a_broadcast_does_not_wait_for_one_that_hangs_and_is_not_left_half_done(
     assert!(start.elapsed() > Duration::from_millis(300), "it was left");
     frozen.store(true, Ordering::SeqCst);
     // It hangs while it is asked, and then is known to hang.
-    for message in ["it stopped to answer", "not asked, because it is out: timeout"] {
+    for message in [
+        "it stopped to answer",
+        "not asked, because it is out: timeout",
+    ] {
         let start = Instant::now();
         let report = balancer.admin("POST", path, body.clone()).await;
         assert!(start.elapsed() < Duration::from_secs(10));
@@ -274,19 +277,52 @@ async fn what_is_refused_and_what_is_administered_has_a_line_in_the_log_too() {
     let long = json!({"prompt": "a".repeat(200)});
     let url = json!({"url": backend.url()});
     let cases = [
-        (send("POST", chats, "", json!({})).await, 401, chats, "refused"),
+        (
+            send("POST", chats, "", json!({})).await,
+            401,
+            chats,
+            "refused",
+        ),
         (send("POST", chats, user, long).await, 413, chats, "refused"),
-        (send("POST", chats, user, json!({})).await, 200, chats, "complete"),
-        (send("GET", "/v1/models", "", json!({})).await, 401, "/v1/models", "refused"),
-        (send("POST", "/admin/drain", user, url.clone()).await, 401, "/admin/drain", "refused"),
-        (send("POST", "/admin/drain", ADMIN, url).await, 200, "/admin/drain", "own"),
-        (send("GET", "/admin", ADMIN, json!({})).await, 404, "/admin", "refused"),
+        (
+            send("POST", chats, user, json!({})).await,
+            200,
+            chats,
+            "complete",
+        ),
+        (
+            send("GET", "/v1/models", "", json!({})).await,
+            401,
+            "/v1/models",
+            "refused",
+        ),
+        (
+            send("POST", "/admin/drain", user, url.clone()).await,
+            401,
+            "/admin/drain",
+            "refused",
+        ),
+        (
+            send("POST", "/admin/drain", ADMIN, url).await,
+            200,
+            "/admin/drain",
+            "own",
+        ),
+        (
+            send("GET", "/admin", ADMIN, json!({})).await,
+            404,
+            "/admin",
+            "refused",
+        ),
     ];
     client::get(balancer.address, "/health").await;
     let start = Instant::now();
     let lines = loop {
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         if lines.len() >= cases.len() {
             break lines;
         }
@@ -296,13 +332,32 @@ async fn what_is_refused_and_what_is_administered_has_a_line_in_the_log_too() {
     assert_eq!(lines.len(), cases.len(), "{lines:?}");
     for (line, (status, expected, path, outcome)) in lines.iter().zip(cases) {
         assert_eq!(status, expected, "{path}");
-        let found = [&line["status"], &line["path"], &line["outcome"], &line["id"]];
-        assert_eq!(found, [&json!(status), &json!(path), &json!(outcome), &json!("mine")]);
+        let found = [
+            &line["status"],
+            &line["path"],
+            &line["outcome"],
+            &line["id"],
+        ];
+        assert_eq!(
+            found,
+            [
+                &json!(status),
+                &json!(path),
+                &json!(outcome),
+                &json!("mine")
+            ]
+        );
     }
     assert_eq!(backend.count(), 1, "`/admin` is not for a backend");
     let metrics = client::get(balancer.address, "/metrics").await.text();
-    assert!(metrics.contains("xgraft_balancer_refused_total 5\n"), "{metrics}");
-    assert!(metrics.contains("xgraft_balancer_requests_total 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("xgraft_balancer_refused_total 5\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("xgraft_balancer_requests_total 1\n"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -316,12 +371,20 @@ async fn the_list_is_followed_and_nothing_is_lost_when_it_is_broken() {
     let balancer = Balancer::start(config).await;
     balancer.until_up(1).await;
     let half = b.url()[..b.url().len() - 1].to_owned();
-    for wrong in [format!("{}\nnonsense\n", b.url()), String::new(), "#\n".to_owned(), half] {
+    for wrong in [
+        format!("{}\nnonsense\n", b.url()),
+        String::new(),
+        "#\n".to_owned(),
+        half,
+    ] {
         std::fs::write(&file, &wrong).unwrap();
         tokio::time::sleep(Duration::from_millis(2300)).await;
         assert_eq!(balancer.chat(json!({})).await.said(), "a", "{wrong:?}");
         let metrics = client::get(balancer.address, "/metrics").await.text();
-        assert!(metrics.contains("xgraft_balancer_list_refused 1\n"), "{wrong:?}");
+        assert!(
+            metrics.contains("xgraft_balancer_list_refused 1\n"),
+            "{wrong:?}"
+        );
     }
     std::fs::write(&file, format!("{}\n", b.url())).unwrap();
     let url = b.url();

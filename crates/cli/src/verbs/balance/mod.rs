@@ -92,7 +92,10 @@ fn announce(
 fn config(args: &Balance, files: u64) -> anyhow::Result<Config> {
     let clients = args.max_connections;
     if clients.is_some_and(|clients| clients > descriptors::clients(files, FILES)) {
-        tracing::warn!(files, "--max-connections: more than two open files each allow");
+        tracing::warn!(
+            files,
+            "--max-connections: more than two open files each allow"
+        );
     }
     let key = |key: &String| ApiKey::new(key);
     let keys = |keys: &[String]| keys.iter().map(key).collect::<Result<Vec<_>, _>>();

@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Diagnose, always: &Always) -> anyhow::Result<ExitCode> 
     Ok(judged(diagnosis.servers.iter().all(well)))
 }
 
+/// Looks at a server, which has a log and processes of its own, or at the balancer, which has neither.
 fn look(name: &str, place: &Place, log: Option<&Path>, lines: usize) -> Server {
     let said = place.get("/v1/models");
     let cards = said.as_ref().map(|(_, body)| cards(body));
@@ -89,7 +90,10 @@ fn look(name: &str, place: &Place, log: Option<&Path>, lines: usize) -> Server {
         models_status: said.map(|(status, _)| status),
         models: names(models),
         adapters: names(adapters),
-        processes: process::of_port(place.port()),
+        processes: match log {
+            Some(_) => process::group_of_port(place.port()),
+            None => process::of_port(place.port()).into_iter().collect(),
+        },
         log: log.map(|log| log.display().to_string()).unwrap_or_default(),
         last_lines: log.map(|log| tail(log, lines)).unwrap_or_default(),
     }

@@ -15,30 +15,24 @@ pub(super) struct Process {
     pub(super) vm_hwm_kib: u64,
 }
 
-/// Who listens on a port; and where that one leads a process group, as the servers of a fleet do, all of the group.
-pub(super) fn of_port(port: u16) -> Vec<Process> {
-    let inodes = listeners(port);
-    let all = pids();
-    let Some(first) = all.iter().find(|pid| holds(**pid, &inodes)) else {
-        return Vec::new();
-    };
-    // A group is led by the process that has its number; the listener may be one that the leader started.
-    let group = group_of(*first).filter(|group| all.contains(group));
-    let is_fleet = |leader: &u32| group_is_servers(*leader);
-    match group.filter(is_fleet) {
-        Some(group) => {
-            let same = all.iter().filter(|pid| group_of(**pid) == Some(group));
-            same.filter_map(|pid| describe(*pid)).collect()
-        }
-        None => describe(*first).into_iter().collect(),
-    }
+/// Who listens on a port.
+pub(super) fn of_port(port: u16) -> Option<Process> {
+    listener(port).and_then(describe)
 }
 
-/// Whether a group was made for its leader alone: the leader's parent is of another one.
-fn group_is_servers(leader: u32) -> bool {
-    let parent = fields(leader).and_then(|fields| fields.get(1)?.parse().ok());
-    let of_parent = parent.and_then(group_of);
-    group_of(leader) == Some(leader) && of_parent != Some(leader)
+/// Who listens on a port, and everybody of its process group, which is a server's own in a fleet.
+pub(super) fn group_of_port(port: u16) -> Vec<Process> {
+    let Some(group) = listener(port).and_then(group_of) else {
+        return Vec::new();
+    };
+    let mut all = pids();
+    all.retain(|pid| group_of(*pid) == Some(group));
+    all.into_iter().filter_map(describe).collect()
+}
+
+fn listener(port: u16) -> Option<u32> {
+    let inodes = listeners(port);
+    pids().into_iter().find(|pid| holds(*pid, &inodes))
 }
 
 /// The sockets that listen on a port, by the number of their inode.
@@ -73,15 +67,11 @@ fn holds(pid: u32, inodes: &HashSet<String>) -> bool {
     })
 }
 
-/// What `/proc/PID/stat` has after the name: state, parent, group and more.
-fn fields(pid: u32) -> Option<Vec<String>> {
+/// The process group, the third field of `/proc/PID/stat` after the name.
+fn group_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(") ")?;
-    Some(rest.split(' ').map(str::to_owned).collect())
-}
-
-fn group_of(pid: u32) -> Option<u32> {
-    fields(pid)?.get(2)?.parse().ok()
+    rest.split(' ').nth(2)?.parse().ok()
 }
 
 fn describe(pid: u32) -> Option<Process> {
@@ -107,11 +97,11 @@ mod tests {
     fn this_process_is_found_by_its_port() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let found = of_port(port);
-        let own = found.iter().find(|one| one.pid == std::process::id());
-        let own = own.unwrap_or_else(|| panic!("{found:?}"));
+        let own = of_port(port).unwrap();
+        assert_eq!(own.pid, std::process::id());
         assert!(own.vm_rss_kib > 100 && own.vm_hwm_kib >= own.vm_rss_kib / 2);
+        assert!(group_of_port(port).iter().any(|one| one.pid == own.pid));
         drop(listener);
-        assert!(of_port(port).is_empty());
+        assert!(of_port(port).is_none() && group_of_port(port).is_empty());
     }
 }

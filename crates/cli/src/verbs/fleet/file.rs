@@ -255,8 +255,14 @@ mod tests {
             planned[1].member.env,
             [("CUDA_VISIBLE_DEVICES".to_owned(), "1".to_owned())]
         );
-        assert_eq!(planned[1].member.probe.url.as_str(), "http://127.0.0.1:8001");
-        assert_eq!((planned[0].model.as_str(), planned[1].model.as_str()), ("base", "vllm"));
+        assert_eq!(
+            planned[1].member.probe.url.as_str(),
+            "http://127.0.0.1:8001"
+        );
+        assert_eq!(
+            (planned[0].model.as_str(), planned[1].model.as_str()),
+            ("base", "vllm")
+        );
     }
 
     #[test]
