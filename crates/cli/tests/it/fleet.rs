@@ -2,7 +2,7 @@
 
 use std::fs::{read_to_string, write};
 use std::net::TcpStream;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -124,7 +124,7 @@ fn a_fleet_with_keys_starts_is_diagnosed_restarts_what_dies_or_hangs_and_ends_wh
     let wrong = stdout(&diagnose("yours", &[]));
     assert_eq!(wrong.matches("it wants another key").count(), 3, "{wrong}");
 
-    let row = |port: u16, state: &str, restarts: u32| {
+    let row = |port: u16, state: &'static str, restarts: u32| {
         let port = port.to_string();
         let restarts = restarts.to_string();
         move |said: &str| {

@@ -51,14 +51,14 @@ impl Board {
     }
 
     /// Notes what happened to a server, and says it.
-    pub(super) fn tell(&self, member: &Member, change: Change) {
+    pub(super) fn tell(&self, member: &Member, change: &Change) {
         let mut rows = self.rows();
         if let Some(row) = rows.iter_mut().find(|row| row.name == member.name) {
-            row.note(&change);
+            row.note(change);
         }
         drop(rows);
         self.changed.notify_one();
-        note(&format!("{}: {}", member.name, words(member, &change)));
+        note(&format!("{}: {}", member.name, words(member, change)));
     }
 
     fn render(&self) -> String {
@@ -109,7 +109,7 @@ pub(super) async fn show(board: Arc<Board>) {
     loop {
         board.changed.notified().await;
         tokio::time::sleep(SETTLE).await;
-        note(&board.render());
+        note(board.render().trim_end());
     }
 }
 

@@ -56,7 +56,7 @@ async fn keep(
     for server in planned {
         let (stopped, groups, board) = (stopped.clone(), groups.clone(), board.clone());
         members.spawn(async move {
-            let tell = |member: &_, change| board.tell(member, change);
+            let tell = |member: &_, change| board.tell(member, &change);
             supervise(&server.member, &groups, stopped, tell).await;
         });
     }
