@@ -159,6 +159,7 @@ async fn asked(stop: &mut watch::Receiver<bool>) {
 async fn until_hung(probe: &Probe, say: impl Fn(Change)) {
     let (mut is_well, mut was_well, mut failures) = (false, false, 0_u32);
     loop {
+        tokio::time::sleep(probe.interval).await;
         let question = Question {
             path: &probe.path,
             timeout: probe.timeout,
@@ -181,7 +182,6 @@ async fn until_hung(probe: &Probe, say: impl Fn(Change)) {
         if was_well && probe.failures > 0 && failures >= probe.failures {
             return;
         }
-        tokio::time::sleep(probe.interval).await;
     }
 }
 
