@@ -16,6 +16,11 @@ const FULL: u32 = 256;
 /// The least weight of one that has just come back.
 const FIRST: u32 = FULL / 8;
 
+/// What an answer of 5xx counts against good ones, which count 1, and where a backend is out: after three in a row, or when
+/// more than one of five is bad for a while.
+const STRIKE: u32 = 4;
+const OUT: u32 = 3 * STRIKE;
+
 /// How a backend is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -64,6 +69,8 @@ pub(crate) struct Backend {
     back_since: AtomicU64,
     slow_start: u64,
     limit: u32,
+    /// Answers of 5xx that another backend gave better, [`STRIKE`] each, less the good ones since.
+    strikes: AtomicU32,
     /// In words, for people.
     status: Mutex<Arc<str>>,
     models: Mutex<ModelList>,
@@ -87,6 +94,7 @@ impl Backend {
             back_since: AtomicU64::new(0),
             slow_start: clock::millis(slow_start),
             limit,
+            strikes: AtomicU32::new(0),
             status: Mutex::new("unknown".into()),
             models: Mutex::new(ModelList::default()),
             doubt: Notify::new(),
@@ -180,6 +188,23 @@ impl Backend {
         proved
     }
 
+    /// It failed a request that another answered. Says whether it has done so too often; one that has just come back, at once.
+    pub(crate) fn strike(&self) -> bool {
+        let strikes = self.strikes.fetch_add(STRIKE, Ordering::Relaxed) + STRIKE;
+        strikes >= OUT || self.state() == State::HalfOpen
+    }
+
+    /// It answered a request as it should.
+    pub(crate) fn absolve(&self) {
+        // No strikes are the usual case, and cost no write.
+        if self.strikes.load(Ordering::Relaxed) > 0 {
+            let less = |strikes: u32| Some(strikes.saturating_sub(1).min(OUT));
+            let _ = self
+                .strikes
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
+
     /// Takes it out, and says whether it was in.
     pub(crate) fn eject(&self, why: &str) -> bool {
         let was_in =
@@ -214,6 +239,7 @@ impl Backend {
         }
         let back = self.change(State::Down, State::HalfOpen);
         if back {
+            self.strikes.store(0, Ordering::Relaxed);
             self.say("healthy");
             tracing::info!(backend = self.url.as_str(), "back");
         }

@@ -19,6 +19,18 @@ pub enum Error {
         /// The operating system's own words.
         source: std::io::Error,
     },
+    /// There is nobody in the list of backends.
+    #[error("the list of backends {} is empty; expected at least one line http://HOST:PORT", .path.display())]
+    EmptyList {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The list of backends may not be all of it.
+    #[error("the list of backends {} ends within a line, as if it were not all written; end its last line", .path.display())]
+    CutList {
+        /// The file.
+        path: PathBuf,
+    },
     /// A thread could not be started.
     #[error("cannot start a worker thread")]
     Worker {

@@ -1,11 +1,16 @@
 //! Server-sent events in a stream of bytes.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use serde_json::Value;
 
 /// Bytes of an event that is not complete yet.
 pub(crate) const LONGEST: usize = 4 << 20;
+
+/// What a text in UTF-8 may begin with.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Cuts what comes into whole events. What comes with whole events only is passed on as it is, without a copy.
 #[derive(Debug, Default)]
@@ -51,8 +56,39 @@ fn complete(bytes: &[u8]) -> usize {
         return bytes.len();
     }
     let unix = memmem::rfind(bytes, b"\n\n").map_or(0, |at| at + 2);
-    let dos = memmem::rfind(bytes, b"\n\r\n").map_or(0, |at| at + 3);
-    unix.max(dos)
+    let rest = &bytes[unix..];
+    match memchr::memchr(b'\r', rest) {
+        None => unix,
+        Some(_) => unix + empty_lines(rest).last().unwrap_or(0),
+    }
+}
+
+/// Where the empty lines of some bytes end, whatever ends their lines: LF, CR LF or CR. A CR that is the last byte ends a line
+/// only if the line before ended in one alone, for else an LF is still to come.
+fn empty_lines(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let (mut at, mut is_empty, mut lone) = (0, true, false);
+    std::iter::from_fn(move || {
+        while at < bytes.len() {
+            let length = match &bytes[at..] {
+                [b'\n', ..] => 1,
+                [b'\r', b'\n', ..] => 2,
+                [b'\r'] if !lone => return None,
+                [b'\r', ..] => 1,
+                _ => {
+                    is_empty = false;
+                    let rest = &bytes[at..];
+                    at += memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+                    continue;
+                }
+            };
+            lone = bytes[at] == b'\r' && length == 1;
+            at += length;
+            if std::mem::replace(&mut is_empty, true) {
+                return Some(at);
+            }
+        }
+        None
+    })
 }
 
 /// The events of some bytes that [`Splitter`] gave, each with its empty line.
@@ -70,10 +106,13 @@ pub(crate) fn each(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn first_end(bytes: &[u8]) -> usize {
-    let unix = memmem::find(bytes, b"\n\n").map(|at| at + 2);
+    let unix = memmem::find(bytes, b"\n\n").map_or(bytes.len(), |at| at + 2);
     // Looked for only before the other, so that no event is read to the end of all.
-    let dos = memmem::find(&bytes[..unix.unwrap_or(bytes.len())], b"\n\r\n").map(|at| at + 3);
-    dos.or(unix).unwrap_or(bytes.len())
+    let event = &bytes[..unix];
+    match memchr::memchr(b'\r', event) {
+        None => unix,
+        Some(_) => empty_lines(event).next().unwrap_or(unix),
+    }
 }
 
 /// What an event is, by its first bytes.
@@ -93,44 +132,72 @@ pub(crate) enum Kind {
 
 /// What an event is.
 pub(crate) fn kind(event: &[u8]) -> Kind {
-    match data(event) {
-        Some(data) if data.starts_with(b"{\"error\":") || data.starts_with(b"{\"error\" :") => {
-            Kind::Error
-        }
-        Some(data) if data.starts_with(b"{") && data.ends_with(b"}") => Kind::Object,
-        Some(b"[DONE]") => Kind::Done,
-        Some(_) => Kind::Garbage,
-        None if is_silent(event) => Kind::Silent,
-        None => Kind::Garbage,
+    let Some(data) = data(event) else {
+        return match is_silent(event) {
+            true => Kind::Silent,
+            false => Kind::Garbage,
+        };
+    };
+    match &*data {
+        b"" => Kind::Silent,
+        b"[DONE]" => Kind::Done,
+        data if is_error(data) => Kind::Error,
+        data if data.starts_with(b"{") && data.ends_with(b"}") => Kind::Object,
+        _ => Kind::Garbage,
     }
 }
 
-/// The data of an event that has one line of it, which all of these servers' have.
-pub(crate) fn data(event: &[u8]) -> Option<&[u8]> {
-    let line = if event.starts_with(b"data:") {
-        event
-    } else {
-        let at = memmem::find(event, b"\ndata:")?;
-        &event[at + 1..]
+/// Whether an object begins with an error that is one; some servers say `"error": null` in every event.
+fn is_error(data: &[u8]) -> bool {
+    let value = || {
+        let rest = data.strip_prefix(b"{")?.trim_ascii_start();
+        let rest = rest.strip_prefix(b"\"error\"")?.trim_ascii_start();
+        Some(rest.strip_prefix(b":")?.trim_ascii_start())
     };
-    let line = &line[b"data:".len()..];
-    let end = memchr::memchr(b'\n', line).unwrap_or(line.len());
-    Some(line[..end].trim_ascii())
+    value().is_some_and(|value| !value.starts_with(b"null"))
+}
+
+/// The data of an event: its only line of it, which is all that most servers send, or several with line breaks between.
+pub(crate) fn data(event: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let mut lines = lines(event).filter_map(|line| match line.strip_prefix(b"data") {
+        Some(b"") => Some(&b""[..]),
+        Some(rest) => Some(rest.strip_prefix(b":")?.trim_ascii()),
+        None => None,
+    });
+    let first = lines.next()?;
+    let mut data = Cow::Borrowed(first);
+    for line in lines {
+        let data = data.to_mut();
+        data.push(b'\n');
+        data.extend_from_slice(line);
+    }
+    Some(data)
+}
+
+/// The lines of an event, without the mark that a text may begin with.
+fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let line = &rest[..end];
+        // Of CR LF, the LF is one more line, an empty one.
+        rest = rest.get(end + 1..).unwrap_or_default();
+        Some(line)
+    })
 }
 
 fn is_silent(event: &[u8]) -> bool {
-    let known: [&[u8]; 4] = [b":", b"event:", b"id:", b"retry:"];
-    let mut lines = event.split(|byte| *byte == b'\n');
-    lines.all(|line| {
-        let line = line.trim_ascii();
-        line.is_empty() || known.iter().any(|start| line.starts_with(start))
-    })
+    let known: [&[u8]; 4] = [b":", b"event", b"id", b"retry"];
+    lines(event).all(|line| line.is_empty() || known.iter().any(|start| line.starts_with(start)))
 }
 
 /// Whether a client that has seen this event has seen something of an answer. A role, a ping and an empty piece are nothing
 /// that could not be sent again.
 pub(crate) fn has_content(event: &[u8]) -> bool {
-    let Some(object) = data(event).and_then(|data| serde_json::from_slice(data).ok()) else {
+    let Some(object) = data(event).and_then(|data| serde_json::from_slice(&data).ok()) else {
         return kind(event) != Kind::Silent;
     };
     let object: Value = object;
@@ -163,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    const STREAM: &str = "data: {\"a\": 1}\n\n: ping\n\ndata: {\"b\": \"x\"}\r\n\r\nevent: e\ndata: {}\n\ndata: [DONE]\n\n";
+    const STREAM: &str = "data: {\"a\": 1}\n\n: ping\n\ndata: {\"b\": \"x\"}\r\n\r\nevent: e\ndata: {}\n\ndata: 1\rdata: 2\r\rdata: [DONE]\n\n";
 
     proptest! {
         #[test]
@@ -180,8 +247,32 @@ mod tests {
             }
             prop_assert!(splitter.is_between());
             prop_assert_eq!(seen.concat(), STREAM);
-            prop_assert_eq!(seen.len(), 5);
+            prop_assert_eq!(seen.len(), 6);
         }
+    }
+
+    #[test]
+    fn an_empty_line_is_one_whatever_ends_it() {
+        for (text, length) in [
+            ("a\r\rb", 3),
+            ("a\r\r", 3),
+            ("a\n\r", 0),
+            ("a\n\rb", 3),
+            ("a\r\n\r", 0),
+            ("a\r\n\r\n", 5),
+            ("a\r\r\nb\n", 4),
+            ("a\rb\nc\r\n", 0),
+        ] {
+            assert_eq!(complete(text.as_bytes()), length, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_of_data_are_one_text() {
+        let event = b"event: x\ndata: {\ndata: }\nid: 1\n\n";
+        assert_eq!(data(event).as_deref(), Some(&b"{\n}"[..]));
+        assert!(matches!(data(b"data: {}\n\n"), Some(Cow::Borrowed(b"{}"))));
+        assert_eq!(data(b": ping\n\n"), None);
     }
 
     #[test]
@@ -208,6 +299,13 @@ mod tests {
             ("event: x\ndata: {}\n\n", Kind::Object),
             ("data: [DONE]\n\n", Kind::Done),
             ("data: {\"error\": {}}\n\n", Kind::Error),
+            ("data: { \"error\" : \"x\"}\n\n", Kind::Error),
+            ("data: {\"error\":null,\"id\":1}\n\n", Kind::Object),
+            ("\u{feff}data: {\"error\":{}}\n\n", Kind::Error),
+            ("data: {\"error\":\ndata: {}}\n\n", Kind::Error),
+            ("data: {\r\ndata: \"id\":1}\r\n\r\n", Kind::Object),
+            ("data: [DONE]\r\r", Kind::Done),
+            ("data\n\n", Kind::Silent),
             (": ping\n\n", Kind::Silent),
             ("\n\n", Kind::Silent),
             ("retry: 5\nid: 7\n\n", Kind::Silent),

@@ -1,7 +1,9 @@
-//! A list of backends in a file: one URL a line, `#` before a remark.
+//! A list of backends in a file: one URL a line, `#` before a remark. A list that is empty, or whose last line has no end, is
+//! not obeyed: somebody may be writing it, or may have failed to.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -20,7 +22,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<BackendUrl>, Error> {
         path: path.to_owned(),
         source,
     })?;
-    Ok(parse(&text)?)
+    let path = || path.to_owned();
+    let urls = parse(&text)?;
+    match urls.is_empty() {
+        true => Err(Error::EmptyList { path: path() }),
+        false if !text.ends_with('\n') => Err(Error::CutList { path: path() }),
+        false => Ok(urls),
+    }
 }
 
 fn parse(text: &str) -> Result<Vec<BackendUrl>, ConfigError> {
@@ -64,8 +72,11 @@ pub(crate) fn follow(shared: &Arc<Shared>, watch: &Watch, listed: Vec<BackendUrl
     })))
 }
 
+/// Obeys a list that has been the same at two looks.
 async fn look(shared: &Shared, watch: &Watch, path: PathBuf, mut known: Vec<BackendUrl>) {
     let mut said = String::new();
+    let mut seen = known.clone();
+    let refused = &shared.metrics.list_refused;
     loop {
         tokio::time::sleep(PAUSE).await;
         let reading = path.clone();
@@ -73,17 +84,23 @@ async fn look(shared: &Shared, watch: &Watch, path: PathBuf, mut known: Vec<Back
         let listed = match read {
             Ok(Ok(listed)) => listed,
             Ok(Err(error)) => {
-                // A file that is being written is no reason to lose anybody; said once.
+                // Said once.
                 let what = error.to_string();
                 if what != said {
                     tracing::warn!(%error, "the list of backends stays as it was");
                     said = what;
                 }
+                refused.store(true, Ordering::Relaxed);
                 continue;
             }
             Err(_) => return,
         };
         said.clear();
+        refused.store(false, Ordering::Relaxed);
+        if seen != listed {
+            seen = listed;
+            continue;
+        }
         for url in listed.iter().filter(|url| !known.contains(url)) {
             watch.add(url.clone());
         }
@@ -104,5 +121,20 @@ mod tests {
         let urls: Vec<_> = urls.iter().map(BackendUrl::as_str).collect();
         assert_eq!(urls, ["http://a:1", "http://b:2"]);
         assert!(parse("http://a:1\nb:2").is_err());
+    }
+
+    #[test]
+    fn a_list_that_is_empty_or_half_written_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list");
+        let of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read(&path).map(|urls| urls.len())
+        };
+        assert_eq!(of("http://a:1\nhttp://b:80\n").unwrap(), 2);
+        assert!(matches!(of("# none\n"), Err(Error::EmptyList { .. })));
+        assert!(matches!(of(""), Err(Error::EmptyList { .. })));
+        let cut = of("http://a:1\nhttp://b:80").unwrap_err();
+        assert!(matches!(cut, Error::CutList { .. }), "{cut}");
     }
 }

@@ -1,6 +1,7 @@
 //! One request: which backends are asked, and whose answer the client gets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -8,7 +9,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap};
 use hyper::http::response::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
 use crate::backend::Backend;
@@ -22,6 +23,10 @@ use crate::relay::Opening;
 use crate::resume::{Plan, Seen};
 use crate::shared::Shared;
 use crate::upstream::{Exchange, Failure, Loan, Patience, Upstreams};
+
+/// Between a connection that broke under a request and the next try. What ends several servers at once has ended all of them
+/// by then, so that it costs a request one of its losses and not one for each.
+pub(crate) const SETTLE: Duration = Duration::from_millis(250);
 
 /// A request with everything that is needed to ask it again.
 #[derive(Debug)]
@@ -42,7 +47,12 @@ pub(crate) struct Job {
     /// Whether the backend that speaks was asked by that plan.
     pub(crate) planned: bool,
     pub(crate) seen: Seen,
+    /// Replays that it may still have.
     pub(crate) replays: u32,
+    /// Connections that broke under it.
+    pub(crate) losses: u32,
+    /// Backends that failed it, which is their fault only if another does not.
+    pub(crate) suspects: Vec<(Arc<Backend>, StatusCode)>,
     pub(crate) attempts: u32,
     pub(crate) deadline: Instant,
     pub(crate) record: Record,
@@ -78,13 +88,23 @@ impl Job {
                 Ok(answer) => match self.judge(&backend, &answer) {
                     Judgement::Good => {
                         backend.saw_head(asked.elapsed());
+                        self.blame(&backend);
                         return Ok(answer);
                     }
                     Judgement::Refused if !self.can_go_elsewhere(&backend) => return Ok(answer),
                     Judgement::Failed if !self.can_repeat(&backend) => return Ok(answer),
-                    Judgement::Refused | Judgement::Failed => {}
+                    Judgement::Failed => {
+                        let status = answer.parts().status;
+                        self.suspects.push((backend.clone(), status));
+                    }
+                    Judgement::Refused => {}
                 },
-                Err(failure) => self.account(&backend, failure)?,
+                Err(failure) => {
+                    self.account(&backend, failure)?;
+                    if failure.is_loss() {
+                        tokio::time::sleep(SETTLE).await;
+                    }
+                }
             }
             self.wanted.avoid.push(backend.id);
         }
@@ -106,12 +126,10 @@ impl Job {
         let patience = Patience {
             epoch: backend.epoch(),
             deadline: self.deadline,
+            stall: self.shared.config.limits.stall_timeout,
         };
         let request = self.request(&backend);
-        let sent = self
-            .pool
-            .send(&backend, patience, self.repeatable, request)
-            .await?;
+        let sent = self.pool.send(&backend, patience, request).await?;
         let Exchange {
             response,
             connection,
@@ -145,7 +163,7 @@ impl Job {
         use http_body_util::BodyExt as _;
         let mut all = Collected::default();
         while !body.is_end_stream() {
-            let Some(frame) = patience.wait(&lease.backend, body.frame()).await? else {
+            let Some(frame) = patience.wait_for_more(&lease.backend, body.frame()).await? else {
                 break;
             };
             let Ok(data) = frame.map_err(|_| Failure::Cut)?.into_data() else {

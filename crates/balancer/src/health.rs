@@ -87,6 +87,8 @@ async fn watch(shared: Arc<Shared>, backend: Arc<Backend>) {
                     shared.backends.dispatch();
                 }
             }
+            // Whoever cannot ask learns nothing.
+            Err(Ill::Local) => shared.lacks_something(),
             Err(why) => {
                 (well, ill) = (0, ill.saturating_add(1));
                 silent = if why.is_silence() { silent + 1 } else { 0 };
@@ -118,6 +120,8 @@ pub(crate) enum Ill {
     Timeout,
     #[error("{0}")]
     Connect(&'static str),
+    #[error("this machine lacks descriptors, ports or memory")]
+    Local,
     #[error("error (no HTTP)")]
     Protocol,
     #[error("unhealthy (HTTP {})", .0.as_u16())]
@@ -143,7 +147,7 @@ async fn probe(shared: &Shared, backend: &Backend) -> Result<(), Ill> {
         timeout: health.timeout,
         ..Question::default()
     };
-    let (status, _) = ask(backend, question).await?;
+    let (status, _) = ask(&backend.url, question).await?;
     if status.is_success() {
         Ok(())
     } else {
@@ -163,7 +167,7 @@ pub(crate) async fn refresh_models(shared: &Shared, backend: &Backend) {
         timeout: shared.config.health.timeout,
         ..Question::default()
     };
-    let list = match ask(backend, question).await {
+    let list = match ask(&backend.url, question).await {
         Ok((status, body)) if status.is_success() => ModelList::parse(&body),
         Ok(_) => ModelList::default(),
         // It may be busy; what was known stands.
@@ -198,25 +202,26 @@ impl Default for Question<'_> {
 
 /// Asks on a connection of its own, so that a backend is asked that takes connections.
 pub(crate) async fn ask(
-    backend: &Backend,
+    url: &BackendUrl,
     question: Question<'_>,
 ) -> Result<(StatusCode, Bytes), Ill> {
     let timeout = question.timeout;
-    let asked = tokio::time::timeout(timeout, exchange(backend, question));
+    let asked = tokio::time::timeout(timeout, exchange(url, question));
     asked.await.unwrap_or(Err(Ill::Timeout))
 }
 
-async fn exchange(backend: &Backend, question: Question<'_>) -> Result<(StatusCode, Bytes), Ill> {
-    let opened = upstream::open(backend, question.timeout).await;
+async fn exchange(url: &BackendUrl, question: Question<'_>) -> Result<(StatusCode, Bytes), Ill> {
+    let opened = upstream::open(url, question.timeout).await;
     let stream = opened.map_err(|failure| match failure {
         Failure::Connect("timeout") => Ill::Timeout,
         Failure::Connect(why) => Ill::Connect(why),
+        Failure::Local => Ill::Local,
         _ => Ill::Protocol,
     })?;
     let request = Request::builder()
         .method(question.method)
         .uri(question.path)
-        .header(header::HOST, backend.url.host_header())
+        .header(header::HOST, url.host_header())
         .header(header::CONNECTION, "close")
         .header(header::CONTENT_TYPE, "application/json");
     let request = match question.key {

@@ -26,6 +26,8 @@ pub(crate) struct Begun {
     body: Incoming,
     /// Of a stream of events.
     events: Option<Events>,
+    /// What was wrong with it before it had said anything else.
+    fault: Option<Fault>,
 }
 
 /// Where a stream of events is.
@@ -68,11 +70,13 @@ impl Hold {
             begun: Begun {
                 body,
                 events: Some(events),
+                fault: None,
             },
         }
     }
 
-    /// Reads up to the first event with content. Whatever goes wrong before, no client has seen anything.
+    /// Reads up to the first event with content. Whatever goes wrong before, no client has seen anything; but an error that
+    /// the backend itself tells is its answer.
     pub(crate) async fn until_content(
         mut self,
         backend: &Backend,
@@ -80,7 +84,9 @@ impl Hold {
     ) -> Result<(Begun, Bytes), Failure> {
         let mut held = BytesMut::new();
         loop {
-            let frame = patience.wait(backend, self.begun.body.frame()).await?;
+            let frame = patience
+                .wait_for_more(backend, self.begun.body.frame())
+                .await?;
             let Some(frame) = frame else {
                 let over = self.begun.ended_well() && !held.is_empty();
                 return if over {
@@ -94,7 +100,11 @@ impl Hold {
             };
             let Taken { whole, fault } = self.begun.take(data);
             match fault {
-                Some(Fault::Said(_)) => return Err(Failure::Said),
+                Some(said @ Fault::Said(_)) => {
+                    held.extend_from_slice(&whole);
+                    self.begun.fault = Some(said);
+                    return Ok((self.begun, held.freeze()));
+                }
                 Some(_) => return Err(Failure::Cut),
                 None => {}
             }
@@ -113,7 +123,16 @@ impl Hold {
 impl Begun {
     /// What is no stream of events.
     pub(crate) fn raw(body: Incoming) -> Self {
-        Self { body, events: None }
+        Self {
+            body,
+            events: None,
+            fault: None,
+        }
+    }
+
+    /// What was wrong with it from the beginning.
+    pub(crate) fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
     }
 
     /// What comes next of the backend.

@@ -46,8 +46,6 @@ impl Job {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => {
                 backend.count_error();
-                let status = format!("unhealthy (HTTP {})", parts.status.as_u16());
-                self.eject_unless_last(backend, &status);
                 Judgement::Failed
             }
             _ => {
@@ -65,6 +63,10 @@ impl Job {
         backend: &Arc<Backend>,
         failure: Failure,
     ) -> Result<(), ApiError> {
+        if failure == Failure::Local {
+            self.shared.lacks_something();
+            return Err(ApiError::exhausted());
+        }
         backend.count_error();
         match failure {
             Failure::Connect(why) => {
@@ -78,13 +80,30 @@ impl Job {
                 return Err(ApiError::timeout(self.shared.config.limits.request_timeout));
             }
             Failure::Cut => self.eject_unless_last(backend, "connection lost"),
-            // Its health is known to be bad, or it has just said what is wrong.
-            Failure::Hung | Failure::Said => {}
+            Failure::Stalled => self.eject_unless_last(backend, "stalled"),
+            Failure::Stale => backend.doubt.notify_one(),
+            // Its health is known to be bad.
+            Failure::Hung | Failure::Local => {}
         }
-        if self.repeatable && self.may_replay() {
+        if !self.repeatable {
+            return Err(ApiError::lost_once());
+        }
+        if failure.is_loss() && !self.may_lose() {
+            return Err(ApiError::lost_often(self.losses));
+        }
+        if self.may_replay() {
             return Ok(());
         }
-        Err(ApiError::lost(self.repeatable))
+        Err(match failure {
+            Failure::Stalled => ApiError::stalled(self.shared.config.limits.stall_timeout),
+            _ => ApiError::no_replay(),
+        })
+    }
+
+    /// Counts a connection that broke under the request, and says whether it may be asked again nevertheless.
+    pub(crate) fn may_lose(&mut self) -> bool {
+        self.losses += 1;
+        self.losses <= self.shared.config.retries.losses
     }
 
     pub(crate) fn can_go_elsewhere(&self, backend: &Backend) -> bool {
@@ -107,6 +126,16 @@ impl Job {
         }
         self.shared.metrics.denied.add();
         false
+    }
+
+    /// A backend answered a request as it should, so that those that failed the same request did so on their own account.
+    pub(crate) fn blame(&mut self, good: &Backend) {
+        good.absolve();
+        for (suspect, status) in std::mem::take(&mut self.suspects) {
+            if suspect.strike() && self.shared.backends.can_spare(&suspect) {
+                suspect.eject(&format!("unhealthy (HTTP {})", status.as_u16()));
+            }
+        }
     }
 
     /// A fault that may be the request's own must not take everybody out.

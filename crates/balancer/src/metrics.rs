@@ -1,7 +1,7 @@
 //! `/metrics`: what was counted over all requests and by backend, in Prometheus' text form.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::backend::{Backend, State};
@@ -68,10 +68,16 @@ pub(crate) struct Metrics {
     pub(crate) failed: Counter,
     /// Requests whose client left before the end.
     pub(crate) left: Counter,
+    /// Requests that the balancer refused, such as for want of a key.
+    pub(crate) refused: Counter,
+    /// Whether the file of backends is not obeyed because of what stands in it.
+    pub(crate) list_refused: AtomicBool,
     /// Requests that were asked of a backend again.
     pub(crate) replays: Counter,
     /// Replays that were not made because too many had been.
     pub(crate) denied: Counter,
+    /// Sockets that could not be opened for want of descriptors, ports or memory.
+    pub(crate) local_errors: Counter,
     /// Streams that broke after the client had seen something.
     pub(crate) cut: Counter,
     /// Those of them that went on at another backend.
@@ -97,6 +103,11 @@ impl Metrics {
                 &self.left,
             ),
             (
+                "refused",
+                "Requests that the balancer refused",
+                &self.refused,
+            ),
+            (
                 "replays",
                 "Requests that were asked again elsewhere",
                 &self.replays,
@@ -105,6 +116,11 @@ impl Metrics {
                 "replays_denied",
                 "Replays that the budget did not allow",
                 &self.denied,
+            ),
+            (
+                "local_errors",
+                "Sockets that this machine could not open",
+                &self.local_errors,
             ),
             (
                 "streams_cut",
@@ -158,6 +174,14 @@ impl Metrics {
             "Connections of clients and to backends, and what watches the backends",
         );
         let _ = writeln!(page, "xgraft_balancer_tasks {}", shared.tasks());
+        head(
+            &mut page,
+            "xgraft_balancer_list_refused",
+            "gauge",
+            "Whether the file of backends is not obeyed because of what stands in it",
+        );
+        let refused = u8::from(self.list_refused.load(Ordering::Relaxed));
+        let _ = writeln!(page, "xgraft_balancer_list_refused {refused}");
         of_backends(&mut page, &shared.backends);
         page
     }

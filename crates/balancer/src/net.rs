@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 #[cfg(not(test))]
 pub(crate) use tokio::net::TcpStream;
 #[cfg(test)]
@@ -11,6 +13,20 @@ pub(crate) use turmoil::net::TcpStream;
 /// every few seconds: a machine that was switched off says nothing when it goes.
 #[cfg(not(test))]
 const KEEPALIVE: (u64, u64, u32) = (15, 5, 3);
+
+/// What this machine can lack when it opens a socket: descriptors of the process or of all, ports, memory.
+const OWN: [Errno; 5] = [
+    Errno::MFILE,
+    Errno::NFILE,
+    Errno::ADDRNOTAVAIL,
+    Errno::NOMEM,
+    Errno::NOBUFS,
+];
+
+/// Whether an error is this machine's own, and says nothing of the other side.
+pub(crate) fn is_local(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| OWN.contains(&errno))
+}
 
 /// Connects.
 #[cfg(not(test))]
@@ -33,4 +49,17 @@ pub(crate) async fn connect(address: (&str, u16)) -> io::Result<TcpStream> {
 pub(crate) async fn connect(address: (&str, u16)) -> io::Result<TcpStream> {
     crate::simulation::passage(address.0).await;
     TcpStream::connect(address).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_open_files_say_nothing_of_the_other_side() {
+        let of = |errno: Errno| is_local(&io::Error::from(errno));
+        assert!(OWN.into_iter().all(of));
+        assert!(!of(Errno::CONNREFUSED) && !of(Errno::HOSTUNREACH) && !of(Errno::CONNRESET));
+        assert!(!is_local(&io::Error::other("words")));
+    }
 }

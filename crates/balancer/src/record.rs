@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Method;
 use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::access::Line;
@@ -22,6 +22,10 @@ pub(crate) enum Outcome {
     Failed,
     /// The answer broke, and the client was told.
     Cut,
+    /// The balancer itself had the answer.
+    Own,
+    /// The balancer itself refused it, before any backend heard of it.
+    Refused,
 }
 
 /// One request's account, closed when it is dropped.
@@ -36,19 +40,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        id: &HeaderValue,
-        method: &Method,
-        path: &str,
-        model: Option<&str>,
-    ) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, id: &HeaderValue, method: &Method, path: &str) -> Self {
         let line = || {
             Box::new(Line {
                 id: id.clone(),
                 method: method.clone(),
                 path: path.into(),
-                model: model.map(Into::into),
+                model: None,
                 status: 0,
                 backend: None,
                 attempts: 0,
@@ -65,6 +63,22 @@ impl Record {
             head: None,
             outcome: Outcome::Open,
         }
+    }
+
+    /// It names this model.
+    pub(crate) fn names(&mut self, model: Option<&str>) {
+        if let Some(line) = &mut self.line {
+            line.model = model.map(Into::into);
+        }
+    }
+
+    /// The balancer answers it itself.
+    pub(crate) fn own(&mut self, status: StatusCode) {
+        self.outcome = match status.is_client_error() || status.is_server_error() {
+            true => Outcome::Refused,
+            false => Outcome::Own,
+        };
+        self.answered(status.as_u16());
     }
 
     /// It is asked of this backend.
@@ -93,27 +107,37 @@ impl Record {
     }
 }
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        let whole = self.started.elapsed();
+impl Record {
+    /// Counts it, and says its outcome in a word. What no backend was to hear of is no request of the metrics.
+    fn count(&self, whole: Duration) -> &'static str {
         let metrics = &self.shared.metrics;
+        let (word, counter) = match self.outcome {
+            Outcome::Own => return "own",
+            Outcome::Refused => {
+                metrics.refused.add();
+                return "refused";
+            }
+            Outcome::Complete => ("complete", None),
+            Outcome::Cut => ("cut", None),
+            Outcome::Failed => ("failed", Some(&metrics.failed)),
+            Outcome::Open => ("left", Some(&metrics.left)),
+        };
+        if let Some(counter) = counter {
+            counter.add();
+        }
         metrics.requests.add();
         metrics.whole.observe(whole);
         if let Some(head) = self.head {
             metrics.head.observe(head);
         }
-        let outcome = match self.outcome {
-            Outcome::Complete => "complete",
-            Outcome::Cut => "cut",
-            Outcome::Failed => {
-                metrics.failed.add();
-                "failed"
-            }
-            Outcome::Open => {
-                metrics.left.add();
-                "left"
-            }
-        };
+        word
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let whole = self.started.elapsed();
+        let outcome = self.count(whole);
         let Some(mut line) = self.line.take() else {
             return;
         };

@@ -9,7 +9,7 @@ use hyper::body::{Body, Frame, Incoming};
 use tokio::time::{Instant, Sleep};
 
 use crate::backends::Lease;
-use crate::forward::{Answer, Job};
+use crate::forward::{Answer, Job, SETTLE};
 use crate::http::error::ApiError;
 use crate::incoming::{Begun, Fault, Taken};
 use crate::record::Outcome;
@@ -99,6 +99,9 @@ impl Relay {
         let State::Passing(opening) = &mut self.state else {
             return Poll::Ready(None);
         };
+        if let Some(fault) = opening.begun.take_fault() {
+            return Poll::Ready(self.fault(fault));
+        }
         let frame = match opening.begun.poll_frame(context) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
@@ -177,9 +180,17 @@ impl Relay {
             Fault::Hung | Fault::Said(_) => {}
         }
         job.shared.metrics.cut.add();
-        if is_stream && job.can_resume() && job.may_replay() {
+        let pause = match fault {
+            Fault::Broken => SETTLE,
+            _ => Duration::ZERO,
+        };
+        let may_go_on = match fault {
+            Fault::Broken => job.may_lose(),
+            Fault::Hung | Fault::Stalled | Fault::Said(_) => true,
+        };
+        if may_go_on && is_stream && job.can_resume() && job.may_replay() {
             job.wanted.avoid.push(backend.id);
-            self.state = State::Resuming(Box::pin(resume(job)));
+            self.state = State::Resuming(Box::pin(resume(job, pause)));
             return None;
         }
         job.record.outcome = Outcome::Cut;
@@ -233,7 +244,8 @@ impl Relay {
 }
 
 /// Asks another backend to go on. What it says before it goes on is not for the client.
-async fn resume(mut job: Box<Job>) -> (Box<Job>, Option<Box<Opening>>) {
+async fn resume(mut job: Box<Job>, pause: Duration) -> (Box<Job>, Option<Box<Opening>>) {
+    tokio::time::sleep(pause).await;
     job.wanted.continues = true;
     job.seen.resume();
     let limits = &job.shared.config.limits;

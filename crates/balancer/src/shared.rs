@@ -33,6 +33,19 @@ impl Shared {
         }
     }
 
+    /// A socket could not be opened for want of something of this machine's own. Said less and less often.
+    pub(crate) fn lacks_something(&self) {
+        self.metrics.local_errors.add();
+        let times = self.metrics.local_errors.get();
+        if times.is_power_of_two() {
+            tracing::warn!(
+                times,
+                "no socket could be opened: this machine lacks descriptors, ports or memory; \
+                 the backends are not to blame. Raise the limit of open files (ulimit -Hn), or lower --max-connections"
+            );
+        }
+    }
+
     /// Counts what runs here from now on.
     pub(crate) fn runs_on(&self, runtime: &Handle) {
         let mut all = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);

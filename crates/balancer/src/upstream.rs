@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::clock;
+use crate::config::BackendUrl;
 use crate::net::{self, TcpStream};
 
 /// How often somebody who waits looks whether the backend is still worth waiting for.
@@ -22,6 +23,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// Connections to one backend that a worker keeps for later, and for how long it does.
 const IDLE: usize = 512;
 const IDLE_MILLIS: u64 = 30_000;
+
+/// For idle connections to be closed when there are no descriptors left.
+const MAKE_ROOM: Duration = Duration::from_millis(10);
 
 /// Bytes of an answer's head, and of what is read ahead.
 const HEAD: usize = 64 << 10;
@@ -34,14 +38,25 @@ pub(crate) type Connection = SendRequest<Full<Bytes>>;
 pub(crate) enum Failure {
     /// There was no connection; the backend knows nothing of the request.
     Connect(&'static str),
+    /// This machine could not open a socket, which says nothing of the backend.
+    Local,
     /// The connection broke, or said what is no HTTP, after the request had been written.
     Cut,
+    /// So did one that had been idle before: the backend is gone, or it only tidied up.
+    Stale,
     /// The backend stopped answering about its health too.
     Hung,
-    /// Its first event is an error.
-    Said,
+    /// It had begun to answer, and nothing came any more.
+    Stalled,
     /// The request's time is over.
     Timeout,
+}
+
+impl Failure {
+    /// Whether the connection broke while the backend may have worked on the request, so that the request may be the cause.
+    pub(crate) fn is_loss(self) -> bool {
+        matches!(self, Self::Cut | Self::Stale)
+    }
 }
 
 /// The connections of one worker.
@@ -71,6 +86,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Patience {
     pub(crate) epoch: u32,
     pub(crate) deadline: Instant,
+    /// Between two pieces of an answer that has begun.
+    pub(crate) stall: Duration,
 }
 
 impl Patience {
@@ -93,6 +110,23 @@ impl Patience {
             }
         }
     }
+
+    /// Waits for more of an answer that has begun.
+    pub(crate) async fn wait_for_more<T>(
+        &self,
+        backend: &Backend,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let stalled = Instant::now() + self.stall;
+        let until = Self {
+            deadline: self.deadline.min(stalled),
+            ..*self
+        };
+        match until.wait(backend, work).await {
+            Err(Failure::Timeout) if stalled < self.deadline => Err(Failure::Stalled),
+            done => done,
+        }
+    }
 }
 
 impl Upstreams {
@@ -103,16 +137,13 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request and waits for the head of the answer. `twice`: it may be sent again if an old connection turns out
-    /// to be dead after it was written.
+    /// Sends a request and waits for the head of the answer. What an idle connection did not take is sent on another.
     pub(crate) async fn send(
         &self,
         backend: &Backend,
         patience: Patience,
-        twice: bool,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Exchange, Failure> {
-        let spare = twice.then(|| request.clone());
         while let Some(mut connection) = self.take(backend).await {
             let sent = connection.try_send_request(request);
             match patience.wait(backend, sent).await? {
@@ -122,9 +153,9 @@ impl Upstreams {
                         connection,
                     });
                 }
-                Err(mut error) => match error.take_message().or_else(|| spare.clone()) {
+                Err(mut error) => match error.take_message() {
                     Some(again) => request = again,
-                    None => return Err(Failure::Cut),
+                    None => return Err(Failure::Stale),
                 },
             }
         }
@@ -185,7 +216,15 @@ impl Upstreams {
     }
 
     async fn connect(&self, backend: &Backend) -> Result<Connection, Failure> {
-        let opened = open(backend, self.connect_timeout).await?;
+        let opened = match open(&backend.url, self.connect_timeout).await {
+            Err(Failure::Local) => {
+                // Idle connections hold what is missing. They are closed by tasks of their own.
+                self.locked().clear();
+                tokio::time::sleep(MAKE_ROOM).await;
+                open(&backend.url, self.connect_timeout).await?
+            }
+            opened => opened?,
+        };
         let (connection, task) = http1::Builder::new()
             .max_header_size(HEAD)
             .max_buf_size(HEAD)
@@ -205,13 +244,14 @@ impl Upstreams {
 }
 
 /// Opens a socket to a backend.
-pub(crate) async fn open(backend: &Backend, timeout: Duration) -> Result<TcpStream, Failure> {
-    let connecting = net::connect(backend.url.address());
+pub(crate) async fn open(url: &BackendUrl, timeout: Duration) -> Result<TcpStream, Failure> {
+    let connecting = net::connect(url.address());
     match tokio::time::timeout(timeout, connecting).await {
         Err(_) => Err(Failure::Connect("timeout")),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
             Err(Failure::Connect("connection_refused"))
         }
+        Ok(Err(error)) if net::is_local(&error) => Err(Failure::Local),
         Ok(Err(_)) => Err(Failure::Connect("unreachable")),
         Ok(Ok(stream)) => Ok(stream),
     }

@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use anyhow::Context as _;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
@@ -16,6 +18,34 @@ pub(crate) fn catch() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(asked))?;
     }
     Ok(())
+}
+
+/// Starts to listen for SIGINT, SIGTERM and SIGHUP in place of [`catch`]: before the second of them ends the process, `last`
+/// is done, on a thread of its own.
+pub(crate) fn catch_with(last: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    let asked = Arc::clone(ASKED.get_or_init(Arc::default));
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let wait = move || {
+        let mut signals = signals.forever();
+        signals.next();
+        asked.store(true, Ordering::Relaxed);
+        signals.next();
+        last();
+        #[expect(clippy::exit, reason = "the second signal asks for just that")]
+        std::process::exit(1);
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .context("cannot start the thread that hears signals")?;
+    Ok(())
+}
+
+/// A flag that is raised at every SIGHUP, which ends the process no more.
+pub(crate) fn hangups() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::default();
+    signal_hook::flag::register(SIGHUP, Arc::clone(&flag))?;
+    Ok(flag)
 }
 
 /// Whether the work should go on.

@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 failure, 2 usage.
 
 mod args;
+mod descriptors;
 mod interrupt;
 mod origin;
 mod output;
@@ -39,7 +40,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
     log_to_stderr(args.always.verbose);
-    interrupt::catch()?;
+    // A fleet has servers to end before a second Ctrl-C ends it.
+    if !matches!(args.verb, Verb::Fleet(_)) {
+        interrupt::catch()?;
+    }
     if let Some(threads) = args.verb.threads() {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -79,6 +83,8 @@ fn log_to_stderr(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // Who cannot be told cannot be told that either.
+        .log_internal_errors(false)
         .init();
 }
 

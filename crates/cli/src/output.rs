@@ -87,10 +87,10 @@ pub(crate) fn commit<R: Serialize>(out: OutputDir, account: Account<'_, R>) -> a
     Ok(())
 }
 
-/// Prints a line for the person at the terminal.
+/// Prints a line for the person at the terminal, who may have left.
 pub(crate) fn note(text: &str) {
-    #![expect(clippy::print_stderr, reason = "it is for the person at the terminal")]
-    eprintln!("{text}");
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints findings to stderr, worst last, so that it is what stays in view.

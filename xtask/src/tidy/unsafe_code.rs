@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const FILES: &[&str] = &[
     "benches/src",
     "crates/autopsy/src/arch",
+    "crates/balancer/src/fleet/spawn.rs",
     "crates/checkpoint/src/read/mapped.rs",
     "crates/checkpoint/src/sys.rs",
     "crates/cpu-gemm/src/arch",

@@ -147,6 +147,15 @@ impl Backends {
             .any(|other| other.id != backend.id && other.takes_requests(now))
     }
 
+    /// Whether at least half of those that are not drained take requests without this one.
+    pub(crate) fn can_spare(&self, backend: &Backend) -> bool {
+        let table = self.table.load();
+        let now = clock::now();
+        let all = table.all.iter().filter(|one| !one.is_drained()).count();
+        let others = |one: &&Arc<Backend>| one.id != backend.id && one.takes_requests(now);
+        2 * table.all.iter().filter(others).count() >= all
+    }
+
     fn random(&self) -> u64 {
         mix(self.tickets.fetch_add(1, Ordering::Relaxed))
     }

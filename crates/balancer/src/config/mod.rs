@@ -74,6 +74,9 @@ impl Default for Health {
 pub struct Retries {
     /// Times that a request may be asked again after a backend had begun to work on it.
     pub replays: u32,
+    /// Of these, times after a connection that broke under it: a request that ends its server ends no more than one more
+    /// than these.
+    pub losses: u32,
     /// Replays for each request, over all of them, beyond `reserve`.
     pub share: f64,
     /// Replays that may happen at once.
@@ -84,6 +87,7 @@ impl Default for Retries {
     fn default() -> Self {
         Self {
             replays: 4,
+            losses: 2,
             share: 0.2,
             reserve: 512,
         }
@@ -115,6 +119,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Between two events of a stream.
     pub stall_timeout: Duration,
+    /// For a backend to load or unload an adapter, which may have some gigabytes.
+    pub adapter_timeout: Duration,
     /// For running requests after the balancer was told to end.
     pub drain_timeout: Duration,
 }
@@ -133,6 +139,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(120),
             request_timeout: Duration::from_secs(1800),
             stall_timeout: Duration::from_secs(120),
+            adapter_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(180),
         }
     }

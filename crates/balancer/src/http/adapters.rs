@@ -1,24 +1,22 @@
 //! Loading and unloading an adapter everywhere at once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::connection::Worker;
 use super::error::ApiError;
 use super::reply::{self, Reply};
 use super::routes::post;
 use super::{auth, body};
-use crate::backend::Backend;
+use crate::backend::{Backend, State};
 use crate::health::{self, Question};
-
-/// An adapter of some gigabytes has to be read.
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::upstream::Patience;
 
 /// What one backend said.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ struct Said {
 }
 
 /// Asks every backend once, also drained ones, and says who did what. It is never asked twice, because the first time may
-/// have done its work.
+/// have done its work; and a client that leaves does not leave it half done.
 pub(super) async fn broadcast(
     worker: &Arc<Worker>,
     request: Request<Incoming>,
@@ -40,6 +38,13 @@ pub(super) async fn broadcast(
     post(&request)?;
     let path = request.uri().path().to_owned();
     let body = body::read(request.into_body(), &config.limits).await?;
+    let asked = tokio::spawn(ask_all(worker.clone(), path, body));
+    // Of a task that panicked there is nothing to report.
+    let all = asked.await.unwrap_or_default();
+    Ok(reply::json(status_of(&all), &report(&all)))
+}
+
+async fn ask_all(worker: Arc<Worker>, path: String, body: Bytes) -> Vec<Said> {
     let mut asked = JoinSet::new();
     for backend in &worker.shared.backends.table().all {
         let (worker, backend) = (worker.clone(), backend.clone());
@@ -48,11 +53,20 @@ pub(super) async fn broadcast(
     }
     let mut all = asked.join_all().await;
     all.sort_by(|a, b| a.url.cmp(&b.url));
-    Ok(reply::json(status_of(&all), &report(&all)))
+    all
 }
 
 async fn ask(worker: &Worker, backend: &Backend, path: &str, body: Bytes) -> Said {
+    let url = backend.url.as_str().to_owned();
+    if backend.state() == State::Down {
+        return Said {
+            url,
+            status: None,
+            message: format!("not asked, because it is out: {}", backend.status()),
+        };
+    }
     let config = &worker.shared.config;
+    let timeout = config.limits.adapter_timeout;
     let key = config.backend_admin_key.as_ref();
     let key = key.or(config.backend_key.as_ref());
     let question = Question {
@@ -60,11 +74,25 @@ async fn ask(worker: &Worker, backend: &Backend, path: &str, body: Bytes) -> Sai
         path,
         key: key.and_then(|key| key.bearer()),
         body,
-        timeout: PATIENCE,
+        timeout,
     };
-    let answer = health::ask(backend, question).await;
+    let patience = Patience {
+        epoch: backend.epoch(),
+        deadline: Instant::now() + timeout,
+        stall: timeout,
+    };
+    let asked = patience
+        .wait(backend, health::ask(&backend.url, question))
+        .await;
+    // One that hangs does not say either what it has.
+    let Ok(answer) = asked else {
+        return Said {
+            url,
+            status: None,
+            message: "it stopped to answer, also about its health".to_owned(),
+        };
+    };
     health::refresh_models(&worker.shared, backend).await;
-    let url = backend.url.as_str().to_owned();
     match answer {
         Ok((status, body)) => Said {
             url,

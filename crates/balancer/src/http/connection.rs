@@ -17,6 +17,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::routes;
 use crate::health::Watch;
+use crate::net;
 use crate::shared::Shared;
 use crate::upstream::Upstreams;
 
@@ -133,6 +134,10 @@ pub(super) async fn accept(
         let stream = accepted.and_then(|(stream, _)| stream.into_std());
         match (place, stream) {
             (Ok(place), Ok(stream)) => workers.give(Client { stream, place }),
+            (_, Err(error)) if net::is_local(&error) => {
+                shared.lacks_something();
+                tokio::time::sleep(PAUSE).await;
+            }
             _ => tokio::time::sleep(PAUSE).await,
         }
     }

@@ -93,19 +93,37 @@ impl ApiError {
         Self::new(status, "ServiceUnavailableError", message).retry_after(1)
     }
 
+    /// 503 when this machine could open no socket.
+    pub(crate) fn exhausted() -> Self {
+        let message = "the balancer's machine lacks descriptors, ports or memory for a connection to a backend";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "ServiceUnavailableError", message).retry_after(1)
+    }
+
     /// 502 when nobody could be reached.
     pub(crate) fn unreachable(attempts: u32) -> Self {
         let message = format!("no backend could be reached in {attempts} attempts");
         Self::new(StatusCode::BAD_GATEWAY, "BadGatewayError", message)
     }
 
-    /// 502 when a backend was lost and nobody else may be asked.
-    pub(crate) fn lost(repeatable: bool) -> Self {
-        let message = if repeatable {
-            "the backend was lost, and too many requests were asked again already"
-        } else {
-            "the backend was lost, and may have done what it was asked; this request is not asked twice"
-        };
+    /// 502 when a backend was lost with a request that may not be done twice.
+    pub(crate) fn lost_once() -> Self {
+        let message = "the backend was lost, and may have done what it was asked; this request is not asked twice";
+        Self::new(StatusCode::BAD_GATEWAY, "BadGatewayError", message)
+    }
+
+    /// 502 when so many backends were lost that the request itself may be the cause.
+    pub(crate) fn lost_often(times: u32) -> Self {
+        let message = format!(
+            "the connection to the backend broke {times} times while it worked on this request; \
+             it is not asked again, because it may be the cause"
+        );
+        Self::new(StatusCode::BAD_GATEWAY, "BadGatewayError", message)
+    }
+
+    /// 502 when a backend failed and no more may be asked again.
+    pub(crate) fn no_replay() -> Self {
+        let message = "the backend failed, and as much was asked again already as may be";
         Self::new(StatusCode::BAD_GATEWAY, "BadGatewayError", message)
     }
 

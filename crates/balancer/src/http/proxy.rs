@@ -62,27 +62,33 @@ struct Look {
 }
 
 /// Asks the backends.
-pub(super) async fn forward(worker: &Arc<Worker>, request: Request<Incoming>) -> Response<Reply> {
+pub(super) async fn forward(
+    worker: &Arc<Worker>,
+    request: Request<Incoming>,
+    id: &HeaderValue,
+    mut record: Record,
+) -> Response<Reply> {
     let (mut parts, body) = request.into_parts();
     let shared = &worker.shared;
-    let id = request_id(&parts.headers);
     let allowed = match parts.method {
         // Browsers ask without a key whether they may ask.
         Method::OPTIONS => Ok(()),
         _ => auth::user(&shared.config.api_keys, &parts.headers),
     };
-    let mut response = match allowed {
-        Err(error) => error.response(),
-        Ok(()) => match body::read(body, &shared.config.limits).await {
-            Err(error) => error.response(),
-            Ok(body) => {
-                prepare_headers(&mut parts.headers, shared, &id);
-                asked(job(worker, parts, body, &id)).await
-            }
-        },
+    let read = match allowed {
+        Ok(()) => body::read(body, &shared.config.limits).await,
+        Err(error) => Err(error),
     };
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
+    match read {
+        Ok(body) => {
+            prepare_headers(&mut parts.headers, shared, id);
+            asked(job(worker, parts, body, record)).await
+        }
+        Err(error) => {
+            record.own(error.status());
+            error.response()
+        }
+    }
 }
 
 async fn asked(mut job: Box<Job>) -> Response<Reply> {
@@ -106,12 +112,12 @@ async fn asked(mut job: Box<Job>) -> Response<Reply> {
     }
 }
 
-fn job(worker: &Arc<Worker>, parts: Parts, body: Bytes, id: &HeaderValue) -> Box<Job> {
+fn job(worker: &Arc<Worker>, parts: Parts, body: Bytes, mut record: Record) -> Box<Job> {
     let shared = &worker.shared;
     let path = parts.uri.path();
     let generates = parts.method == Method::POST && GENERATIONS.contains(&path);
     let look = look(&parts.method, path, &body, shared.config.prefix_affinity);
-    let record = Record::new(shared, id, &parts.method, path, look.model.as_deref());
+    record.names(look.model.as_deref());
     let root = || PathAndQuery::from_static("/");
     let plan = (generates && look.stream).then(|| Plan::of(&body, random()));
     Box::new(Job {
@@ -132,6 +138,8 @@ fn job(worker: &Arc<Worker>, parts: Parts, body: Bytes, id: &HeaderValue) -> Box
         planned: false,
         seen: Seen::default(),
         replays: shared.config.retries.replays,
+        losses: 0,
+        suspects: Vec::new(),
         attempts: 0,
         deadline: Instant::now() + shared.config.limits.request_timeout,
         record,
@@ -194,7 +202,7 @@ fn prepare_headers(headers: &mut HeaderMap, shared: &Shared, id: &HeaderValue) {
 }
 
 /// The client's id for a request, or one of ours.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let usable = |id: &&HeaderValue| {
         let id = id.as_bytes();
         !id.is_empty() && id.len() <= LONGEST_ID && id.iter().all(u8::is_ascii_graphic)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use xgraft_balancer::{BackendUrl, Config, serve};
+use xgraft_balancer::{BackendUrl, Config, LogWriter, serve};
 
 use crate::client::{self, Answer};
 use crate::scripted::Scripted;
@@ -33,6 +33,10 @@ pub(crate) fn config(urls: &[String]) -> Config {
 
 impl Balancer {
     pub(crate) async fn start(config: Config) -> Self {
+        Self::start_with_log(config, None).await
+    }
+
+    pub(crate) async fn start_with_log(config: Config, log: Option<LogWriter>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -40,7 +44,7 @@ impl Balancer {
             let stopped = async {
                 let _ = stopped.await;
             };
-            serve(listener, config, None, stopped).await.unwrap();
+            serve(listener, config, log, stopped).await.unwrap();
         });
         Self {
             address,

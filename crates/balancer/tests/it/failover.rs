@@ -12,7 +12,7 @@ use crate::scripted::{
 };
 
 /// One that is well until it is asked to generate.
-async fn failing(acts: impl Fn() -> Vec<Act> + Send + Sync + 'static) -> Scripted {
+pub(crate) async fn failing(acts: impl Fn() -> Vec<Act> + Send + Sync + 'static) -> Scripted {
     Scripted::start(move |asked: &Asked| match asked.path.as_str() {
         "/health" => vec![Act::Write(answer(200, "", ""))],
         "/v1/models" => vec![Act::Write(answer(404, "", ""))],
@@ -21,7 +21,7 @@ async fn failing(acts: impl Fn() -> Vec<Act> + Send + Sync + 'static) -> Scripte
     .await
 }
 
-async fn good() -> Scripted {
+pub(crate) async fn good() -> Scripted {
     failing(|| vec![Act::Write(completion("good"))]).await
 }
 
@@ -166,13 +166,8 @@ async fn a_stream_without_content_goes_elsewhere() {
         chunk(": ping\n\n"),
     ]
     .concat();
-    let error = [
-        STREAM_HEAD.as_bytes().to_vec(),
-        chunk("data: {\"error\": {}}\n\n"),
-    ]
-    .concat();
     let html = [STREAM_HEAD.as_bytes().to_vec(), chunk("<html>\n\n")].concat();
-    for begun in [beginning, error, html] {
+    for begun in [beginning, html] {
         let bad = failing(move || vec![Act::Write(begun.clone()), Act::Close]).await;
         let good = failing(|| vec![Act::Write(stream(&["a", "b"]))]).await;
         let balancer = Balancer::over(&[&bad, &good]).await;
@@ -206,6 +201,48 @@ async fn an_end_without_done_and_a_stall_are_flagged() {
     let answer = balancer.chat(json!({"stream": true})).await;
     assert!(answer.is_flagged(), "{}", answer.text());
     balancer.until_at_rest().await;
+}
+
+#[tokio::test]
+async fn a_first_event_that_is_an_error_is_the_answer() {
+    let said = "data: {\"error\":{\"message\":\"the prompt is too long\"}}\n\n";
+    let bytes = [
+        STREAM_HEAD.as_bytes().to_vec(),
+        chunk(&event(r#"{"role":"assistant","content":""}"#)),
+        chunk(said),
+        chunk("data: [DONE]\n\n"),
+        b"0\r\n\r\n".to_vec(),
+    ]
+    .concat();
+    let same = move || vec![Act::Write(bytes.clone())];
+    let (a, b) = (failing(same.clone()).await, failing(same).await);
+    let balancer = Balancer::over(&[&a, &b]).await;
+    let answer = balancer.chat(json!({"stream": true})).await;
+    assert!(answer.is_flagged(), "{}", answer.text());
+    assert_eq!(answer.events().last().map(String::as_str), Some(said));
+    assert_eq!(a.count() + b.count(), 1, "nobody is asked again");
+    balancer.until_at_rest().await;
+    balancer.until_up(2).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_stands_still_before_its_first_content_goes_elsewhere() {
+    let begun = [
+        STREAM_HEAD.as_bytes().to_vec(),
+        chunk(&event(r#"{"role":"assistant","content":""}"#)),
+    ]
+    .concat();
+    let slow = failing(move || vec![Act::Write(begun.clone()), Act::Hang]).await;
+    let good = failing(|| vec![Act::Write(stream(&["a"]))]).await;
+    let mut config = config(&[slow.url(), good.url()]);
+    config.limits.stall_timeout = Duration::from_millis(500);
+    let balancer = Balancer::start(config).await;
+    balancer.until_up(2).await;
+    while slow.count() == 0 {
+        let start = Instant::now();
+        assert!(balancer.chat(json!({"stream": true})).await.is_done());
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
 }
 
 #[tokio::test]

@@ -159,30 +159,3 @@ async fn more_bytes_than_announced_are_nobody_elses_answer() {
         assert_eq!(balancer.chat(json!({})).await.said(), "true");
     }
 }
-
-/// Both ends of all connections are in this process: as many files as the machine allows.
-fn allow_many_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let all = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    setrlimit(Resource::Nofile, all).unwrap();
-}
-
-#[tokio::test]
-async fn two_thousand_idle_connections_do_not_disturb() {
-    allow_many_files();
-    let backend = Scripted::saying("ok").await;
-    let balancer = Balancer::over(&[&backend]).await;
-    let mut idle = Vec::new();
-    for _ in 0..2000 {
-        idle.push(TcpStream::connect(balancer.address).await.unwrap());
-    }
-    let start = Instant::now();
-    for _ in 0..20 {
-        assert_eq!(balancer.chat(json!({})).await.said(), "ok");
-    }
-    assert!(start.elapsed() < Duration::from_secs(10));
-}

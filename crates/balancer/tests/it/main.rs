@@ -5,7 +5,9 @@
     reason = "helpers of tests fail by panicking, and say what they saw"
 )]
 
+mod access_log;
 mod balancer;
+mod blame;
 mod chaos;
 mod client;
 mod failover;

@@ -1,15 +1,19 @@
 //! Keys, the admin API, adapters, the list of backends, and what is seen from outside.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use xgraft_balancer::ApiKey;
 
 use crate::balancer::{Balancer, chat, config};
 use crate::client::{self, Answer};
 use crate::scripted::{Act, Asked, Scripted, answer, completion, models};
 
-const ADMIN: &str = "authorization: Bearer admin\r\n";
+pub(crate) const ADMIN: &str = "authorization: Bearer admin\r\n";
 
 async fn with_admin(backends: &[&Scripted]) -> Balancer {
     let urls: Vec<String> = backends.iter().map(|backend| backend.url()).collect();
@@ -189,6 +193,56 @@ async fn an_adapter_is_loaded_everywhere_once_and_everybody_is_reported() {
 }
 
 #[tokio::test]
+async fn a_broadcast_does_not_wait_for_one_that_hangs_and_is_not_left_half_done() {
+    let frozen = Arc::new(AtomicBool::new(false));
+    let state = frozen.clone();
+    let slow = Scripted::start(move |asked: &Asked| match asked.path.as_str() {
+        _ if state.load(Ordering::SeqCst) => vec![Act::Hang],
+        "/v1/models" => vec![Act::Write(models("xgraft", &["m"]))],
+        "/v1/load_lora_adapter" => vec![
+            Act::Sleep(Duration::from_millis(500)),
+            Act::Write(answer(200, "", "Success")),
+        ],
+        _ => vec![Act::Write(completion("slow"))],
+    })
+    .await;
+    let other = with_models(&["m"], true).await;
+    let balancer = with_admin(&[&slow, &other]).await;
+    let body = json!({"lora_name": "x", "lora_path": "y"});
+    let path = "/v1/load_lora_adapter";
+    let bytes = client::request("POST", path, ADMIN, &body.to_string());
+    let mut socket = TcpStream::connect(balancer.address).await.unwrap();
+    socket.write_all(&bytes).await.unwrap();
+    while slow.count() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(socket);
+    let start = Instant::now();
+    while slow.active.load(Ordering::SeqCst) > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(start.elapsed() > Duration::from_millis(300), "it was left");
+    frozen.store(true, Ordering::SeqCst);
+    // It hangs while it is asked, and then is known to hang.
+    for message in [
+        "it stopped to answer",
+        "not asked, because it is out: timeout",
+    ] {
+        let start = Instant::now();
+        let report = balancer.admin("POST", path, body.clone()).await;
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert_eq!(report.status, 502);
+        let report = report.json();
+        let all = report["backends"].as_array().unwrap();
+        let of = |one: &Scripted| all.iter().find(|said| said["url"] == one.url()).unwrap();
+        assert_eq!(of(&other)["ok"], true);
+        let said = of(&slow)["message"].as_str().unwrap();
+        assert!(said.starts_with(message), "{said}");
+        balancer.until_state(&slow, "down").await;
+    }
+}
+
+#[tokio::test]
 async fn the_list_is_followed_and_nothing_is_lost_when_it_is_broken() {
     let (a, b) = (Scripted::saying("a").await, Scripted::saying("b").await);
     let dir = tempfile::tempdir().unwrap();
@@ -198,9 +252,22 @@ async fn the_list_is_followed_and_nothing_is_lost_when_it_is_broken() {
     config.backends_file = Some(file.clone());
     let balancer = Balancer::start(config).await;
     balancer.until_up(1).await;
-    std::fs::write(&file, format!("{}\nnonsense\n", b.url())).unwrap();
-    tokio::time::sleep(Duration::from_millis(1300)).await;
-    assert_eq!(balancer.chat(json!({})).await.said(), "a");
+    let half = b.url()[..b.url().len() - 1].to_owned();
+    for wrong in [
+        format!("{}\nnonsense\n", b.url()),
+        String::new(),
+        "#\n".to_owned(),
+        half,
+    ] {
+        std::fs::write(&file, &wrong).unwrap();
+        tokio::time::sleep(Duration::from_millis(2300)).await;
+        assert_eq!(balancer.chat(json!({})).await.said(), "a", "{wrong:?}");
+        let metrics = client::get(balancer.address, "/metrics").await.text();
+        assert!(
+            metrics.contains("xgraft_balancer_list_refused 1\n"),
+            "{wrong:?}"
+        );
+    }
     std::fs::write(&file, format!("{}\n", b.url())).unwrap();
     let url = b.url();
     balancer

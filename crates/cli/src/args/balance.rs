@@ -55,7 +55,7 @@ pub(crate) struct Balance {
     /// How long an answer may take to begin.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "30m")]
     pub(crate) request_timeout: Duration,
-    /// How long a stream may stand still.
+    /// How long an answer that has begun may stand still.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "2m")]
     pub(crate) stall_timeout: Duration,
     /// How long running requests have when the balancer is asked to end.
@@ -73,16 +73,25 @@ pub(crate) struct Balance {
     /// How long it has for the answer.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "1s")]
     pub(crate) health_timeout: Duration,
+    /// Clients at once; more wait to be let in. By default as many as two open files each allow, and 8192 at most.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_connections: Option<usize>,
+    /// How long a backend has to load or unload an adapter.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5m")]
+    pub(crate) adapter_timeout: Duration,
     /// How long a backend that came back has less than its share.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "2s")]
     pub(crate) slow_start: Duration,
     /// Times that one request may be asked again after a backend had begun to work on it.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) replays: u32,
+    /// Of these, times after the connection broke under it: a request that ends its server ends one more than these.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) losses: u32,
     /// Send requests that begin alike to the same backend where it has no more in flight than the others.
     #[arg(long)]
     pub(crate) prefix_affinity: bool,
-    /// Append a line of JSON for every request to this file; `-` for stdout.
+    /// Append a line of JSON for every request to this file, which is opened anew at SIGHUP; `-` for stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) access_log: Option<PathBuf>,
     #[command(flatten)]

@@ -15,6 +15,7 @@ use xgraft_server::{ApiKey, GenerationDefaults, RuntimeAdapters, ServerConfig};
 use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::args::{Always, Serve};
+use crate::descriptors;
 use crate::interrupt;
 use crate::output::say_json;
 
@@ -34,7 +35,10 @@ struct Ready {
 
 pub(crate) fn run(args: &Serve, always: &Always) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let config = config(args)?;
+    let files = descriptors::raise();
+    let mut config = config(args)?;
+    let connections = &mut config.limits.connections;
+    *connections = descriptors::clients(files, 1).min(*connections);
     let tokenizer = Arc::new(Tokenizer::open(&args.dir)?);
     let template = ChatTemplate::open(&args.dir).map_or_else(no_template, |t| Ok(Some(t)))?;
     let options = Options {

@@ -1,14 +1,15 @@
-//! `xgraft balance` and `xgraft fleet` before real servers.
+//! `xgraft balance` before real servers.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{Process, free_ports, parse, signal, states};
+use crate::process::{Mock, Process, parse, signal, states};
 use crate::support::{extract, fixture, succeed};
 
 /// The seconds of `created` differ between two requests.
@@ -193,51 +194,44 @@ fn a_stream_of_a_server_killed_within_a_character_is_the_unbroken_one_byte_for_b
 }
 
 #[test]
-fn a_fleet_starts_is_diagnosed_restarts_what_dies_and_ends_whole() {
+fn the_access_log_is_opened_anew_at_sighup() {
     let temp = tempfile::tempdir().unwrap();
-    let file = temp.path().join("fleet.toml");
-    let [port, a, b] = free_ports();
-    let model = fixture("tiny-qwen3-text/base");
-    let server = |port| {
-        format!("[[server]]\nport = {port}\nmodel = {model:?}\nargs = [\"--threads\", \"1\"]\n")
+    let (log, moved) = (temp.path().join("log"), temp.path().join("log.1"));
+    let path = log.to_str().unwrap();
+    let backend = Mock::start();
+    let balancer = Process::start(&[
+        "balance",
+        "--port",
+        "0",
+        "--backend",
+        &backend,
+        "--access-log",
+        path,
+    ]);
+    balancer.until("up", |status| states(status) == ["up"]);
+    let ask = |id: &str, file: &Path| {
+        let header = format!("x-request-id: {id}\r\n");
+        assert_eq!(
+            balancer.post_with("/v1/completions", &header, &json!({})).0,
+            200
+        );
+        let start = Instant::now();
+        while !std::fs::read_to_string(file)
+            .unwrap_or_default()
+            .contains(id)
+        {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{id} is not in {file:?}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     };
-    let text = format!(
-        "port = {port}\nbalance = [\"--health-interval\", \"200ms\"]\n{}{}",
-        server(a),
-        server(b)
-    );
-    std::fs::write(&file, text).unwrap();
-    let file = file.to_str().unwrap();
-    let mut fleet = Process::start(&["fleet", file]);
-    let all_up = |status: &Value| {
-        let states = states(status);
-        states.len() == 2
-            && states
-                .iter()
-                .all(|state| ["up", "half-open"].contains(state))
-    };
-    fleet.until("all up", all_up);
-    let diagnosis: Value = serde_json::from_str(&succeed(&["diagnose", file, "--json"])).unwrap();
-    let servers = diagnosis["servers"].as_array().unwrap();
-    assert!(servers.len() == 3 && servers.iter().all(|server| server["health"] == 200));
-    let last = servers[1]["last_lines"].as_array().unwrap();
-    assert!(
-        last.iter()
-            .any(|line| line.as_str().unwrap().contains("listening on"))
-    );
-    let pid = fleet.child.id();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let children: Vec<&str> = children.split_whitespace().collect();
-    assert_eq!(children.len(), 2);
-    signal(children[0].parse().unwrap(), "KILL");
-    fleet.until("one gone", |status| !all_up(status));
-    fleet.until("all up again", all_up);
-    fleet.signal("TERM");
-    assert!(fleet.end().success());
-    for port in [a, b] {
-        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
-    }
-    let diagnosis = crate::support::xgraft(&["diagnose", file]);
-    assert!(!diagnosis.status.success());
-    assert!(crate::support::stdout(&diagnosis).contains("nobody listens"));
+    ask("first", &log);
+    std::fs::rename(&log, &moved).unwrap();
+    ask("second", &moved);
+    balancer.signal("HUP");
+    // A signal is heard a moment later than it is sent.
+    std::thread::sleep(Duration::from_millis(200));
+    ask("third", &log);
 }

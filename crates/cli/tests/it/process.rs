@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,6 +18,9 @@ pub(crate) struct Process {
     pub(crate) child: Child,
     /// `HOST:PORT`.
     pub(crate) address: String,
+    /// What it has said to stderr.
+    said: Arc<Mutex<String>>,
+    deaf: Arc<AtomicBool>,
 }
 
 impl Drop for Process {
@@ -29,22 +33,60 @@ impl Drop for Process {
 impl Process {
     /// Starts `xgraft` and waits for the address that it prints.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_xgraft"))
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(Command::new(env!("CARGO_BIN_EXE_xgraft")).args(args))
+    }
+
+    /// As [`start`](Self::start), of a shell that first limits its open files, such as by `ulimit -Sn 256`.
+    pub(crate) fn start_after(limit: &str, args: &[&str]) -> Self {
+        let script = format!("{limit} && exec \"$0\" \"$@\"");
+        let program = env!("CARGO_BIN_EXE_xgraft");
+        Self::run(Command::new("sh").args(["-c", &script, program]).args(args))
+    }
+
+    /// Starts a command and waits for the address that it prints.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.by_ref().find_map(|line| {
-            let line = line.unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = said.clone();
+        let mut hear = move || {
+            let line = lines.next()?.ok()?;
+            *heard.lock().unwrap() += &format!("{line}\n");
+            Some(line)
+        };
+        let address = std::iter::from_fn(&mut hear).find_map(|line| {
             let (_, address) = line.split_once("listening on http://")?;
             Some(address.to_owned())
         });
         // What it says later must have a reader.
-        std::thread::spawn(move || lines.for_each(drop));
+        let deaf = Arc::new(AtomicBool::new(false));
+        let stops = deaf.clone();
+        std::thread::spawn(move || while !stops.load(Ordering::Relaxed) && hear().is_some() {});
         Self {
             child,
-            address: address.expect("it listens"),
+            address: address.unwrap_or_else(|| panic!("it does not listen: {said:?}")),
+            said,
+            deaf,
+        }
+    }
+
+    /// The next line that it says to stderr is the last that anybody reads; then stderr is closed, as that of a terminal is.
+    pub(crate) fn stop_listening(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// What it has said to stderr.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Waits until it has said something.
+    pub(crate) fn until_said(&self, what: &str, is: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        while !is(&self.said()) {
+            let waits = start.elapsed() < PATIENCE;
+            assert!(waits, "never {what}: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -104,6 +146,44 @@ impl Process {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// A backend of a few lines, which answers everything with the same and closes the connection.
+pub(crate) struct Mock;
+
+impl Mock {
+    /// Starts it, for as long as the test runs; gives its address as a URL.
+    pub(crate) fn start() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                std::thread::spawn(move || answer(client.unwrap()));
+            }
+        });
+        url
+    }
+}
+
+/// Reads a request of a head and a body with a length, and answers it.
+fn answer(client: TcpStream) -> Option<()> {
+    let mut lines = BufReader::new(client);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line).ok()?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(text) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = text.trim().parse().ok()?;
+        }
+    }
+    lines.read_exact(&mut vec![0; length]).ok()?;
+    let body = r#"{"data":[{"id":"m"}]}"#;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let client = lines.get_mut();
+    write!(client, "{head}content-length: {}\r\n\r\n{body}", body.len()).ok()
 }
 
 /// Sends a request whose answer has no chunks and ends with the connection.

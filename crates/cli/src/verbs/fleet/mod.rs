@@ -1,75 +1,70 @@
 //! `xgraft fleet`
 
+mod board;
 pub(crate) mod file;
+pub(crate) mod keys;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use xgraft_balancer::fleet::{Change, Member, supervise};
+use xgraft_balancer::fleet::{Groups, supervise};
 
+use self::board::Board;
 use self::file::FleetFile;
+use self::keys::Keys;
 use super::balance;
-use crate::args::{Always, Args, Fleet, Verb};
-use crate::output::note;
+use crate::args::{Always, Balance, Fleet};
+use crate::interrupt;
 
 pub(crate) fn run(args: &Fleet, always: &Always) -> anyhow::Result<ExitCode> {
-    let file = FleetFile::open(&args.file)?;
-    let logs = file.logs(&args.file);
-    fs_err::create_dir_all(&logs)?;
     let own = std::env::current_exe().context("cannot find this program")?;
-    let planned = file.plan(&own.to_string_lossy(), &logs)?;
-    let mut words: Vec<String> = ["xgraft", "balance", "--host", &file.host, "--port"]
-        .map(str::to_owned)
-        .to_vec();
-    words.push(file.port.to_string());
-    for server in &planned {
-        words.extend(["--backend".to_owned(), server.url.as_str().to_owned()]);
+    let file = FleetFile::enter(&args.file)?;
+    fs_err::create_dir_all(&file.logs)?;
+    let mut planned = file.plan(&own.to_string_lossy())?;
+    let mut balance = file.balance()?;
+    let keys = Keys::of(&balance);
+    keys.show(&mut balance);
+    for server in &mut planned {
+        keys.want(&mut server.member);
+        server.member.probe.path.clone_from(&balance.health_path);
     }
-    words.extend(file.balance.iter().cloned());
-    let balance = match Args::try_parse_from(words).context("`balance`")?.verb {
-        Verb::Balance(balance) => balance,
-        _ => anyhow::bail!("`balance`: expected arguments of `xgraft balance`"),
-    };
+    let groups = Groups::default();
+    let all = groups.clone();
+    interrupt::catch_with(move || all.kill_all())?;
+    // On this thread, which lives as long as the process: the system asks the servers to end when it ends.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let (stop, stopped) = watch::channel(false);
-        let mut members = JoinSet::new();
-        for server in planned {
-            let stopped = stopped.clone();
-            members.spawn(async move { supervise(&server.member, stopped, tell).await });
-        }
-        // Its end, at Ctrl-C, comes when no request runs any more.
-        let served = balance::serve(&balance, always).await;
-        stop.send_replace(true);
-        members.join_all().await;
-        served.map(|()| ExitCode::SUCCESS)
-    })
+    runtime.block_on(keep(&balance, always, planned, groups))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn tell(member: &Member, change: Change) {
-    let name = &member.name;
-    let log = member.log.display();
-    note(&match change {
-        Change::Started(pid) => format!("{name}: runs as process {pid}; its output goes to {log}"),
-        Change::NotStarted(error, pause) => {
-            format!(
-                "{name}: cannot start: {error}; again in {} s",
-                pause.as_secs()
-            )
-        }
-        Change::Ended(status, pause) => {
-            format!(
-                "{name}: ended with {status}, see {log}; again in {} s",
-                pause.as_secs()
-            )
-        }
-        Change::Stopped => format!("{name}: stopped"),
-        _ => format!("{name}: changed"),
-    });
+/// Until the fleet is asked to end, and everybody has.
+async fn keep(
+    balance: &Balance,
+    always: &Always,
+    planned: Vec<file::Planned>,
+    groups: Groups,
+) -> anyhow::Result<()> {
+    let board = Arc::new(Board::new(&planned));
+    let (stop, stopped) = watch::channel(false);
+    let mut members = JoinSet::new();
+    for server in planned {
+        let (stopped, groups, board) = (stopped.clone(), groups.clone(), board.clone());
+        members.spawn(async move {
+            let tell = |member: &_, change| board.tell(member, &change);
+            supervise(&server.member, &groups, stopped, tell).await;
+        });
+    }
+    let showing = tokio::spawn(board::show(board.clone()));
+    // Its end, at Ctrl-C, comes when no request runs any more.
+    let served = balance::serve(balance, always).await;
+    stop.send_replace(true);
+    members.join_all().await;
+    showing.abort();
+    served
 }

@@ -1,17 +1,22 @@
 //! `xgraft balance`
 
-use std::path::Path;
+mod access_log;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use xgraft_balancer::{ApiKey, Config, Health, Limits, LogWriter, Retries};
+use xgraft_balancer::{ApiKey, Config, Health, Limits, Retries};
 
 use crate::args::{Always, Balance};
+use crate::descriptors;
 use crate::interrupt;
 use crate::output::{note, say_json};
+
+/// Open files of a client: its own connection, and one to a backend.
+const FILES: u64 = 2;
 
 /// What is printed once when the balancer listens.
 #[derive(Debug, Serialize)]
@@ -20,6 +25,9 @@ struct Ready {
     url: String,
     backends: Vec<String>,
     workers: usize,
+    /// Clients that are let in at once, and the open files that the process may have.
+    connections: usize,
+    open_files: u64,
 }
 
 pub(crate) fn run(args: &Balance, always: &Always) -> anyhow::Result<ExitCode> {
@@ -33,13 +41,15 @@ pub(crate) fn run(args: &Balance, always: &Always) -> anyhow::Result<ExitCode> {
 
 /// Until the process is asked to end, and what runs then has ended.
 pub(crate) async fn serve(args: &Balance, always: &Always) -> anyhow::Result<()> {
-    let config = config(args)?;
-    let log = args.access_log.as_deref().map(open_log).transpose()?;
+    let files = descriptors::raise();
+    let config = config(args, files)?;
+    let log = args.access_log.as_deref().map(access_log::open);
+    let log = log.transpose()?;
     let address = format!("{}:{}", args.listen.host, args.port);
     let listener = TcpListener::bind((args.listen.host.as_str(), args.port))
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
-    announce(&config, &listener, always)?;
+    announce(&config, files, &listener, always)?;
     xgraft_balancer::serve(listener, config, log, asked_to_end()).await?;
     Ok(())
 }
@@ -50,7 +60,12 @@ async fn asked_to_end() {
     }
 }
 
-fn announce(config: &Config, listener: &TcpListener, always: &Always) -> anyhow::Result<()> {
+fn announce(
+    config: &Config,
+    files: u64,
+    listener: &TcpListener,
+    always: &Always,
+) -> anyhow::Result<()> {
     let ready = Ready {
         schema: "xgraft.balance/1",
         url: format!("http://{}", listener.local_addr()?),
@@ -60,27 +75,28 @@ fn announce(config: &Config, listener: &TcpListener, always: &Always) -> anyhow:
             .map(|url| url.as_str().to_owned())
             .collect(),
         workers: config.workers,
+        connections: config.limits.connections,
+        open_files: files,
     };
     if always.json {
         return say_json(&ready);
     }
-    let count = ready.backends.len();
-    note(&format!("{count} backends; listening on {}", ready.url));
+    let (count, clients) = (ready.backends.len(), ready.connections);
+    note(&format!(
+        "{count} backends; up to {clients} clients at once, of {files} open files; listening on {}",
+        ready.url
+    ));
     Ok(())
 }
 
-fn open_log(path: &Path) -> anyhow::Result<LogWriter> {
-    if path == Path::new("-") {
-        return Ok(Box::new(std::io::stdout()));
+fn config(args: &Balance, files: u64) -> anyhow::Result<Config> {
+    let clients = args.max_connections;
+    if clients.is_some_and(|clients| clients > descriptors::clients(files, FILES)) {
+        tracing::warn!(
+            files,
+            "--max-connections: more than two open files each allow"
+        );
     }
-    let file = fs_err::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)?;
-    Ok(Box::new(file))
-}
-
-fn config(args: &Balance) -> anyhow::Result<Config> {
     let key = |key: &String| ApiKey::new(key);
     let keys = |keys: &[String]| keys.iter().map(key).collect::<Result<Vec<_>, _>>();
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -101,6 +117,7 @@ fn config(args: &Balance) -> anyhow::Result<Config> {
         },
         retries: Retries {
             replays: args.replays,
+            losses: args.losses,
             ..Retries::default()
         },
         limits: Limits {
@@ -110,6 +127,8 @@ fn config(args: &Balance) -> anyhow::Result<Config> {
             request_timeout: args.request_timeout,
             stall_timeout: args.stall_timeout,
             drain_timeout: args.drain_timeout,
+            adapter_timeout: args.adapter_timeout,
+            connections: clients.unwrap_or_else(|| descriptors::clients(files, FILES)),
             body: usize::try_from(args.max_body)?,
             ..Limits::default()
         },
