@@ -41,7 +41,9 @@ pub enum TemplateError {
         fuel: u64,
     },
     /// The text grew too long.
-    #[error("the chat template wrote more than {limit} bytes; shorten the conversation")]
+    #[error(
+        "the chat template wrote more than {limit} bytes, or 16 times as much into variables; shorten the conversation"
+    )]
     TooLong {
         /// The limit, in bytes.
         limit: usize,

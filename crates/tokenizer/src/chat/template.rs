@@ -1,10 +1,11 @@
 //! A checkpoint's chat template.
 
-use super::budget::{self, Spent};
-use super::environment::{Raised, environment, strftime_now};
+use super::budget::Spent;
+use super::environment::{Raised, environment, strftime_now, syntax};
+use super::guard::guarded;
 use super::output::Bounded;
 use super::source::without_generation;
-use super::{Conversation, TemplateError};
+use super::{Conversation, TemplateError, price};
 use crate::config::TokenizerConfig;
 use crate::file::field;
 use crate::{Error, json};
@@ -23,9 +24,6 @@ const TOOL_USE: &str = "tool_use";
 
 /// Stands where a message is to be continued while it is rendered.
 const MARK: &str = "\u{f0002}continue\u{f0003}";
-
-/// A template may print so many times what its text may have: variables are printed into before they are printed.
-const PRINTED: usize = 4;
 
 /// What a rendering may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +94,10 @@ impl ChatTemplate {
         sources: BTreeMap<&'static str, String>,
         special: Map<String, serde_json::Value>,
     ) -> Result<Self, TemplateError> {
-        let mut env = environment().map_err(|error| syntax_error(DEFAULT, error))?;
+        let mut env = environment();
         for (name, source) in sources {
-            let added = env.add_template_owned(name, without_generation(&source));
+            let source = syntax().and_then(|syntax| guarded(&without_generation(&source), syntax));
+            let added = source.and_then(|source| env.add_template_owned(name, source));
             added.map_err(|error| syntax_error(name, error))?;
         }
         let limits = Limits::default();
@@ -143,7 +142,7 @@ impl ChatTemplate {
                 .get_template(DEFAULT)
                 .map_err(|error| self.error(error))?,
         };
-        budget::start(self.limits.output_bytes.saturating_mul(PRINTED));
+        price::start(self.limits.output_bytes);
         let mut output = Bounded::new(self.limits.output_bytes);
         match template.render_captured_to(Value::from(variables), &mut output) {
             Ok(_) => Ok(output.into_text()),
