@@ -168,10 +168,13 @@ fn streaming(fields: &mut Fields) -> Result<Option<Streaming>> {
     }
     let include_usage = options.flag("include_usage", false)?;
     let continuous = options.flag("continuous_usage_stats", false)?;
+    if continuous && !include_usage {
+        return Err(options.invalid("continuous_usage_stats", "only with `include_usage`"));
+    }
     options.finish(&[("include_obfuscation", "[false]")])?;
     Ok(Some(Streaming {
         include_usage,
-        continuous_usage: include_usage && continuous,
+        continuous_usage: continuous,
     }))
 }
 

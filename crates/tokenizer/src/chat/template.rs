@@ -12,8 +12,9 @@ use crate::{Error, json};
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::Map;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::thread;
 
 const FILE: &str = "chat_template.jinja";
 const TOOL_USE_FILE: &str = "additional_chat_templates/tool_use.jinja";
@@ -24,6 +25,10 @@ const TOOL_USE: &str = "tool_use";
 
 /// Stands where a message is to be continued while it is rendered.
 const MARK: &str = "\u{f0002}continue\u{f0003}";
+
+/// The stack of a rendering. A step may put a value into another one, and both are dropped one within the other: the steps that
+/// [`Limits`] allows by default need about a fifth of it. The system gives the memory only where it is used.
+const STACK: usize = 512 << 20;
 
 /// What a rendering may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +44,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            fuel: 5_000_000,
+            fuel: 2_000_000,
             output_bytes: 16 << 20,
             recursion: 400,
         }
@@ -54,6 +59,8 @@ pub struct ChatTemplate {
     env: Environment<'static>,
     special: Map<String, serde_json::Value>,
     limits: Limits,
+    /// Names that the templates read and do not set.
+    variables: BTreeSet<String>,
 }
 
 impl ChatTemplate {
@@ -101,10 +108,15 @@ impl ChatTemplate {
             added.map_err(|error| syntax_error(name, error))?;
         }
         let limits = Limits::default();
+        let variables = env
+            .templates()
+            .flat_map(|(_, template)| template.undeclared_variables(false))
+            .collect();
         let template = Self {
             env,
             special,
             limits,
+            variables,
         };
         Ok(template.with_limits(limits))
     }
@@ -118,11 +130,31 @@ impl ChatTemplate {
         self
     }
 
-    /// The text of a conversation, special tokens included.
+    /// Whether the template reads a variable of that name: `tools`, `documents`, or one of [`Conversation::kwargs`].
+    #[must_use]
+    pub fn reads(&self, variable: &str) -> bool {
+        self.variables.contains(variable)
+    }
+
+    /// The text of a conversation, special tokens included. It is made on a thread of its own, whose stack holds whatever a
+    /// template can nest.
     ///
     /// # Errors
-    /// The template refuses the conversation, needs something of it that is not there, or exceeds the [`Limits`].
+    /// The template refuses the conversation, needs something of it that is not there, or exceeds the [`Limits`]; or the system has
+    /// no thread left.
     pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, TemplateError> {
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("template".to_owned())
+                .stack_size(STACK)
+                .spawn_scoped(scope, || self.render_here(conversation))
+                .map_err(|source| TemplateError::Thread { source })?
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn render_here(&self, conversation: &Conversation<'_>) -> Result<String, TemplateError> {
         if conversation.continue_final_message {
             return self.render_unfinished(conversation);
         }
@@ -165,7 +197,7 @@ impl ChatTemplate {
         // A template that trims a message takes the space after the mark, and what it would have trimmed before.
         content.push_str(MARK);
         content.push(' ');
-        let marked = self.render(&Conversation {
+        let marked = self.render_here(&Conversation {
             messages: &messages,
             add_generation_prompt: false,
             continue_final_message: false,

@@ -229,3 +229,34 @@ fn an_error_names_the_line_of_the_source() {
         "{error}"
     );
 }
+
+#[test]
+fn values_that_are_nested_as_deeply_as_fuel_allows_do_not_end_the_process() {
+    for each in [
+        "{% set ns.x = [ns.x] %}",
+        "{% set ns.x = {'a': ns.x} %}",
+        "{% set ns.x = ns.x * 1 %}",
+        "{% set ns.x = ns.x | items %}",
+        "{% set ns.x = namespace(x=ns.x) %}",
+        "{% set ns.x = dict(x=ns.x) %}",
+        "{% set ns.x = ns.x | batch(1) %}",
+        "{% set ns.x = ns.x + [ns.x] %}",
+        "{% set ns.x = [ns.x] %}{% set ns.y = [ns.y] %}",
+    ] {
+        for after in [
+            "",
+            "{{ ns.x == ns.y }}",
+            "{{ ns.x | length }}",
+            "{{ ns.x }}",
+        ] {
+            for turns in [10, 100, 5000] {
+                // Whatever comes of it, the next line is reached.
+                let _ = render_small(&format!(
+                    "{{% set ns = namespace(x=[], y=[]) %}}{{% for i in range({turns}) %}}{{% for j in range(100) %}}{each}{{% endfor %}}{{% endfor %}}{after}"
+                ));
+            }
+        }
+    }
+    let error = render("{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% for j in range(100) %}{% set ns.x = [ns.x] %}{% endfor %}{% endfor %}").expect_err("deep");
+    assert!(matches!(error, TemplateError::OutOfFuel { .. }), "{error}");
+}
