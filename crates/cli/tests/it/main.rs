@@ -20,6 +20,7 @@ mod eval_stats;
 mod labels;
 mod original;
 mod orthogonality;
+mod parity;
 mod process;
 mod serve;
 mod support;

@@ -236,15 +236,19 @@ fn max_tokens(app: &App, parameters: &Parameters, text: &Text, prompt: usize) ->
             "This model's maximum context length is {limit} tokens. However, you requested {total} tokens \
              ({prompt} in the prompt, {asked} in the completion)"
         );
-        ApiError::invalid("max_tokens", message)
+        let param = if room == 0 {
+            text.prompt
+        } else {
+            parameters.max_tokens_field
+        };
+        ApiError::invalid(param, format!("`{param}`: {message}"))
     };
     let most = app.config.defaults.max_new_tokens.unwrap_or(usize::MAX);
     let max_tokens = match parameters.max_tokens {
         Some(0) if !text.prompt_only && parameters.prompt_logprobs == TopLogprobs::None => {
-            return Err(ApiError::invalid(
-                "max_tokens",
-                "`max_tokens`: expected at least 1; 0 is for the logprobs or echo of a prompt",
-            ));
+            let param = parameters.max_tokens_field;
+            let message = "expected at least 1; 0 is for the logprobs or echo of a prompt";
+            return Err(ApiError::invalid(param, format!("`{param}`: {message}")));
         }
         Some(asked) if asked > room => return Err(too_long(asked)),
         Some(0) => return Ok(0),

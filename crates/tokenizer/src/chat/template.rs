@@ -1,6 +1,7 @@
 //! A checkpoint's chat template.
 
 use super::budget::Spent;
+use super::conversation::RESERVED;
 use super::environment::{Raised, environment, strftime_now, syntax};
 use super::guard::guarded;
 use super::output::Bounded;
@@ -19,6 +20,8 @@ use std::thread;
 const FILE: &str = "chat_template.jinja";
 const TOOL_USE_FILE: &str = "additional_chat_templates/tool_use.jinja";
 const LARGEST_FILE: u64 = 1 << 20;
+
+const STRFTIME_NOW: &str = "strftime_now";
 
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
@@ -136,6 +139,15 @@ impl ChatTemplate {
         self.variables.contains(variable)
     }
 
+    /// The variables that it reads, but for those that every conversation has.
+    pub fn switches(&self) -> impl Iterator<Item = &str> {
+        let names = self.variables.iter().map(String::as_str);
+        names.filter(|name| {
+            let is_function = self.env.globals().any(|(global, _)| global == *name);
+            !is_function && !RESERVED.contains(name) && *name != STRFTIME_NOW
+        })
+    }
+
     /// The text of a conversation, special tokens included. It is made on a thread of its own, whose stack holds whatever a
     /// template can nest.
     ///
@@ -159,7 +171,7 @@ impl ChatTemplate {
             return self.render_unfinished(conversation);
         }
         let mut variables =
-            BTreeMap::from([("strftime_now".to_owned(), strftime_now(conversation.now))]);
+            BTreeMap::from([(STRFTIME_NOW.to_owned(), strftime_now(conversation.now))]);
         for (name, value) in conversation.variables(&self.special)? {
             variables.insert(name, Value::from(Serde(value)));
         }

@@ -22,7 +22,11 @@ impl Chat {
         let card = app.engine.model();
         let mut parameters = Parameters::take(&mut fields, &app.config, card)?;
         let limit = max_tokens(&mut fields, "max_completion_tokens", card)?;
-        parameters.max_tokens = max_tokens(&mut fields, "max_tokens", card)?.or(limit);
+        parameters.max_tokens = max_tokens(&mut fields, "max_tokens", card)?;
+        if parameters.max_tokens.is_none() && limit.is_some() {
+            parameters.max_tokens = limit;
+            parameters.max_tokens_field = "max_completion_tokens";
+        }
         if limit.is_some() && parameters.max_tokens != limit {
             return Err(fields.invalid("max_tokens", "differs from `max_completion_tokens`"));
         }
@@ -211,8 +215,8 @@ fn template_kwargs(
     template: &ChatTemplate,
 ) -> Result<Option<Map<String, Value>>> {
     let kwargs = fields.object("chat_template_kwargs")?.map(Fields::into_map);
-    for name in kwargs.iter().flat_map(Map::keys) {
-        if !template.reads(name) {
+    for (name, value) in kwargs.iter().flatten() {
+        if !value.is_null() && !template.reads(name) {
             let name = format!("chat_template_kwargs.{name}");
             let message = format!(
                 "`{}`: this model's chat template does not read it",
