@@ -1,9 +1,9 @@
 //! What every handler can reach.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::api::error::{ApiError, Result};
@@ -27,11 +27,14 @@ pub(crate) struct App {
     preparing: Semaphore,
     /// Adapters that are read at once; a disk that is slow holds up nothing else.
     loading: Semaphore,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 /// Adapters that are read at once.
 const LOADS: usize = 4;
+
+/// How long a request may still be on its way once the server drains.
+const READING: Duration = Duration::from_secs(1);
 
 impl std::fmt::Debug for dyn Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,19 +73,29 @@ impl App {
             started: crate::chance::unix_time(),
             preparing: Semaphore::new(4 * cores),
             loading: Semaphore::new(LOADS),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         })
     }
 
     /// Refuses new requests from now on; those that run go on.
     pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.send_replace(true);
         self.engine.drain();
     }
 
     /// Whether new requests are refused.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        *self.draining.borrow()
+    }
+
+    /// Ends a while after the server began to drain: who has not sent a whole request by then is not waited for.
+    pub(crate) fn reading_ends(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut draining = self.draining.subscribe();
+        async move {
+            // It cannot fail while a connection holds the app.
+            let _ = draining.wait_for(|draining| *draining).await;
+            tokio::time::sleep(READING).await;
+        }
     }
 
     /// Prepares a request on a thread that may block.

@@ -19,6 +19,12 @@ pub enum Error {
         /// The operating system's own words.
         source: io::Error,
     },
+    /// The directory has no `tokenizer.json`.
+    #[error("expected a tokenizer.json in {}, found none; copy it from the model that the checkpoint was made of", .dir.display())]
+    Missing {
+        /// The model directory.
+        dir: PathBuf,
+    },
     /// A file larger than any real one.
     #[error("{}: expected at most {limit} bytes, found {found}", .file.display())]
     TooLarge {

@@ -39,7 +39,14 @@ impl Tokenizer {
         let dir = dir.as_ref();
         let file = dir.join(FILE);
         let config = TokenizerConfig::read(dir)?;
-        Self::build(TokenizerFile::read(&file)?, config.added, &file)
+        let parts = TokenizerFile::read(&file).map_err(|error| match error {
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                let dir = dir.to_owned();
+                Error::Missing { dir }
+            }
+            other => other,
+        })?;
+        Self::build(parts, config.added, &file)
     }
 
     /// A tokenizer from the text of a `tokenizer.json`.

@@ -54,7 +54,8 @@ pub(crate) fn run(args: &Serve, always: &Always) -> anyhow::Result<ExitCode> {
         model.spec().vocab,
         tokenizer.vocab_size()
     );
-    let forward = CpuForward::new(model, args.kv_dtype.into(), args.kv_memory as usize);
+    let forward = CpuForward::new(model, args.kv_dtype.into(), args.kv_memory as usize)
+        .context("--kv-memory")?;
     let engine = LocalEngine::start(forward, engine_config(args))?;
     for (name, dir) in &args.lora {
         engine

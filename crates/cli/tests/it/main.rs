@@ -23,6 +23,7 @@ mod fleet;
 mod labels;
 mod original;
 mod orthogonality;
+mod parity;
 mod process;
 mod serve;
 mod support;

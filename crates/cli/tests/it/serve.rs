@@ -119,3 +119,26 @@ fn a_pipe_in_place_of_an_adapter_s_file_is_refused_at_once() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("--lora weights="));
 }
+
+#[test]
+fn what_is_missing_or_too_small_at_the_start_is_said_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("model");
+    let base = fixture("tiny-qwen3-text/base");
+    copy(&base, &folder);
+    let output = xgraft(&["serve", &base, "--port", "0", "--kv-memory", "1KiB"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains("--kv-memory") && said.contains("1024") && said.contains("at least"),
+        "{said}"
+    );
+    std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
+    let output = xgraft(&["serve", folder.to_str().unwrap(), "--port", "0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains("expected a tokenizer.json in") && said.contains("copy it"),
+        "{said}"
+    );
+}

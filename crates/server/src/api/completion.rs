@@ -127,6 +127,7 @@ impl Completion {
             thinking: Thinking::Over,
             default_max_tokens: Some(DEFAULT_MAX_TOKENS),
             prompt_only: echo.is_some(),
+            prompt: "prompt",
         };
         let job = Job::new(app, id, &parameters, prompts, logprobs)?;
         let plan = Plan::new(app, &job, parameters, &text)?;

@@ -89,6 +89,16 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutError", message)
     }
 
+    /// 431.
+    pub(crate) fn head_too_large(limit: usize) -> Self {
+        let message = format!("the names and values of the headers have more than {limit} bytes");
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "RequestHeadersTooLargeError",
+            message,
+        )
+    }
+
     /// 413.
     pub(crate) fn body_too_large(limit: usize) -> Self {
         let message = format!("the body is larger than {limit} bytes");
@@ -128,7 +138,7 @@ impl ApiError {
 
     /// 503 of a server that takes no new requests.
     pub(crate) fn draining() -> Self {
-        Refused::Draining.into()
+        Self::refused(Refused::Draining, "prompt")
     }
 
     fn about(mut self, param: &str) -> Self {
@@ -161,8 +171,9 @@ pub(crate) fn quote(text: &str) -> String {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
+impl ApiError {
+    /// What the engine says to a request whose prompt came as the field `prompt`.
+    pub(crate) fn refused(refused: Refused, prompt: &str) -> Self {
         let message = refused.to_string();
         match refused {
             Refused::QueueFull { retry_after, .. } => Self {
@@ -179,7 +190,7 @@ impl From<Refused> for ApiError {
                 format!("the model `{}` does not exist", quote(&name)),
             ),
             Refused::TooLong { .. } | Refused::UnknownToken { .. } | Refused::EmptyPrompt => {
-                Self::malformed(message)
+                Self::invalid(prompt, format!("`{prompt}`: {message}"))
             }
         }
     }

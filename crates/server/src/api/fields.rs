@@ -30,6 +30,11 @@ impl Fields {
         }
     }
 
+    /// All of it, for who knows every name.
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.map
+    }
+
     /// The value of a field, unless it is `null`.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.map.remove(name).filter(|value| !value.is_null())
@@ -194,11 +199,21 @@ impl Fields {
                 _ if value.is_null() => {}
                 Some((_, ANYTHING)) => {}
                 Some((_, values)) if is_one_of(value, values) => {}
-                Some(_) => return Err(self.invalid(name, "this parameter is not supported")),
+                Some(_) => return Err(self.invalid(name, unsupported(name))),
                 None => return Err(self.invalid(name, "unknown parameter")),
             }
         }
         Ok(())
+    }
+}
+
+/// What to use in place of what vLLM had before `structured_outputs`.
+fn unsupported(name: &str) -> String {
+    match name.strip_prefix("guided_") {
+        Some(form @ ("json" | "regex" | "choice" | "grammar")) => {
+            format!("this parameter is not supported; use `structured_outputs.{form}`")
+        }
+        _ => "this parameter is not supported".to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The description of everything, for machines.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use xgraft_tokenizer::ChatTemplate;
 
 use super::fields::ANYTHING;
 use super::neutral;
@@ -11,7 +12,12 @@ use crate::engine::ModelCard;
 const DOCUMENT: &str = include_str!("openapi.json");
 
 /// The description of one server: `words` are the tokens that have a text.
-pub(crate) fn document(config: &ServerConfig, card: &ModelCard, words: usize) -> String {
+pub(crate) fn document(
+    config: &ServerConfig,
+    card: &ModelCard,
+    words: usize,
+    template: Option<&ChatTemplate>,
+) -> String {
     let last_token = card.vocab_size.saturating_sub(1);
     let (least, most) = match config.max_logprobs {
         Some(most) => (0, i64::try_from(most).unwrap_or(i64::MAX)),
@@ -29,12 +35,34 @@ pub(crate) fn document(config: &ServerConfig, card: &ModelCard, words: usize) ->
     let document = numbers.iter().fold(document, |document, (name, number)| {
         document.replace(&format!("\"{name}\""), number)
     });
-    with_neutral(&document)
+    let mut document: Value = serde_json::from_str(&document).unwrap_or_default();
+    with_neutral(&mut document);
+    if let Some(template) = template {
+        with_template(&mut document, template);
+    }
+    document.to_string()
+}
+
+/// With what the chat template reads: its switches by name, and tools and documents only if it does.
+fn with_template(document: &mut Value, template: &ChatTemplate) {
+    for schema in ["ChatCompletionRequest", "TokenizeRequest"] {
+        let properties = &mut document["components"]["schemas"][schema]["properties"];
+        let switches: Map<String, Value> = template
+            .switches()
+            .map(|name| (name.to_owned(), json!({})))
+            .collect();
+        properties["chat_template_kwargs"]["properties"] = switches.into();
+        properties["chat_template_kwargs"]["additionalProperties"] = json!({"type": "null"});
+        for name in ["tools", "documents"] {
+            if !template.reads(name) {
+                properties[name] = json!({"type": "null", "description": "This model's chat template does not read them."});
+            }
+        }
+    }
 }
 
 /// With the parameters that are taken at the values which change nothing.
-fn with_neutral(document: &str) -> String {
-    let mut document: Value = serde_json::from_str(document).unwrap_or_default();
+fn with_neutral(document: &mut Value) {
     for (schema, neutral) in [
         ("CompletionRequest", neutral::COMPLETION),
         ("ChatCompletionRequest", neutral::CHAT),
@@ -47,7 +75,6 @@ fn with_neutral(document: &str) -> String {
                 json!({"enum": values, "description": "Taken where it changes nothing."});
         }
     }
-    document.to_string()
 }
 
 /// A regular expression of the decimal numbers up to `most`, without leading zeros.

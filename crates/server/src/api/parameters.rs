@@ -29,6 +29,8 @@ pub(crate) struct Parameters {
     pub(crate) sampling: Sampling,
     /// Tokens of a choice at most, if the request says so.
     pub(crate) max_tokens: Option<usize>,
+    /// The field that said so.
+    pub(crate) max_tokens_field: &'static str,
     /// Tokens before which nothing stops a choice.
     pub(crate) min_tokens: usize,
     /// Texts that end a choice.
@@ -100,6 +102,7 @@ impl Parameters {
             n: if continuation.is_some() { 1 } else { n },
             sampling,
             max_tokens: None,
+            max_tokens_field: "max_tokens",
             min_tokens: fields
                 .count("min_tokens", 0..=card.max_model_len)?
                 .unwrap_or(0),
@@ -168,10 +171,13 @@ fn streaming(fields: &mut Fields) -> Result<Option<Streaming>> {
     }
     let include_usage = options.flag("include_usage", false)?;
     let continuous = options.flag("continuous_usage_stats", false)?;
+    if continuous && !include_usage {
+        return Err(options.invalid("continuous_usage_stats", "only with `include_usage`"));
+    }
     options.finish(&[("include_obfuscation", "[false]")])?;
     Ok(Some(Streaming {
         include_usage,
-        continuous_usage: include_usage && continuous,
+        continuous_usage: continuous,
     }))
 }
 

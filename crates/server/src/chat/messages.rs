@@ -2,13 +2,25 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::error::{ApiError, Result};
+use crate::api::error::{ApiError, Result, quote};
 
 /// Messages of a request at most.
 const MOST: usize = 4096;
 
 /// The roles that templates know.
 const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
+
+/// What a message may have. Templates read more or less of it; clients send back what they were given.
+const KEYS: [&str; 8] = [
+    "role",
+    "content",
+    "name",
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "tool_calls",
+    "tool_call_id",
+];
 
 /// Checks the messages; parts that are text become one text, and the arguments of calls become objects.
 pub(crate) fn normal(messages: Vec<Value>) -> Result<Vec<Value>> {
@@ -41,6 +53,7 @@ fn message_of(at: usize, message: Value) -> Result<Value> {
             "expected system, developer, user, assistant or tool",
         ));
     }
+    only(at, "", &message, &KEYS)?;
     let content = match message.remove("content") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text),
@@ -66,6 +79,9 @@ fn message_of(at: usize, message: Value) -> Result<Value> {
 }
 
 fn text_of(at: usize, parts: &[Value]) -> Result<String> {
+    for part in parts.iter().filter_map(Value::as_object) {
+        only(at, ".content", part, &["type", "text"])?;
+    }
     let text = |part: &Value| match part["type"].as_str() {
         Some("text") => part["text"].as_str().map(ToOwned::to_owned),
         _ => None,
@@ -93,9 +109,18 @@ fn read_calls(at: usize, message: &mut Map<String, Value>) -> Result<()> {
         Some(_) => return Err(wrong(at, ".tool_calls", "expected a list")),
     };
     for call in calls {
+        if let Some(call) = call.as_object() {
+            only(
+                at,
+                ".tool_calls",
+                call,
+                &["id", "type", "index", "function"],
+            )?;
+        }
         let Some(function) = call.get_mut("function").and_then(Value::as_object_mut) else {
             return Err(wrong(at, ".tool_calls", "expected calls with a `function`"));
         };
+        only(at, ".tool_calls.function", function, &["name", "arguments"])?;
         if let Some(Value::String(text)) = function.get("arguments") {
             let parsed = serde_json::from_str::<Map<String, Value>>(text);
             let arguments =
@@ -104,6 +129,19 @@ fn read_calls(at: usize, message: &mut Map<String, Value>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a key that nobody knows, unless it says nothing.
+fn only(at: usize, path: &str, object: &Map<String, Value>, keys: &[&str]) -> Result<()> {
+    let says_nothing =
+        |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    let unknown = object
+        .iter()
+        .find(|(key, value)| !keys.contains(&key.as_str()) && !says_nothing(value));
+    match unknown {
+        None => Ok(()),
+        Some((key, _)) => Err(wrong(at, &format!("{path}.{}", quote(key)), "unknown key")),
+    }
 }
 
 fn wrong(at: usize, field: &str, message: &str) -> ApiError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use xgraft_model::{KvCache, KvType, LoraAdapter, Model, Spec};
 
-use super::{AdapterLoader, Capacity, Forward, ForwardError, Segment};
+use super::{AdapterLoader, Capacity, ConfigError, Forward, ForwardError, Segment};
 
 /// A [`Model`] on the CPU with its pool of keys and values.
 #[derive(Debug)]
@@ -18,12 +18,21 @@ impl CpuForward {
     /// Positions of a block of keys and values.
     pub const BLOCK_TOKENS: usize = 16;
 
-    /// A model with a pool of as many blocks as `memory` bytes hold, at least one.
-    pub fn new(model: Model, kind: KvType, memory: usize) -> Self {
+    /// A model with a pool of as many blocks as `memory` bytes hold.
+    ///
+    /// # Errors
+    /// They hold none.
+    pub fn new(model: Model, kind: KvType, memory: usize) -> Result<Self, ConfigError> {
         let block = model.spec().kv_bytes(kind.bytes()) * Self::BLOCK_TOKENS;
-        let blocks = (memory / block).max(1);
-        let cache = KvCache::new(model.spec(), kind, blocks, Self::BLOCK_TOKENS);
-        Self { model, cache }
+        if memory < block {
+            return Err(ConfigError::TooSmall {
+                field: "bytes of memory for keys and values",
+                found: memory,
+                least: block,
+            });
+        }
+        let cache = KvCache::new(model.spec(), kind, memory / block, Self::BLOCK_TOKENS);
+        Ok(Self { model, cache })
     }
 }
 

@@ -166,8 +166,12 @@ impl<F: Forward> Scheduler<F> {
         self.ended
     }
 
-    /// Sequences that could be admitted as far as their number goes.
+    /// Sequences that could be admitted in the next step: none if one that waits could not be, for want of blocks.
     pub(crate) fn idle(&self) -> usize {
+        let is_stuck = self.waiting.iter().any(|sequence| !sequence.paused);
+        if is_stuck {
+            return 0;
+        }
         self.config.max_num_seqs.saturating_sub(self.active())
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Text {
     pub(crate) default_max_tokens: Option<usize>,
     /// Whether an answer without a token makes sense.
     pub(crate) prompt_only: bool,
+    /// The field of the request that the prompt came in.
+    pub(crate) prompt: &'static str,
 }
 
 /// The engine's requests, one for each choice.
@@ -30,6 +32,8 @@ pub(crate) struct Plan {
     requests: Vec<Request>,
     text: TextOptions,
     prompt_tokens: usize,
+    /// The field of the request that the prompt came in.
+    prompt: &'static str,
     /// The field of the request that says which form the text has.
     form: Option<&'static str>,
 }
@@ -67,6 +71,7 @@ impl Plan {
             requests,
             text: options,
             prompt_tokens,
+            prompt: text.prompt,
             form,
         };
         match parameters.continuation {
@@ -102,6 +107,7 @@ impl Plan {
             requests,
             text,
             prompt_tokens,
+            prompt,
             form,
         } = self;
         let queue = |request: Request| {
@@ -121,7 +127,11 @@ impl Plan {
             let generation = if is_over {
                 None
             } else {
-                Some(app.engine.submit(request)?)
+                Some(
+                    app.engine
+                        .submit(request)
+                        .map_err(|refused| ApiError::refused(refused, prompt))?,
+                )
             };
             if generation.is_some() {
                 watch.queued();
@@ -226,15 +236,19 @@ fn max_tokens(app: &App, parameters: &Parameters, text: &Text, prompt: usize) ->
             "This model's maximum context length is {limit} tokens. However, you requested {total} tokens \
              ({prompt} in the prompt, {asked} in the completion)"
         );
-        ApiError::invalid("max_tokens", message)
+        let param = if room == 0 {
+            text.prompt
+        } else {
+            parameters.max_tokens_field
+        };
+        ApiError::invalid(param, format!("`{param}`: {message}"))
     };
     let most = app.config.defaults.max_new_tokens.unwrap_or(usize::MAX);
     let max_tokens = match parameters.max_tokens {
         Some(0) if !text.prompt_only && parameters.prompt_logprobs == TopLogprobs::None => {
-            return Err(ApiError::invalid(
-                "max_tokens",
-                "`max_tokens`: expected at least 1; 0 is for the logprobs or echo of a prompt",
-            ));
+            let param = parameters.max_tokens_field;
+            let message = "expected at least 1; 0 is for the logprobs or echo of a prompt";
+            return Err(ApiError::invalid(param, format!("`{param}`: {message}")));
         }
         Some(asked) if asked > room => return Err(too_long(asked)),
         Some(0) => return Ok(0),

@@ -1,10 +1,12 @@
 //! Tools of a request, and the grammar of a call that must come.
 
+use std::collections::HashSet;
+
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Value, json};
 
 use super::format::{Form, literal, tight};
-use crate::api::error::{ApiError, Result};
+use crate::api::error::{ApiError, Result, quote};
 
 /// Tools of a request at most.
 const MOST: usize = 128;
@@ -35,12 +37,24 @@ impl Tool {
                 format!("`tools`: expected at most {MOST}"),
             ));
         }
-        let tools = list.iter().map(Self::read).collect::<Option<_>>();
-        tools.ok_or_else(|| {
+        let tools = list.iter().map(Self::read).collect::<Option<Vec<_>>>();
+        let tools = tools.ok_or_else(|| {
             let form =
                 r#"expected {"type": "function", "function": {"name": ..., "parameters": {...}}}"#;
             ApiError::invalid("tools", format!("`tools`: {form}"))
-        })
+        })?;
+        let mut names = HashSet::new();
+        match tools.iter().position(|tool| !names.insert(tool.name())) {
+            None => Ok(tools),
+            Some(at) => {
+                let param = format!("tools[{at}].function.name");
+                let message = format!(
+                    "`{param}`: another tool has the name `{}`",
+                    quote(tools[at].name())
+                );
+                Err(ApiError::invalid(&param, message))
+            }
+        }
     }
 
     fn read(value: &Value) -> Option<Self> {

@@ -23,7 +23,7 @@ pub(super) async fn load(
     body: Body,
 ) -> Result<String> {
     allowed(&app)?;
-    let body = body::read(&headers, body, &app.config.limits).await?;
+    let body = body::read(&headers, body, &app).await?;
     app.loading(move |app| {
         let mut fields = Fields::parse(&body)?;
         let name = name(app, &mut fields)?;
@@ -55,7 +55,7 @@ pub(super) async fn unload(
     body: Body,
 ) -> Result<String> {
     allowed(&app)?;
-    let body = body::read(&headers, body, &app.config.limits).await?;
+    let body = body::read(&headers, body, &app).await?;
     let mut fields = Fields::parse(&body)?;
     let name = name(&app, &mut fields)?;
     fields.finish(&[("lora_int_id", "*")])?;

@@ -6,15 +6,16 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use crate::api::error::{ApiError, Result};
-use crate::config::Limits;
+use crate::app::App;
 
 /// Of a body that is too large so many times its limit is read and dropped, so that the client gets to read the answer.
 const PATIENCE: usize = 8;
 
-/// Reads it whole.
+/// Reads it whole, unless the server drains meanwhile.
 ///
 /// A body must say that it is JSON: one that a web page sends elsewhere without asking never does.
-pub(super) async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes> {
+pub(super) async fn read(headers: &HeaderMap, body: Body, app: &App) -> Result<Bytes> {
+    let limits = &app.config.limits;
     if !is_json(headers) {
         return Err(ApiError::wrong_media_type());
     }
@@ -24,8 +25,11 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Re
     if announced.is_some_and(|length| length > limits.body.saturating_mul(PATIENCE)) {
         return Err(ApiError::body_too_large(limits.body));
     }
-    let all = tokio::time::timeout(limits.body_timeout, collect(body, limits.body)).await;
-    all.unwrap_or_else(|_| Err(ApiError::body_timeout(limits.body_timeout)))
+    tokio::select! {
+        all = collect(body, limits.body) => all,
+        () = tokio::time::sleep(limits.body_timeout) => Err(ApiError::body_timeout(limits.body_timeout)),
+        () = app.reading_ends() => Err(ApiError::draining()),
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

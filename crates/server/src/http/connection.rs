@@ -8,19 +8,20 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
+use super::in_flight::{Counted, HEADERS, InFlight};
+use crate::app::App;
 use crate::config::Limits;
 
 /// After an error of `accept`, most likely too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes of a request's head, and of what is read ahead.
-const HEAD: usize = 64 << 10;
+/// Bytes that are read ahead: a head of the largest size, and what stands around its headers.
+const READ_AHEAD: usize = 2 * HEADERS;
 
 /// How long answers to requests that came too late may take once the last of the others is out.
 const LATE: Duration = Duration::from_secs(1);
@@ -29,32 +30,35 @@ const LATE: Duration = Duration::from_secs(1);
 pub(super) struct Server {
     listener: TcpListener,
     router: Router,
+    app: Arc<App>,
     limits: Limits,
     slots: Arc<Semaphore>,
 }
 
 impl Server {
-    pub(super) fn new(listener: TcpListener, router: Router, limits: Limits) -> Self {
+    pub(super) fn new(listener: TcpListener, router: Router, app: Arc<App>) -> Self {
+        let limits = app.config.limits;
         let slots = Arc::new(Semaphore::new(limits.connections));
         Self {
             listener,
             router,
+            app,
             limits,
             slots,
         }
     }
 
-    /// Serves until `shutdown`, then calls `drain` and goes on until the connections of before are at their ends, or
-    /// [`Limits::drain_timeout`] is over. A client that closes its half of the connection has left, and what it asked for
+    /// Serves until `shutdown`, then drains and goes on until the connections of before are at their ends, or
+    /// [`Limits::drain_timeout`] is over. Requests that are not whole by then have a moment more, and are not waited for. A client that closes its half of the connection has left, and what it asked for
     /// is cancelled.
-    pub(super) async fn run(self, shutdown: impl Future<Output = ()> + Send, drain: impl FnOnce()) {
+    pub(super) async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         tokio::select! {
             () = self.accept(&mut connections, |connection| graceful.watch(connection)) => {}
             () = shutdown => {}
         }
-        drain();
+        self.app.drain();
         tracing::info!("no new requests; those that run come to their end");
         let mut late = JoinSet::new();
         let running = tokio::time::timeout(self.limits.drain_timeout, graceful.shutdown());
@@ -84,10 +88,20 @@ impl Server {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            let connection = wrap(connection(stream, self.router.clone(), self.limits));
+            let in_flight = InFlight::default();
+            let service = Counted::new(self.router.clone(), in_flight.clone());
+            let connection = wrap(connection(stream, service, self.limits));
+            let reading_ends = self.app.reading_ends();
+            let idle = async move {
+                reading_ends.await;
+                in_flight.none().await;
+            };
             connections.spawn(async move {
-                // Its errors are the client's: it left, or was too slow.
-                let _ = connection.await;
+                tokio::select! {
+                    // Its errors are the client's: it left, or was too slow.
+                    _ = connection => {}
+                    () = idle => {}
+                }
                 drop(slot);
             });
         }
@@ -96,9 +110,9 @@ impl Server {
 
 type Socket = TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>;
 
-type Connection = http1::Connection<Socket, TowerToHyperService<Router>>;
+type Connection = http1::Connection<Socket, Counted>;
 
-fn connection(stream: TcpStream, router: Router, limits: Limits) -> Connection {
+fn connection(stream: TcpStream, service: Counted, limits: Limits) -> Connection {
     // An event of a stream is sent when it is there.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
@@ -106,9 +120,6 @@ fn connection(stream: TcpStream, router: Router, limits: Limits) -> Connection {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
-        .max_buf_size(HEAD)
-        .serve_connection(
-            TokioIo::new(Box::pin(stream)),
-            TowerToHyperService::new(router),
-        )
+        .max_buf_size(READ_AHEAD)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
 }

@@ -17,7 +17,7 @@ pub(super) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
-    let _ = body::read(&head.headers, body, &app.config.limits).await;
+    let _ = body::read(&head.headers, body, &app).await;
     let mut response = ApiError::draining().into_response();
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);

@@ -50,7 +50,7 @@ async fn respond<A: Answer>(
     prepare: impl FnOnce(&App, &[u8]) -> Result<(A, Plan)> + Send + 'static,
 ) -> Result<Response> {
     let watch = Watch::new(app.metrics.clone());
-    let body = body::read(headers, body, &app.config.limits).await?;
+    let body = body::read(headers, body, &app).await?;
     let queue = move |app: &App| {
         let (answer, plan) = prepare(app, &body)?;
         Ok((answer, plan.queue(app, &watch)?))

@@ -7,6 +7,7 @@ mod connection;
 mod cors;
 mod drain;
 mod generate;
+mod in_flight;
 mod request_id;
 mod routes;
 mod status;
@@ -46,9 +47,8 @@ pub async fn serve(
     config: ServerConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let limits = config.limits;
     let app = Arc::new(App::new(engine, tokenizer, template, config)?);
-    let server = Server::new(listener, routes::router(app.clone()), limits);
-    server.run(shutdown, || app.drain()).await;
+    let server = Server::new(listener, routes::router(app.clone()), app);
+    server.run(shutdown).await;
     Ok(())
 }

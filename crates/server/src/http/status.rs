@@ -42,7 +42,12 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response> {
 /// `GET /openapi.json`.
 pub(super) async fn openapi(State(app): State<Arc<App>>) -> Response {
     let words = app.tokenizer.vocab_size();
-    let document = openapi::document(&app.config, app.engine.model(), words);
+    let document = openapi::document(
+        &app.config,
+        app.engine.model(),
+        words,
+        app.template.as_ref(),
+    );
     ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn tokenize(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>> {
-    let body = body::read(&headers, body, &app.config.limits).await?;
+    let body = body::read(&headers, body, &app).await?;
     app.blocking(move |app| {
         let mut fields = Fields::parse(&body)?;
         known_model(app, &mut fields)?;
@@ -56,7 +56,7 @@ pub(super) async fn detokenize(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>> {
-    let body = body::read(&headers, body, &app.config.limits).await?;
+    let body = body::read(&headers, body, &app).await?;
     app.blocking(move |app| {
         let mut fields = Fields::parse(&body)?;
         known_model(app, &mut fields)?;

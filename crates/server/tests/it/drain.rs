@@ -102,3 +102,45 @@ async fn what_does_not_finish_in_time_is_cut_off() {
     assert!(hanging.await.unwrap().is_empty());
     server.until_idle(Duration::from_secs(5)).await;
 }
+
+#[tokio::test]
+async fn a_request_that_was_half_sent_does_not_keep_a_server() {
+    let head = "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+    let body = format!("{head}content-length: 1000\r\n\r\n{{\"prompt\"");
+    for half in [&head[..30], body.as_str()] {
+        let (mut server, running) = draining_after(half).await;
+        let start = Instant::now();
+        let chunks = running.await.unwrap().chunks();
+        let last = &chunks.last().unwrap()["choices"][0];
+        assert_eq!(
+            last["finish_reason"], "stop",
+            "what is answered is answered whole"
+        );
+        (&mut server.task).await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(20), "{half}");
+    }
+}
+
+/// The same with a client that sent this and no more.
+async fn draining_after(half: &str) -> (Server, tokio::task::JoinHandle<Answer>) {
+    let mut server = Server::start(config(), |_| {
+        Act::Say(
+            ids("abcdefghijabcdefghijabcdefghij"),
+            Duration::from_millis(100),
+        )
+    })
+    .await;
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(half.as_bytes()).await.unwrap();
+    let address = server.address;
+    let body = json!({"prompt": "a", "stream": true, "max_tokens": 30}).to_string();
+    let running = tokio::spawn(async move { post(address, "/v1/completions", body).await });
+    server.until_active(1).await;
+    server.stop();
+    tokio::spawn(async move {
+        // Longer than any test, shorter than the server would wait for it.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        drop(slow);
+    });
+    (server, running)
+}

@@ -306,3 +306,131 @@ async fn an_error_never_repeats_much_of_the_request() {
         );
     }
 }
+
+/// The error's `param` of a request that is refused.
+async fn refused_param(server: &Server, path: &str, body: Value) -> Value {
+    let answer = server.post(path, body.clone()).await;
+    assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+    answer.error("param")
+}
+
+#[tokio::test]
+async fn what_the_engine_refuses_is_named_after_the_field_of_the_prompt() {
+    let server = Server::saying("x").await;
+    let long = "word ".repeat(600);
+    for (path, body, param) in [
+        ("/v1/completions", json!({"prompt": ""}), "prompt"),
+        ("/v1/completions", json!({"prompt": ["a", ""]}), "prompt"),
+        ("/v1/completions", json!({"prompt": [5, 2000]}), "prompt"),
+        ("/v1/completions", json!({"prompt": long.clone()}), "prompt"),
+        (
+            "/v1/chat/completions",
+            json!({"messages": [{"role": "user", "content": long}]}),
+            "messages",
+        ),
+        (
+            "/v1/chat/completions",
+            json!({"messages": [{"role": "user", "content": "a"}], "chat_template_kwargs": {"messages": []}}),
+            "chat_template_kwargs.messages",
+        ),
+    ] {
+        assert_eq!(refused_param(&server, path, body).await, param);
+    }
+}
+
+#[tokio::test]
+async fn what_would_be_ignored_is_refused_by_name() {
+    let server = Server::saying("x").await;
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let user = json!({"role": "user", "content": "a"});
+    let call = |call: Value| json!({"messages": [user.clone(), {"role": "assistant", "tool_calls": [call]}]});
+    let message =
+        |key: &str, value: Value| json!({"messages": [with(user.clone(), json!({(key): value}))]});
+    for (body, param) in [
+        (
+            json!({"stream": true, "stream_options": {"continuous_usage_stats": true}}),
+            "stream_options.continuous_usage_stats",
+        ),
+        (
+            json!({"chat_template_kwargs": {"enable_thinkin": false}}),
+            "chat_template_kwargs.enable_thinkin",
+        ),
+        (json!({"documents": [{"text": "a"}]}), "documents"),
+        (
+            json!({"tools": [tool("a"), tool("b"), tool("a")]}),
+            "tools[2].function.name",
+        ),
+        (message("prefix", json!(true)), "messages[0].prefix"),
+        (
+            message(
+                "content",
+                json!([{"type": "text", "text": "a", "cache_control": {}}]),
+            ),
+            "messages[0].content.cache_control",
+        ),
+        (
+            call(
+                json!({"id": "1", "type": "function", "what": 1, "function": {"name": "a", "arguments": "{}"}}),
+            ),
+            "messages[1].tool_calls.what",
+        ),
+        (
+            call(
+                json!({"id": "1", "type": "function", "function": {"name": "a", "arguments": "{}", "strict": true}}),
+            ),
+            "messages[1].tool_calls.function.strict",
+        ),
+    ] {
+        let messages = json!({"messages": [user.clone()]});
+        let param = (
+            refused_param(&server, "/v1/chat/completions", with(messages, body)).await,
+            param,
+        );
+        assert_eq!(param.0, param.1);
+    }
+    let answer = server.complete(json!({"guided_regex": "a"})).await;
+    let message = answer.error("message");
+    assert!(
+        message
+            .as_str()
+            .unwrap()
+            .contains("`structured_outputs.regex`"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_message_goes_back_as_it_was_given() {
+    let server = Server::saying("x").await;
+    let answer = server.chat(json!({"reasoning": null})).await.json();
+    let mut message = answer["choices"][0]["message"].clone();
+    // What the Python client adds when it writes its own objects.
+    for name in ["annotations", "audio", "function_call"] {
+        message[name] = Value::Null;
+    }
+    let user = json!({"role": "user", "content": "a"});
+    let body = json!({"messages": [user.clone(), message, user]});
+    assert_eq!(server.chat(body).await.status, 200);
+}
+
+#[tokio::test]
+async fn tools_are_refused_where_the_template_does_not_read_them() {
+    let template = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    let template =
+        xgraft_tokenizer::ChatTemplate::from_source(template, serde_json::Map::new()).unwrap();
+    let server = Server::with_template(template).await;
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    let messages = json!({"messages": [{"role": "user", "content": "a"}]});
+    for choice in ["auto", "none", "required"] {
+        let body = with(
+            messages.clone(),
+            json!({"tools": tools, "tool_choice": choice}),
+        );
+        assert_eq!(
+            refused_param(&server, "/v1/chat/completions", body).await,
+            "tools"
+        );
+    }
+    let body = with(messages, json!({"tools": []}));
+    assert_eq!(server.post("/v1/chat/completions", body).await.status, 200);
+}

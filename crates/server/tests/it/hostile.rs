@@ -219,3 +219,13 @@ async fn more_connections_than_allowed_wait_for_their_turn() {
     drop((first, second));
     assert_eq!(third.await.unwrap(), 200);
 }
+
+#[tokio::test]
+async fn headers_have_a_limit_of_64_kib() {
+    let server = Server::saying("x").await;
+    for (bytes, status) in [(60 << 10, 200), (66 << 10, 431), (100 << 10, 431)] {
+        let more = format!("x-large: {}\r\n", "x".repeat(bytes));
+        let answer = exchange(server.address, &request("GET", "/health", &more, b"")).await;
+        assert_eq!(Answer::parse(&answer).status, status, "{bytes}");
+    }
+}

@@ -46,11 +46,19 @@ pub(crate) async fn start(
     config: ServerConfig,
     engine: Arc<dyn Engine>,
 ) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+    let template = ChatTemplate::open(xgraft_fixtures::TEXT.base()).unwrap();
+    start_with(config, engine, template).await
+}
+
+async fn start_with(
+    config: ServerConfig,
+    engine: Arc<dyn Engine>,
+    template: ChatTemplate,
+) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let dir = xgraft_fixtures::TEXT.base();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tokenizer = Arc::new(Tokenizer::open(&dir).unwrap());
-    let template = ChatTemplate::open(&dir).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(async move {
         let stopped = async {
@@ -70,6 +78,18 @@ impl Server {
     ) -> Self {
         let engine = Double::new(script);
         let (address, stop, task) = start(config, engine.clone()).await;
+        Self {
+            address,
+            engine,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    /// A server with another chat template.
+    pub(crate) async fn with_template(template: ChatTemplate) -> Self {
+        let engine = Double::new(|_| Act::Say(ids("x"), Duration::ZERO));
+        let (address, stop, task) = start_with(config(), engine.clone(), template).await;
         Self {
             address,
             engine,

@@ -4,7 +4,7 @@ use super::TemplateError;
 use serde_json::{Map, Value};
 
 /// Variables that the template finds besides those of [`Conversation::kwargs`].
-const RESERVED: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
+pub(super) const RESERVED: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
 
 /// Where messages carry their reasoning; templates read the first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];

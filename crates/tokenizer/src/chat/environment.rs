@@ -1,7 +1,7 @@
 //! The Jinja engine set up as transformers sets up its own: no escaping of HTML, blocks that take their line with them, and
 //! Python's methods and ways to print.
 
-use super::{budget, clock, python};
+use super::{budget, clock, price, python};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
@@ -20,15 +20,19 @@ impl fmt::Display for Raised {
 
 impl std::error::Error for Raised {}
 
-/// An engine without templates.
-pub(super) fn environment() -> Result<Environment<'static>, Error> {
-    let mut env = Environment::new();
-    env.set_auto_escape_callback(|_| AutoEscape::None);
-    let syntax = SyntaxConfig::builder()
+/// The syntax of a template as it came.
+pub(super) fn syntax() -> Result<SyntaxConfig, Error> {
+    SyntaxConfig::builder()
         .trim_blocks(true)
         .lstrip_blocks(true)
-        .build();
-    env.set_syntax(syntax?);
+        .build()
+}
+
+/// An engine without templates; it takes sources that went through [`guard`](super::guard).
+pub(super) fn environment() -> Environment<'static> {
+    let mut env = Environment::new();
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    price::add_to(&mut env);
     env.set_formatter(|out, _, value| match value.as_str() {
         Some(text) => {
             budget::spend(text.len())?;
@@ -55,7 +59,7 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     env.add_test("iterable", move |value: &Value| {
         is_sequence(value) || value.kind() == ValueKind::Iterable
     });
-    Ok(env)
+    env
 }
 
 /// `strftime_now` of a clock that stands at `now`.
@@ -75,6 +79,9 @@ fn raise_exception(text: &Value) -> Result<Value, Error> {
 
 /// Python's methods of strings, lists and dictionaries.
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    if let Some(made) = price::method(value, name, args)? {
+        return Ok(made);
+    }
     match (value.as_str(), name, args) {
         (Some(text), "strip" | "lstrip" | "rstrip", []) => Ok(strip(text, name, None).into()),
         (Some(text), "strip" | "lstrip" | "rstrip", [chars]) if chars.is_none() => {

@@ -40,8 +40,16 @@ pub enum TemplateError {
         /// The limit.
         fuel: u64,
     },
+    /// The system has no thread for the rendering.
+    #[error("could not start a thread for the chat template")]
+    Thread {
+        /// The system's own words.
+        source: std::io::Error,
+    },
     /// The text grew too long.
-    #[error("the chat template wrote more than {limit} bytes; shorten the conversation")]
+    #[error(
+        "the chat template wrote more than {limit} bytes, or 16 times as much into variables; shorten the conversation"
+    )]
     TooLong {
         /// The limit, in bytes.
         limit: usize,

@@ -4,16 +4,18 @@
 //! the same bytes here (`python`, `environment` hold what differs between the languages). It is not trusted: it has no access
 //! to files or the network, a bounded number of steps ([`Limits`]), and a bounded output.
 //!
-//! What a template prints is bounded too, be it into variables (`budget`). **Not bounded** is the memory of strings that operators
-//! and filters build: `s ~ s` in a loop doubles, and the engine has no limit there. A template is a part of the checkpoint;
-//! messages cannot do this.
+//! So is its memory: whatever makes a value pays for it before (`budget`). What it prints pays where it prints, filters, functions and
+//! methods where they are called (`price`); the engine's operators cannot be replaced, so the source is rewritten with filters that pay for
+//! their operands (`guard`). [0010](../../../../docs/decisions/0010-templates-pay.md) has the alternatives, and what is left.
 
 mod budget;
 mod clock;
 mod conversation;
 mod environment;
 mod error;
+mod guard;
 mod output;
+mod price;
 mod python;
 mod source;
 mod template;

@@ -268,13 +268,13 @@ mod tests {
     use serde_json::json;
 
     fn value(json: &serde_json::Value) -> Value {
-        budget::start(1 << 20);
+        budget::start(1 << 20, 1 << 20);
         Value::from(minijinja::value::Serde(json))
     }
 
     #[test]
     fn numbers_are_pythons() {
-        budget::start(1 << 20);
+        budget::start(1 << 20, 1 << 20);
         // [repr(x) for x in (...)]
         for (number, expected) in [
             (1.0, "1.0"),

@@ -1,22 +1,27 @@
 //! A checkpoint's chat template.
 
-use super::budget::{self, Spent};
-use super::environment::{Raised, environment, strftime_now};
+use super::budget::Spent;
+use super::conversation::RESERVED;
+use super::environment::{Raised, environment, strftime_now, syntax};
+use super::guard::guarded;
 use super::output::Bounded;
 use super::source::without_generation;
-use super::{Conversation, TemplateError};
+use super::{Conversation, TemplateError, price};
 use crate::config::TokenizerConfig;
 use crate::file::field;
 use crate::{Error, json};
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::Map;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::thread;
 
 const FILE: &str = "chat_template.jinja";
 const TOOL_USE_FILE: &str = "additional_chat_templates/tool_use.jinja";
 const LARGEST_FILE: u64 = 1 << 20;
+
+const STRFTIME_NOW: &str = "strftime_now";
 
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
@@ -24,8 +29,9 @@ const TOOL_USE: &str = "tool_use";
 /// Stands where a message is to be continued while it is rendered.
 const MARK: &str = "\u{f0002}continue\u{f0003}";
 
-/// A template may print so many times what its text may have: variables are printed into before they are printed.
-const PRINTED: usize = 4;
+/// The stack of a rendering. A step may put a value into another one, and both are dropped one within the other: the steps that
+/// [`Limits`] allows by default need about a fifth of it. The system gives the memory only where it is used.
+const STACK: usize = 512 << 20;
 
 /// What a rendering may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +47,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            fuel: 5_000_000,
+            fuel: 2_000_000,
             output_bytes: 16 << 20,
             recursion: 400,
         }
@@ -56,6 +62,8 @@ pub struct ChatTemplate {
     env: Environment<'static>,
     special: Map<String, serde_json::Value>,
     limits: Limits,
+    /// Names that the templates read and do not set.
+    variables: BTreeSet<String>,
 }
 
 impl ChatTemplate {
@@ -96,16 +104,22 @@ impl ChatTemplate {
         sources: BTreeMap<&'static str, String>,
         special: Map<String, serde_json::Value>,
     ) -> Result<Self, TemplateError> {
-        let mut env = environment().map_err(|error| syntax_error(DEFAULT, error))?;
+        let mut env = environment();
         for (name, source) in sources {
-            let added = env.add_template_owned(name, without_generation(&source));
+            let source = syntax().and_then(|syntax| guarded(&without_generation(&source), syntax));
+            let added = source.and_then(|source| env.add_template_owned(name, source));
             added.map_err(|error| syntax_error(name, error))?;
         }
         let limits = Limits::default();
+        let variables = env
+            .templates()
+            .flat_map(|(_, template)| template.undeclared_variables(false))
+            .collect();
         let template = Self {
             env,
             special,
             limits,
+            variables,
         };
         Ok(template.with_limits(limits))
     }
@@ -119,16 +133,45 @@ impl ChatTemplate {
         self
     }
 
-    /// The text of a conversation, special tokens included.
+    /// Whether the template reads a variable of that name: `tools`, `documents`, or one of [`Conversation::kwargs`].
+    #[must_use]
+    pub fn reads(&self, variable: &str) -> bool {
+        self.variables.contains(variable)
+    }
+
+    /// The variables that it reads, but for those that every conversation has.
+    pub fn switches(&self) -> impl Iterator<Item = &str> {
+        let names = self.variables.iter().map(String::as_str);
+        names.filter(|name| {
+            let is_function = self.env.globals().any(|(global, _)| global == *name);
+            !is_function && !RESERVED.contains(name) && *name != STRFTIME_NOW
+        })
+    }
+
+    /// The text of a conversation, special tokens included. It is made on a thread of its own, whose stack holds whatever a
+    /// template can nest.
     ///
     /// # Errors
-    /// The template refuses the conversation, needs something of it that is not there, or exceeds the [`Limits`].
+    /// The template refuses the conversation, needs something of it that is not there, or exceeds the [`Limits`]; or the system has
+    /// no thread left.
     pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, TemplateError> {
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("template".to_owned())
+                .stack_size(STACK)
+                .spawn_scoped(scope, || self.render_here(conversation))
+                .map_err(|source| TemplateError::Thread { source })?
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn render_here(&self, conversation: &Conversation<'_>) -> Result<String, TemplateError> {
         if conversation.continue_final_message {
             return self.render_unfinished(conversation);
         }
         let mut variables =
-            BTreeMap::from([("strftime_now".to_owned(), strftime_now(conversation.now))]);
+            BTreeMap::from([(STRFTIME_NOW.to_owned(), strftime_now(conversation.now))]);
         for (name, value) in conversation.variables(&self.special)? {
             variables.insert(name, Value::from(Serde(value)));
         }
@@ -143,7 +186,7 @@ impl ChatTemplate {
                 .get_template(DEFAULT)
                 .map_err(|error| self.error(error))?,
         };
-        budget::start(self.limits.output_bytes.saturating_mul(PRINTED));
+        price::start(self.limits.output_bytes);
         let mut output = Bounded::new(self.limits.output_bytes);
         match template.render_captured_to(Value::from(variables), &mut output) {
             Ok(_) => Ok(output.into_text()),
@@ -166,7 +209,7 @@ impl ChatTemplate {
         // A template that trims a message takes the space after the mark, and what it would have trimmed before.
         content.push_str(MARK);
         content.push(' ');
-        let marked = self.render(&Conversation {
+        let marked = self.render_here(&Conversation {
             messages: &messages,
             add_generation_prompt: false,
             continue_final_message: false,

@@ -1,10 +1,10 @@
 //! What a request for a chat says.
 
-use serde_json::Value;
-use xgraft_tokenizer::Conversation;
+use serde_json::{Map, Value};
+use xgraft_tokenizer::{ChatTemplate, Conversation, TemplateError};
 
 use super::Chat;
-use crate::api::error::{ApiError, Result};
+use crate::api::error::{ApiError, Result, quote};
 use crate::api::fields::Fields;
 use crate::api::neutral;
 use crate::api::parameters::{Parameters, max_tokens, top_logprobs};
@@ -22,7 +22,11 @@ impl Chat {
         let card = app.engine.model();
         let mut parameters = Parameters::take(&mut fields, &app.config, card)?;
         let limit = max_tokens(&mut fields, "max_completion_tokens", card)?;
-        parameters.max_tokens = max_tokens(&mut fields, "max_tokens", card)?.or(limit);
+        parameters.max_tokens = max_tokens(&mut fields, "max_tokens", card)?;
+        if parameters.max_tokens.is_none() && limit.is_some() {
+            parameters.max_tokens = limit;
+            parameters.max_tokens_field = "max_completion_tokens";
+        }
         if limit.is_some() && parameters.max_tokens != limit {
             return Err(fields.invalid("max_tokens", "differs from `max_completion_tokens`"));
         }
@@ -51,6 +55,7 @@ impl Chat {
             thinking,
             default_max_tokens: None,
             prompt_only: false,
+            prompt: "messages",
         };
         let job = Job::new(app, id, &parameters, vec![ids.into()], logprobs)?;
         let plan = Plan::new(app, &job, parameters, &text)?;
@@ -172,11 +177,15 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
     let list = fields.list("messages")?.unwrap_or_default();
     let messages = messages::normal(list)?;
     let documents = fields.objects("documents")?;
-    let kwargs = match fields.take("chat_template_kwargs") {
-        None => None,
-        Some(Value::Object(kwargs)) => Some(kwargs),
-        Some(_) => return Err(fields.invalid("chat_template_kwargs", "expected an object")),
-    };
+    for (name, is_given) in [
+        ("tools", tools.is_some()),
+        ("documents", documents.is_some()),
+    ] {
+        if is_given && !template.reads(name) {
+            return Err(fields.invalid(name, "this model's chat template does not read them"));
+        }
+    }
+    let kwargs = template_kwargs(fields, template)?;
     let continue_final_message = fields.flag("continue_final_message", false)?;
     let add_generation_prompt = fields.flag("add_generation_prompt", true)?;
     if continue_final_message && add_generation_prompt {
@@ -193,11 +202,42 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
         ..Conversation::new(&messages)
     };
     let rendered = template.render(&conversation);
-    let text = rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))?;
+    let text = rendered.map_err(|error| not_rendered(&error))?;
     Ok(Prompt {
         text,
         add_special_tokens: fields.flag("add_special_tokens", false)?,
     })
+}
+
+/// Switches that the template reads; others are mistakes, and would change nothing.
+fn template_kwargs(
+    fields: &mut Fields,
+    template: &ChatTemplate,
+) -> Result<Option<Map<String, Value>>> {
+    let kwargs = fields.object("chat_template_kwargs")?.map(Fields::into_map);
+    for (name, value) in kwargs.iter().flatten() {
+        if !value.is_null() && !template.reads(name) {
+            let name = format!("chat_template_kwargs.{name}");
+            let message = format!(
+                "`{}`: this model's chat template does not read it",
+                quote(&name)
+            );
+            return Err(ApiError::invalid(&name, message));
+        }
+    }
+    Ok(kwargs)
+}
+
+fn not_rendered(error: &TemplateError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        TemplateError::Reserved { name } => {
+            ApiError::invalid(&format!("chat_template_kwargs.{name}"), message)
+        }
+        TemplateError::NotContinued => ApiError::invalid("continue_final_message", message),
+        TemplateError::Thread { .. } => ApiError::internal(message),
+        _ => ApiError::invalid("messages", message),
+    }
 }
 
 /// What the prompt's end says about the answer's beginning.
