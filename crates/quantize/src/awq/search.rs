@@ -208,7 +208,7 @@ mod tests {
         let expected = golden::tensors("activations/expected.safetensors").unwrap();
         let named = |part: &str| {
             let name = format!("model.layers.0.post_attention_layernorm.{part}");
-            expected[&name].to_f32()
+            expected[&name].to_f32().unwrap()
         };
         let source = Checkpoint::open(TEXT.tuned()).unwrap();
         let mappings = mappings(&source, &|_| true);
