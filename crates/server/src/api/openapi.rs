@@ -43,6 +43,14 @@ pub(crate) fn document(
     document.to_string()
 }
 
+/// The model cannot choose among tools that its template does not show it.
+fn tools_only_where_they_must_be_called() -> Value {
+    json!({"anyOf": [
+        {"properties": {"tools": {"anyOf": [{"type": "null"}, {"type": "array", "maxItems": 0}]}}},
+        {"required": ["tool_choice"], "properties": {"tool_choice": {"not": {"enum": ["auto", null]}}}},
+    ]})
+}
+
 /// With what the chat template reads: its switches by name, and tools and documents only if it does.
 fn with_template(document: &mut Value, template: &ChatTemplate) {
     for schema in ["ChatCompletionRequest", "TokenizeRequest"] {
@@ -53,10 +61,12 @@ fn with_template(document: &mut Value, template: &ChatTemplate) {
             .collect();
         properties["chat_template_kwargs"]["properties"] = switches.into();
         properties["chat_template_kwargs"]["additionalProperties"] = json!({"type": "null"});
-        for name in ["tools", "documents"] {
-            if !template.reads(name) {
-                properties[name] = json!({"type": "null", "description": "This model's chat template does not read them."});
-            }
+        if !template.reads("documents") {
+            properties["documents"] = json!({"type": "null", "description": "This model's chat template does not read them."});
+        }
+        let all_of = document["components"]["schemas"][schema]["allOf"].as_array_mut();
+        if let Some(all_of) = all_of.filter(|_| !template.reads("tools")) {
+            all_of.push(tools_only_where_they_must_be_called());
         }
     }
 }

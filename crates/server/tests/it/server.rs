@@ -46,8 +46,16 @@ pub(crate) async fn start(
     config: ServerConfig,
     engine: Arc<dyn Engine>,
 ) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
-    let template = ChatTemplate::open(xgraft_fixtures::TEXT.base()).unwrap();
-    start_with(config, engine, template).await
+    start_with(config, engine, template_with_tools()).await
+}
+
+/// The fixture's own template, as if it read tools.
+fn template_with_tools() -> ChatTemplate {
+    let file = xgraft_fixtures::TEXT.base().join("tokenizer_config.json");
+    let config: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let own = config["chat_template"].as_str().unwrap();
+    let source = format!("{{%- if tools %}}{{%- endif %}}{own}");
+    ChatTemplate::from_source(&source, serde_json::Map::new()).unwrap()
 }
 
 async fn start_with(

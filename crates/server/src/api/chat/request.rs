@@ -31,7 +31,7 @@ impl Chat {
             return Err(fields.invalid("max_tokens", "differs from `max_completion_tokens`"));
         }
         let logprobs = logprobs(&mut fields, app)?;
-        let (tools, list, called) = tools(&mut fields)?;
+        let (tools, list, called) = tools(&mut fields, app)?;
         let include_reasoning = fields.flag("include_reasoning", true)?;
         let prompt = prompt(app, &mut fields, list.as_deref())?;
         fields.finish(neutral::CHAT)?;
@@ -109,14 +109,22 @@ fn logprobs(fields: &mut Fields, app: &App) -> Result<TopLogprobs> {
     }
 }
 
+const NOT_READ: &str = "this model's chat template does not read them";
+
 /// What may be called, the list for the template, and the calls that must come.
-fn tools(fields: &mut Fields) -> Result<(Tools, Option<Vec<Value>>, Option<ToolCalls>)> {
+fn tools(fields: &mut Fields, app: &App) -> Result<(Tools, Option<Vec<Value>>, Option<ToolCalls>)> {
     let list = fields.list("tools")?.filter(|list| !list.is_empty());
     let known = Tool::read_all(list.as_deref().unwrap_or_default())?;
     let several = fields.flag("parallel_tool_calls", true)?;
     let choice = fields.take("tool_choice");
     if !matches!(choice, None | Some(Value::String(_) | Value::Object(_))) {
         return Err(fields.invalid("tool_choice", "expected none, auto, required or a function"));
+    }
+    let is_free = choice.as_ref().is_none_or(|choice| choice == "auto");
+    let template = app.template.as_ref();
+    if list.is_some() && is_free && template.is_some_and(|template| !template.reads("tools")) {
+        let message = format!("{NOT_READ}; set `tool_choice` to `required` or a function");
+        return Err(fields.invalid("tools", message));
     }
     if list.is_none()
         && !matches!(
@@ -177,13 +185,8 @@ fn prompt(app: &App, fields: &mut Fields, tools: Option<&[Value]>) -> Result<Pro
     let list = fields.list("messages")?.unwrap_or_default();
     let messages = messages::normal(list)?;
     let documents = fields.objects("documents")?;
-    for (name, is_given) in [
-        ("tools", tools.is_some()),
-        ("documents", documents.is_some()),
-    ] {
-        if is_given && !template.reads(name) {
-            return Err(fields.invalid(name, "this model's chat template does not read them"));
-        }
+    if documents.is_some() && !template.reads("documents") {
+        return Err(fields.invalid("documents", NOT_READ));
     }
     let kwargs = template_kwargs(fields, template)?;
     let continue_final_message = fields.flag("continue_final_message", false)?;
@@ -254,7 +257,7 @@ fn opening(prompt: &str, split_reasoning: bool) -> Opening {
 
 /// The ids of a chat's prompt, for `/tokenize`.
 pub(crate) fn tokenize(app: &App, fields: &mut Fields) -> Result<Vec<TokenId>> {
-    let (_, list, _) = tools(fields)?;
+    let (_, list, _) = tools(fields, app)?;
     let prompt = prompt(app, fields, list.as_deref())?;
     app.encode("messages", &prompt.text, prompt.add_special_tokens)
 }

@@ -383,7 +383,7 @@ fn the_queue_is_bounded_and_draining_refuses() {
 #[test]
 fn seats_that_no_block_is_left_for_let_nobody_in_beyond_the_queue() {
     let script = Script {
-        step_time: std::time::Duration::from_millis(10),
+        step_time: std::time::Duration::from_millis(100),
         ..Script::new(8)
     };
     let tokens = script.capacity.blocks * script.capacity.block_tokens;
@@ -393,15 +393,15 @@ fn seats_that_no_block_is_left_for_let_nobody_in_beyond_the_queue() {
         ..EngineConfig::default()
     };
     let engine = start(script, config);
-    let large = || request(&prompt(1, tokens / 2), tokens / 4);
-    let first = engine.submit(large()).unwrap();
+    let large = |number| request(&prompt(number, tokens / 2), tokens / 4);
+    let first = engine.submit(large(1)).unwrap();
     eventually(&engine, |stats| stats.running == 1);
-    let second = engine.submit(large()).unwrap();
+    let second = engine.submit(large(2)).unwrap();
     // It is looked at, and there is no room for it.
     let steps = engine.stats().steps;
     eventually(&engine, |stats| stats.steps > steps + 2);
-    let third = engine.submit(large()).unwrap();
-    let refused = engine.submit(large()).unwrap_err();
+    let third = engine.submit(large(3)).unwrap();
+    let refused = engine.submit(large(4)).unwrap_err();
     assert!(
         matches!(refused, Refused::QueueFull { waiting: 2, .. }),
         "{refused:?}"
