@@ -184,6 +184,10 @@ fn printed(value: &Value) -> Result<usize, Error> {
 }
 
 /// The items of a sequence as Python prints them, with a text in between.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "minijinja gives a filter its arguments by value"
+)]
 fn join(
     value: &Value,
     joiner: Option<&Value>,

@@ -2,7 +2,7 @@
 
 use super::{Pair, Serving, serving};
 use crate::reproduce::steps::{Arguments, Kind, Step};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// With which the names of all begin.
 pub(super) const PREFIX: &str = "control-";
@@ -22,12 +22,12 @@ pub(super) fn made(pair: &Pair<'_>) -> Vec<Step> {
         .iter()
         .map(|how| {
             let adapter = pair.folder(&format!("adapter-A-r{rank}"));
-            spoil(pair, how, adapter)
+            spoil(pair, how, &adapter)
         })
         .collect();
     if int4(pair) {
         let model = pair.folder(&format!("base-{INT4}"));
-        steps.push(spoil(pair, "undecoded", model.clone()));
+        steps.push(spoil(pair, "undecoded", &model));
         let arguments = Arguments::new("autopsy").path(&pair.folder("control-undecoded"));
         steps.push(pair.step("control-undecoded-autopsy", Kind::MustFail, arguments));
     }
@@ -88,7 +88,7 @@ fn int4(pair: &Pair<'_>) -> bool {
     pair.methods.schemes.iter().any(|scheme| scheme == INT4)
 }
 
-fn spoil(pair: &Pair<'_>, how: &str, from: PathBuf) -> Step {
-    let arguments = Arguments::new(how).path(&from);
+fn spoil(pair: &Pair<'_>, how: &str, from: &Path) -> Step {
+    let arguments = Arguments::new(how).path(from);
     pair.step(&format!("control-{how}"), Kind::Spoil, arguments)
 }
