@@ -208,7 +208,7 @@ mod tests {
         let expected = golden::tensors("activations/expected.safetensors").unwrap();
         let named = |part: &str| {
             let name = format!("model.layers.0.post_attention_layernorm.{part}");
-            expected[&name].to_f32()
+            expected[&name].to_f32().unwrap()
         };
         let source = Checkpoint::open(TEXT.tuned()).unwrap();
         let mappings = mappings(&source, &|_| true);
@@ -218,7 +218,11 @@ mod tests {
         let mapping = mapping.unwrap();
         let load = |weight: &&Weight| source.load(weight).unwrap().0;
         let matrices: Vec<WeightMatrix> = mapping.balance.iter().map(load).collect();
-        let gate = |part: &str| expected[&format!("model.layers.0.mlp.gate_proj.{part}")].to_f32();
+        let gate = |part: &str| {
+            expected[&format!("model.layers.0.mlp.gate_proj.{part}")]
+                .to_f32()
+                .unwrap()
+        };
         let sums = |part: &str| gate(part).into_iter().map(f64::from).collect::<Vec<_>>();
         let mut activations = Activations::new(matrices[0].cols());
         activations.tokens = 1;
