@@ -218,8 +218,11 @@ mod tests {
         let mapping = mapping.unwrap();
         let load = |weight: &&Weight| source.load(weight).unwrap().0;
         let matrices: Vec<WeightMatrix> = mapping.balance.iter().map(load).collect();
-        let of_gate = |part: &str| &expected[&format!("model.layers.0.mlp.gate_proj.{part}")];
-        let gate = |part: &str| of_gate(part).to_f32().unwrap();
+        let gate = |part: &str| {
+            expected[&format!("model.layers.0.mlp.gate_proj.{part}")]
+                .to_f32()
+                .unwrap()
+        };
         let sums = |part: &str| gate(part).into_iter().map(f64::from).collect::<Vec<_>>();
         let mut activations = Activations::new(matrices[0].cols());
         activations.tokens = 1;

@@ -3,6 +3,7 @@
 
 mod formats;
 mod size;
+mod stats;
 mod unfold;
 
 use std::path::{Path, PathBuf};
