@@ -184,6 +184,10 @@ fn printed(value: &Value) -> Result<usize, Error> {
 }
 
 /// The items of a sequence as Python prints them, with a text in between.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the engine passes arguments by value"
+)]
 fn join(
     value: &Value,
     joiner: Option<&Value>,

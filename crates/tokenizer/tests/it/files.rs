@@ -185,8 +185,13 @@ fn missing_files_are_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = Tokenizer::open(dir.path()).expect_err("empty");
     assert!(
-        matches!(&error, Error::Io { file, .. } if file.ends_with(Path::new("tokenizer.json"))),
+        matches!(&error, Error::Missing { dir: found } if found == dir.path()),
         "{error}"
+    );
+    let said = error.to_string();
+    assert!(
+        said.starts_with("expected a tokenizer.json in ") && said.contains("copy it"),
+        "{said}"
     );
 }
 
