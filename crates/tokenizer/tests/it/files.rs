@@ -1,7 +1,6 @@
 //! Directories that are not as they should be are refused, with the file and the field.
 
 use serde_json::{Value, json};
-use std::path::Path;
 use tempfile::TempDir;
 use xgraft_fixtures::{TEXT, TINY};
 use xgraft_tokenizer::{Error, Tokenizer};
