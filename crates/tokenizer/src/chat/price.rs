@@ -184,9 +184,9 @@ fn printed(value: &Value) -> Result<usize, Error> {
 }
 
 /// The items of a sequence as Python prints them, with a text in between.
-#[expect(
+#[allow(
     clippy::needless_pass_by_value,
-    reason = "minijinja gives a filter its arguments by value"
+    reason = "the engine passes arguments by value"
 )]
 fn join(
     value: &Value,

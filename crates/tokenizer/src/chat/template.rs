@@ -29,8 +29,8 @@ const TOOL_USE: &str = "tool_use";
 /// Stands where a message is to be continued while it is rendered.
 const MARK: &str = "\u{f0002}continue\u{f0003}";
 
-/// The stack of a rendering. A step may put a value into another one, and both are dropped one within the other: the steps that
-/// [`Limits`] allows by default need about a fifth of it. The system gives the memory only where it is used.
+/// The stack of a rendering. A step may put a value into another one, and both are dropped one within the other: a test does so
+/// as often as the default [`Limits`] allow. The system gives the memory only where it is used.
 const STACK: usize = 512 << 20;
 
 /// What a rendering may use.

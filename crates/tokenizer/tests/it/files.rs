@@ -1,7 +1,6 @@
 //! Directories that are not as they should be are refused, with the file and the field.
 
 use serde_json::{Value, json};
-use std::path::Path;
 use tempfile::TempDir;
 use xgraft_fixtures::{TEXT, TINY};
 use xgraft_tokenizer::{Error, Tokenizer};
@@ -185,8 +184,13 @@ fn missing_files_are_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = Tokenizer::open(dir.path()).expect_err("empty");
     assert!(
-        matches!(&error, Error::Io { file, .. } if file.ends_with(Path::new("tokenizer.json"))),
+        matches!(&error, Error::Missing { dir: found } if found == dir.path()),
         "{error}"
+    );
+    let said = error.to_string();
+    assert!(
+        said.starts_with("expected a tokenizer.json in ") && said.contains("copy it"),
+        "{said}"
     );
 }
 
