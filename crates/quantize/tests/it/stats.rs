@@ -5,7 +5,6 @@ use std::path::Path;
 use xgraft_checkpoint::{
     ActivationStats, Activations, Checkpoint, Observed, OutputDir, Quantization,
 };
-use xgraft_cpu_gemm::Source as _;
 use xgraft_quantize::{
     Config, Conversion, Error, Known, Result, Scheme, dequantize, fingerprint, quantize,
 };
