@@ -19,7 +19,10 @@ mod units;
 use crate::{synth, workspace};
 use anyhow::Result;
 use recipe::Recipe;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 use xshell::Shell;
 
 /// Which pipeline, and how.
@@ -49,11 +52,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
-    let recipe = recipe_of(args)?;
+    let mut recipe = recipe_of(args)?;
     let out = match &args.out {
         Some(out) => workspace::from_callers_folder(out)?,
         None => PathBuf::from("out/reproduce"),
     };
+    leave_agents_out_without_python(&mut recipe);
     let steps = steps::all(&recipe, &out.join(&recipe.name));
     if args.dry_run {
         return plan::show(sh, &recipe, &steps, args.threads);
@@ -65,6 +69,19 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     evaluate::show(&steps)?;
     announce(&steps);
     Ok(())
+}
+
+/// Agents run programs in Python, which nothing else needs.
+fn leave_agents_out_without_python(recipe: &mut Recipe) {
+    let mut agents = recipe.evaluate.iter_mut();
+    let wanted = agents.any(|evaluate| !evaluate.agent_arms.is_empty());
+    let python = || Command::new("python3").arg("--version").output();
+    if wanted && !python().is_ok_and(|output| output.status.success()) {
+        println!("no python3 here: the questions to agents are left out");
+        for evaluate in &mut recipe.evaluate {
+            evaluate.agent_arms.clear();
+        }
+    }
 }
 
 /// Makes what the recipe says is synthetic and is not there yet.

@@ -142,6 +142,12 @@ pub(super) struct Evaluate {
     /// These arms: `tuned`, `A-fp8-block-r32`, `C-int2`.
     #[serde(default)]
     pub(super) more_arms: Vec<String>,
+    /// Arms that also answer as agents, with programs in a sandbox; left out where there is no Python.
+    #[serde(default)]
+    pub(super) agent_arms: Vec<String>,
+    /// The arguments of `xgraft eval run` for these, in place of `arguments`.
+    #[serde(default)]
+    pub(super) agent_arguments: Vec<String>,
     /// Whether spoiled adapters and models are made, which must be caught.
     #[serde(default)]
     pub(super) controls: bool,

@@ -55,10 +55,8 @@ impl Kept {
     }
 }
 
-#[test]
-fn two_thousand_idle_clients_of_a_balancer_with_a_low_soft_limit_do_not_disturb() {
-    allow_many_files();
-    let backend = Mock::start();
+/// A balancer whose shell has set a limit of open files before.
+fn balancer_after(limit: &str, backend: &str) -> Process {
     let args = [
         "balance",
         "--port",
@@ -66,9 +64,16 @@ fn two_thousand_idle_clients_of_a_balancer_with_a_low_soft_limit_do_not_disturb(
         "--threads",
         "1",
         "--backend",
-        &backend,
+        backend,
     ];
-    let balancer = Process::start_after("ulimit -Sn 256", &args);
+    Process::start_after(limit, &args)
+}
+
+#[test]
+fn two_thousand_idle_clients_of_a_balancer_with_a_low_soft_limit_do_not_disturb() {
+    allow_many_files();
+    let backend = Mock::start();
+    let balancer = balancer_after("ulimit -Sn 256", &backend);
     let said = balancer.said();
     assert!(said.contains("clients at once, of "), "{said}");
     balancer.until("up", all_up);
@@ -139,16 +144,7 @@ fn a_balancer_without_descriptors_blames_no_backend_and_says_so() {
 #[test]
 fn by_default_no_more_clients_are_let_in_than_there_are_descriptors_for() {
     let backend = Mock::start();
-    let args = [
-        "balance",
-        "--port",
-        "0",
-        "--threads",
-        "1",
-        "--backend",
-        &backend,
-    ];
-    let balancer = Process::start_after("ulimit -n 64", &args);
+    let balancer = balancer_after("ulimit -n 64", &backend);
     let said = balancer.said();
     assert!(
         said.contains("up to 16 clients at once, of 64 open files"),

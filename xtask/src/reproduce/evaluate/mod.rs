@@ -62,31 +62,40 @@ impl Pair<'_> {
         let mut steps = controls::made(self);
         let served = self.served();
         for serving in &served {
+            let Evaluate {
+                questions,
+                more_questions,
+                arguments,
+                agent_arguments,
+                ..
+            } = self.evaluate;
             for arm in arms(serving) {
-                steps.push(self.ask("eval", &self.evaluate.questions, serving, arm));
+                steps.push(self.ask("eval", questions, arguments, serving, arm));
             }
-            for arm in self.of_more(serving) {
-                let questions = &self.evaluate.more_questions;
-                steps.extend(questions.iter().map(|q| self.ask("more", q, serving, arm)));
+            for arm in named_in(&self.evaluate.more_arms, serving) {
+                let more = more_questions.iter();
+                steps.extend(more.map(|q| self.ask("more", q, arguments, serving, arm)));
+            }
+            for arm in named_in(&self.evaluate.agent_arms, serving) {
+                steps.push(self.ask("agent", questions, agent_arguments, serving, arm));
             }
             if let Some(arm) = self.killed(serving) {
                 steps.push(self.kill(serving, arm));
             }
         }
-        let asked = |kind: &str| -> Vec<&str> {
-            let all = served.iter().flat_map(|serving| match kind {
-                "more" => self.of_more(serving),
-                _ => arms(serving),
-            });
-            all.collect()
-        };
-        let (eval, more) = (asked("eval"), asked("more"));
-        let (controls, eval): (Vec<&str>, Vec<&str>) = eval
-            .into_iter()
+        let (controls, eval): (Vec<&str>, Vec<&str>) = served
+            .iter()
+            .flat_map(arms)
             .partition(|arm| arm.starts_with(controls::PREFIX));
         steps.push(self.stats("eval", "stats", &eval, REFERENCE));
-        if self.evaluate.more_questions.is_some() && more.contains(&REFERENCE) {
-            steps.push(self.stats("more", "stats", &more, REFERENCE));
+        for (kind, wanted) in [
+            ("more", &self.evaluate.more_arms),
+            ("agent", &self.evaluate.agent_arms),
+        ] {
+            let asked: Vec<&str> = served.iter().flat_map(|s| named_in(wanted, s)).collect();
+            if asked.contains(&REFERENCE) {
+                steps.push(self.stats(kind, "stats", &asked, REFERENCE));
+            }
         }
         if let Some(right) = controls::right(self).filter(|_| !controls.is_empty()) {
             let beside: Vec<&str> = controls.into_iter().chain([right.as_str()]).collect();
@@ -122,12 +131,6 @@ impl Pair<'_> {
         served
     }
 
-    /// The arms of what is served that are asked more questions.
-    fn of_more<'s>(&self, serving: &'s Serving) -> Vec<&'s str> {
-        let wanted = |arm: &&str| self.evaluate.more_arms.iter().any(|name| name == arm);
-        arms(serving).into_iter().filter(wanted).collect()
-    }
-
     /// The arm during whose second run a server and the client are killed: the first one with an adapter.
     fn killed<'s>(&self, serving: &'s Serving) -> Option<&'s str> {
         let scheme = self.methods.schemes.first()?;
@@ -136,16 +139,21 @@ impl Pair<'_> {
         Some(&first.0)
     }
 
-    fn ask(&self, kind: &str, questions: &Path, serving: &Serving, arm: &str) -> Step {
+    fn ask(
+        &self,
+        kind: &str,
+        questions: &Path,
+        more: &[String],
+        serving: &Serving,
+        arm: &str,
+    ) -> Step {
         let mut arguments = Arguments::new("eval");
         arguments.texts.push("run".to_owned());
         let mut arguments = arguments
             .option("--model", arm)
             .option("--tasks", &self.evaluate.tasks)
             .input("--data", questions);
-        arguments
-            .texts
-            .extend(self.evaluate.arguments.iter().cloned());
+        arguments.texts.extend(more.iter().cloned());
         arguments.inputs.push(serving.model.clone());
         let adapter = serving.adapters.iter().find(|(name, _)| name == arm);
         arguments.inputs.extend(adapter.map(|(_, dir)| dir.clone()));
@@ -157,7 +165,12 @@ impl Pair<'_> {
 
     /// The same questions again, while a server and the client are killed; the answers must be those of the first run.
     fn kill(&self, serving: &Serving, arm: &str) -> Step {
-        let ask = self.ask("killed", &self.evaluate.questions, serving, arm);
+        let Evaluate {
+            questions,
+            arguments,
+            ..
+        } = self.evaluate;
+        let ask = self.ask("killed", questions, arguments, serving, arm);
         let unbroken = self.folder(&format!("eval-{arm}"));
         Step {
             kind: Kind::AskAndKill,
@@ -211,6 +224,12 @@ fn serving(name: &str, model: &Path, adapters: Vec<(String, PathBuf)>) -> Servin
     }
 }
 
+/// The arms of what is served that are among these names.
+fn named_in<'s>(names: &[String], serving: &'s Serving) -> Vec<&'s str> {
+    let wanted = |arm: &&str| names.iter().any(|name| name == arm);
+    arms(serving).into_iter().filter(wanted).collect()
+}
+
 /// A quantized base alone is no arm: it is there for its adapters.
 fn arms(serving: &Serving) -> Vec<&str> {
     if serving.adapters.is_empty() {
@@ -221,5 +240,73 @@ fn arms(serving: &Serving) -> Vec<&str> {
             .iter()
             .map(|(name, _)| name.as_str())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    fn steps() -> Vec<Step> {
+        let file = workspace::root().join("recipes/fixture.toml");
+        all(&Recipe::read(&file).expect("parses"), Path::new("out"))
+    }
+
+    fn named<'a>(steps: &'a [Step], name: &str) -> &'a Step {
+        let step = steps.iter().find(|step| step.name == name);
+        step.unwrap_or_else(|| panic!("no step {name}"))
+    }
+
+    #[test]
+    fn every_arm_is_asked_of_servers_that_have_it() {
+        let steps = steps();
+        for step in steps.iter().filter(|step| step.kind == Kind::Ask) {
+            let serving = step.serving.as_ref().expect("is served");
+            let arm = step.arguments.iter().position(|text| text == "--model");
+            let arm = &step.arguments[arm.expect("names a model") + 1];
+            assert!(arms(serving).contains(&arm.as_str()), "{}", step.name);
+            assert!(step.inputs.contains(&serving.model), "{}", step.name);
+        }
+        let adapter = PathBuf::from("out/text.adapter-B-int2-r32");
+        assert!(
+            named(&steps, "text.eval-B-int2-r32")
+                .inputs
+                .contains(&adapter)
+        );
+    }
+
+    #[test]
+    fn the_unbroken_run_comes_before_the_one_with_kills() {
+        let steps = steps();
+        let place = |kind| steps.iter().position(|step| step.kind == kind);
+        let killed = &steps[place(Kind::AskAndKill).expect("is there")];
+        let unbroken = killed.inputs.last().expect("has inputs");
+        let first = steps.iter().position(|step| step.out == *unbroken);
+        assert!(first < place(Kind::AskAndKill), "{unbroken:?}");
+    }
+
+    #[test]
+    fn controls_are_counted_apart() {
+        let steps = steps();
+        let arms = |name: &str| -> Vec<String> {
+            let texts = named(&steps, name).arguments.iter();
+            texts
+                .filter_map(|text| Some(text.split_once("=out/")?.0.to_owned()))
+                .collect()
+        };
+        assert_eq!(arms("text.eval-stats").len(), 2 + 5 * 5);
+        let controls = arms("text.eval-controls");
+        assert_eq!(controls.len(), 5);
+        assert_eq!(controls.last().map(String::as_str), Some("A-fp8-block-r32"));
+        assert_eq!(arms("text.agent-stats").len(), 5);
+    }
+
+    #[test]
+    fn without_a_recipe_nobody_is_asked() {
+        let file = workspace::root().join("recipes/fixture.toml");
+        let mut recipe = Recipe::read(&file).expect("parses");
+        recipe.evaluate = Vec::new();
+        assert!(all(&recipe, Path::new("out")).is_empty());
     }
 }

@@ -206,7 +206,7 @@ fn comparisons(report: &Report) -> String {
             p_value(c.p_holm),
             p_value(c.equivalence.p()),
             c.test.to_owned(),
-            said(c.outcome).to_owned(),
+            said(c, report.alpha).to_owned(),
         ]);
     }
     format!(
@@ -218,8 +218,12 @@ fn comparisons(report: &Report) -> String {
     )
 }
 
-fn said(outcome: Outcome) -> &'static str {
-    match outcome {
+fn said(comparison: &Comparison, alpha: f64) -> &'static str {
+    let differs = comparison.p_holm < alpha;
+    let lower = comparison.difference_micro.value < 0.0;
+    match comparison.outcome {
+        Outcome::Parity if differs && lower => "parity; lower, by less than the margin",
+        Outcome::Parity if differs => "parity; higher, by less than the margin",
         Outcome::Parity => "parity",
         Outcome::Lower => "lower",
         Outcome::Higher => "higher",
