@@ -40,23 +40,33 @@ pub async fn run(streams: Streams) -> io::Result<Duration> {
     together(&all)
 }
 
-/// From the time when the last stream began to when the first ended, for each token of a stream.
+/// The time of a token of each stream while all of them run, as the mean over the streams.
 fn together(streams: &[Vec<Instant>]) -> io::Result<Duration> {
     let begin = streams.iter().filter_map(|times| times.first()).max();
     let end = streams.iter().filter_map(|times| times.last()).min();
     let (Some(begin), Some(end)) = (begin, end) else {
         return Err(io::Error::other("no stream to read"));
     };
-    // A stream whose own events are the window's ends has one interval less than events in it.
-    let inside = |times: &Vec<Instant>| times.iter().filter(|t| *begin < **t && *t <= end).count();
-    let steps = streams.iter().map(inside).min().unwrap_or(0);
-    let least = streams.iter().map(Vec::len).max().unwrap_or(0) / 2;
-    if steps < least {
-        return Err(io::Error::other(format!(
-            "expected {least} tokens of every stream beside all others, found {steps}: ask for more tokens"
-        )));
+    let mut all = Duration::ZERO;
+    for times in streams {
+        let inside = |t: &&Instant| (begin..=end).contains(t);
+        let mut inside = times.iter().filter(inside);
+        let (first, steps) = (inside.next(), inside.clone().count());
+        let (Some(first), Some(last)) = (first, inside.last()) else {
+            return Err(too_few(times.len(), 0));
+        };
+        if 2 * steps < times.len() - 1 {
+            return Err(too_few(times.len(), steps));
+        }
+        all += last.duration_since(*first) / u32::try_from(steps).unwrap_or(u32::MAX);
     }
-    Ok(end.duration_since(*begin) / u32::try_from(steps).unwrap_or(u32::MAX))
+    Ok(all / u32::try_from(streams.len()).unwrap_or(u32::MAX))
+}
+
+fn too_few(tokens: usize, beside: usize) -> io::Error {
+    io::Error::other(format!(
+        "expected half of a stream's {tokens} tokens beside all other streams, found {beside}: ask for more tokens"
+    ))
 }
 
 async fn client(address: String, request: Vec<u8>, tokens: usize) -> io::Result<Vec<Instant>> {
