@@ -29,7 +29,7 @@ pub(crate) enum State {
     Unknown = 0,
     /// It gets its share.
     Up = 1,
-    /// It answers about its health again, and gets one request to prove it.
+    /// It answers about its health again, and gets one request to prove it: by its answer, or by being well meanwhile.
     HalfOpen = 2,
     /// It gets nothing.
     Down = 3,
@@ -67,6 +67,8 @@ pub(crate) struct Backend {
     paused_until: AtomicU64,
     /// When it came back, while it has less than its share.
     back_since: AtomicU64,
+    /// It was taken out, and has to prove itself. One that had not begun yet has nothing to prove.
+    suspect: AtomicBool,
     slow_start: u64,
     limit: u32,
     /// Answers of 5xx that another backend gave better, [`STRIKE`] each, less the good ones since.
@@ -92,6 +94,7 @@ impl Backend {
             epoch: AtomicU32::new(0),
             paused_until: AtomicU64::new(0),
             back_since: AtomicU64::new(0),
+            suspect: AtomicBool::new(false),
             slow_start: clock::millis(slow_start),
             limit,
             strikes: AtomicU32::new(0),
@@ -126,7 +129,7 @@ impl Backend {
     pub(crate) fn takes_requests(&self, now: u64) -> bool {
         matches!(self.state(), State::Up | State::HalfOpen)
             && !self.is_drained()
-            && self.paused_until.load(Ordering::Relaxed) <= now
+            && self.paused(now) == 0
     }
 
     /// What it has in flight, and that as its load in `1/FULL` of a request, if there is room for one more.
@@ -178,11 +181,12 @@ impl Backend {
         FIRST.max(u32::try_from(grown).unwrap_or(FULL))
     }
 
-    /// It answered a request as it should. Says whether that changed something.
+    /// It answered a request as it should, or was well while it had one. Says whether that changed something.
     pub(crate) fn proved(&self) -> bool {
         let proved = self.state.load(Ordering::Relaxed) == State::HalfOpen as u8
             && self.change(State::HalfOpen, State::Up);
         if proved {
+            self.suspect.store(false, Ordering::Relaxed);
             self.back_since.store(clock::now(), Ordering::Relaxed);
         }
         proved
@@ -210,6 +214,7 @@ impl Backend {
         let was_in =
             self.change(State::Up, State::Down) || self.change(State::HalfOpen, State::Down);
         if was_in {
+            self.suspect.store(true, Ordering::Relaxed);
             self.counts.ejections.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(backend = self.url.as_str(), why, "taken out");
         } else {
@@ -237,7 +242,11 @@ impl Backend {
             self.say("healthy");
             return true;
         }
-        let back = self.change(State::Down, State::HalfOpen);
+        let to = match self.suspect.load(Ordering::Relaxed) {
+            true => State::HalfOpen,
+            false => State::Up,
+        };
+        let back = self.change(State::Down, to);
         if back {
             self.strikes.store(0, Ordering::Relaxed);
             self.say("healthy");
@@ -250,6 +259,13 @@ impl Backend {
     pub(crate) fn pause(&self, duration: Duration) {
         let until = clock::now() + clock::millis(duration);
         self.paused_until.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// How many milliseconds of its pause are left.
+    pub(crate) fn paused(&self, now: u64) -> u64 {
+        self.paused_until
+            .load(Ordering::Relaxed)
+            .saturating_sub(now)
     }
 
     pub(crate) fn set_drained(&self, drained: bool) {

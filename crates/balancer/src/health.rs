@@ -68,7 +68,7 @@ impl Watch {
 /// Until it is removed.
 async fn watch(shared: Arc<Shared>, backend: Arc<Backend>) {
     let health = &shared.config.health;
-    let (mut well, mut ill, mut silent) = (0_u32, 0_u32, 0_u32);
+    let (mut well, mut ill, mut silent, mut tried) = (0_u32, 0_u32, 0_u32, 0_u32);
     let mut models_due = Instant::now();
     while !backend.is_removed() {
         match probe(&shared, &backend).await {
@@ -84,6 +84,12 @@ async fn watch(shared: Arc<Shared>, backend: Arc<Backend>) {
                     models_due = Instant::now() + health.models;
                 }
                 if comes_back && backend.bring_back() {
+                    shared.backends.dispatch();
+                }
+                // An answer may take minutes; who is well for an interval with a request in work has proved enough.
+                let works = backend.state() == State::HalfOpen && backend.in_flight() > 0;
+                tried = if works { tried + 1 } else { 0 };
+                if tried > HURRY && backend.proved() {
                     shared.backends.dispatch();
                 }
             }

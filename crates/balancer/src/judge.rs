@@ -34,11 +34,13 @@ impl Job {
         let parts = answer.parts();
         match parts.status {
             StatusCode::TOO_MANY_REQUESTS => {
-                backend.pause(retry_after(&parts.headers).unwrap_or(PEACE));
+                let peace = retry_after(&parts.headers).unwrap_or(PEACE);
+                self.shared.backends.pause(backend, peace);
                 Judgement::Refused
             }
             StatusCode::SERVICE_UNAVAILABLE if retry_after(&parts.headers).is_some() => {
-                backend.pause(retry_after(&parts.headers).unwrap_or(PEACE));
+                let peace = retry_after(&parts.headers).unwrap_or(PEACE);
+                self.shared.backends.pause(backend, peace);
                 Judgement::Refused
             }
             StatusCode::INTERNAL_SERVER_ERROR

@@ -230,6 +230,6 @@ mod tests {
         let int8 = rounded(How::TokenInt8);
         assert_eq!((int8[0], int8[4]), (1.0, 100.0));
         assert!((int8[5] - 7.3).abs() <= 50.0 / 127.0);
-        assert_eq!(rounded(How::Group(2))[6..], token[6..]);
+        assert_eq!(rounded(How::Group(2))[6..], [-7.3, 0.0]);
     }
 }

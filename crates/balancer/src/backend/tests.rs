@@ -51,6 +51,15 @@ fn one_that_was_down_proves_itself_with_one_request_and_starts_slowly() {
 }
 
 #[test]
+fn one_that_had_not_begun_has_nothing_to_prove() {
+    let backend = backend();
+    backend.eject("connection_refused");
+    assert_eq!(backend.state(), State::Down);
+    assert!(backend.bring_back());
+    assert_eq!(backend.state(), State::Up);
+}
+
+#[test]
 fn drained_and_paused_ones_get_nothing() {
     let backend = backend();
     backend.bring_back();

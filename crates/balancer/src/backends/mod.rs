@@ -6,6 +6,7 @@ mod table;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -25,7 +26,7 @@ pub(crate) struct Backends {
     waiting: AtomicUsize,
     tickets: AtomicU64,
     limits: Limits,
-    slow_start: std::time::Duration,
+    slow_start: Duration,
     edits: Mutex<()>,
 }
 
@@ -124,6 +125,16 @@ impl Backends {
                 });
             }
         }
+    }
+
+    /// The backend gets nothing for so long; then those that wait are looked at again.
+    pub(crate) fn pause(self: &Arc<Self>, backend: &Backend, duration: Duration) {
+        backend.pause(duration);
+        let backends = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(duration).await;
+            backends.dispatch();
+        });
     }
 
     /// Whether somebody else could take it now.

@@ -70,18 +70,20 @@ pub(super) async fn forward(
 ) -> Response<Reply> {
     let (mut parts, body) = request.into_parts();
     let shared = &worker.shared;
-    let allowed = match parts.method {
-        // Browsers ask without a key whether they may ask.
-        Method::OPTIONS => Ok(()),
-        _ => auth::user(&shared.config.api_keys, &parts.headers),
-    };
+    let allowed = auth::user(&shared.config.api_keys, &parts.headers);
+    // Browsers ask without a key whether they may ask. No body and no key of ours goes along.
+    let is_question = parts.method == Method::OPTIONS && allowed.is_err();
     let read = match allowed {
+        Err(_) if is_question => Ok(Bytes::new()),
         Ok(()) => body::read(body, &shared.config.limits).await,
         Err(error) => Err(error),
     };
     match read {
         Ok(body) => {
             prepare_headers(&mut parts.headers, shared, id);
+            if is_question {
+                parts.headers.remove(header::AUTHORIZATION);
+            }
             asked(job(worker, parts, body, record)).await
         }
         Err(error) => {

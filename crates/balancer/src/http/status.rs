@@ -76,6 +76,7 @@ fn of(backend: &Backend) -> Value {
     json!({
         "status": &*backend.status(),
         "in_flight": backend.in_flight(),
+        "paused_ms": backend.paused(clock::now()),
         "total_requests": count(&counts.requests),
         "total_completed": count(&counts.completed),
         "error_count": count(&counts.errors),

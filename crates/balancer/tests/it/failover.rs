@@ -336,6 +336,54 @@ async fn one_that_is_gone_comes_back_with_its_share() {
 }
 
 #[tokio::test]
+async fn one_that_is_back_gets_more_than_one_long_request_before_the_first_is_answered() {
+    let a = good().await;
+    let (address, url) = (a.address, a.url());
+    let balancer = Balancer::over(&[&a]).await;
+    drop(a);
+    balancer
+        .until("gone", |status| status["backends"][&url]["state"] == "down")
+        .await;
+    let late = |asked: &Asked| match asked.path.as_str() {
+        "/health" => vec![Act::Write(answer(200, "", ""))],
+        "/v1/models" => vec![Act::Write(answer(404, "", ""))],
+        _ => vec![
+            Act::Sleep(Duration::from_secs(3)),
+            Act::Write(completion("late")),
+        ],
+    };
+    let a = Scripted::at(address, late).await;
+    balancer.until_state(&a, "half-open").await;
+    let start = Instant::now();
+    let answers = futures(&balancer, &json!({"model": "m"}), 6).await;
+    assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn who_waits_through_a_pause_goes_on_when_it_is_over() {
+    let asked = AtomicUsize::new(0);
+    let a = failing(move || match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => vec![Act::Write(answer(429, "retry-after: 1\r\n", "{}"))],
+        _ => vec![Act::Write(completion("good"))],
+    })
+    .await;
+    let balancer = Balancer::over(&[&a]).await;
+    assert_eq!(balancer.chat(json!({})).await.status, 429);
+    let start = Instant::now();
+    assert_eq!(balancer.chat(json!({})).await.said(), "good");
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
 async fn when_all_are_gone_requests_wait_for_one_and_not_for_ever() {
     let a = good().await;
     let address = a.address;

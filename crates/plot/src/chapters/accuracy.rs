@@ -23,7 +23,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
         return Ok(None);
     }
     let mut section = Section::new("Answers").say(
-        "Share of right answers by the official scores, with Wilson's 95 % interval for all questions, and the mean over tasks with the interval of independent binomials. \
+        "Share of right answers by the official scores, with Wilson's interval for all questions, and the mean over tasks with the interval of independent binomials. \
          An interval that holds another arm's dot is no proof that both are equal; the table has the tests.",
     );
     for input in evaluated {
@@ -124,7 +124,7 @@ impl<'a> Arms<'a> {
         Ok(Figure {
             svg: figure.render(&name)?,
             caption: format!(
-                "{}: right answers. Lines are 95 % intervals of one arm alone; the upright line is the arm that the others are compared with.",
+                "{}: right answers. Lines are intervals of one arm alone; the upright line is the arm that the others are compared with.",
                 self.input.label
             ),
             alt: "Share of right answers by arm, with intervals".to_owned(),
@@ -222,7 +222,7 @@ impl<'a> Arms<'a> {
                 ("arm", false),
                 ("right", true),
                 ("points", true),
-                ("95 % interval", true),
+                ("interval", true),
                 ("p", true),
                 ("p by Holm", true),
                 ("p of equality", true),

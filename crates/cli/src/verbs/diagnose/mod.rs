@@ -3,6 +3,7 @@
 mod place;
 mod process;
 
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -15,6 +16,9 @@ use super::fleet::file::FleetFile;
 use super::fleet::keys::Keys;
 use crate::args::{Always, Diagnose};
 use crate::output::{judged, say, say_json};
+
+/// So much of a log is read.
+const END: u64 = 256 << 10;
 
 #[derive(Debug, Serialize)]
 struct Diagnosis {
@@ -31,7 +35,7 @@ struct Server {
     name: String,
     address: String,
     listens: bool,
-    /// The status of `/health`, if there was an answer.
+    /// The status of the health path, if there was an answer.
     health: Option<u16>,
     /// The status of `/v1/models`: 401 says that the key is wrong.
     models_status: Option<u16>,
@@ -49,11 +53,12 @@ pub(crate) fn run(args: &Diagnose, always: &Always) -> anyhow::Result<ExitCode> 
     let client = args.api_key.as_ref().or(balance.listen.api_key.first());
     let host = args.host.as_deref().unwrap_or(&file.host);
     let balancer = Place::new(host, file.port, client.map(String::as_str))?;
-    let mut servers = vec![look("balancer", &balancer, None, args.lines)];
+    let mut servers = vec![look("balancer", &balancer, "/health", None, args.lines)];
     for planned in file.plan("xgraft")? {
         let place = Place::new("127.0.0.1", planned.port, keys.user.as_deref())?;
         let member = planned.member;
-        servers.push(look(&member.name, &place, Some(&member.log), args.lines));
+        let (path, log) = (&balance.health_path, Some(member.log.as_path()));
+        servers.push(look(&member.name, &place, path, log, args.lines));
     }
     let diagnosis = Diagnosis {
         schema: "xgraft.diagnose/1",
@@ -66,12 +71,17 @@ pub(crate) fn run(args: &Diagnose, always: &Always) -> anyhow::Result<ExitCode> 
     } else {
         say(&text(&diagnosis))?;
     }
-    let well = |server: &Server| server.health == Some(200);
+    let well = |server: &Server| {
+        let answers = server
+            .health
+            .is_some_and(|status| (200..300).contains(&status));
+        answers && !matches!(server.models_status, Some(401 | 403))
+    };
     Ok(judged(diagnosis.servers.iter().all(well)))
 }
 
 /// Looks at a server, which has a log and processes of its own, or at the balancer, which has neither.
-fn look(name: &str, place: &Place, log: Option<&Path>, lines: usize) -> Server {
+fn look(name: &str, place: &Place, health: &str, log: Option<&Path>, lines: usize) -> Server {
     let said = place.get("/v1/models");
     let cards = said.as_ref().map(|(_, body)| cards(body));
     let (adapters, models) = cards
@@ -86,7 +96,7 @@ fn look(name: &str, place: &Place, log: Option<&Path>, lines: usize) -> Server {
         name: name.to_owned(),
         address: place.to_string(),
         listens: place.listens(),
-        health: place.get("/health").map(|(status, _)| status),
+        health: place.get(health).map(|(status, _)| status),
         models_status: said.map(|(status, _)| status),
         models: names(models),
         adapters: names(adapters),
@@ -104,12 +114,22 @@ fn cards(body: &str) -> Vec<Value> {
     list["data"].as_array().cloned().unwrap_or_default()
 }
 
+/// The last lines of a log, which may be large. A log that is not there has none.
 fn tail(log: &Path, lines: usize) -> Vec<String> {
-    let text = fs_err::read(log).unwrap_or_default();
+    let text = end_of(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let all: Vec<&str> = text.lines().collect();
     let last = &all[all.len().saturating_sub(lines)..];
     last.iter().map(ToString::to_string).collect()
+}
+
+fn end_of(log: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = fs_err::File::open(log)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+    let mut text = Vec::new();
+    file.take(END).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn memory() -> Vec<String> {

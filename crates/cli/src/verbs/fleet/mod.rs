@@ -18,6 +18,7 @@ use self::keys::Keys;
 use super::balance;
 use crate::args::{Always, Balance, Fleet};
 use crate::interrupt;
+use crate::output::judged;
 
 pub(crate) fn run(args: &Fleet, always: &Always) -> anyhow::Result<ExitCode> {
     let own = std::env::current_exe().context("cannot find this program")?;
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &Fleet, always: &Always) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start a runtime")?;
     runtime.block_on(keep(&balance, always, planned, groups))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(judged(!interrupt::in_haste()))
 }
 
 /// Until the fleet is asked to end, and everybody has.
