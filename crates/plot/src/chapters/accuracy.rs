@@ -5,7 +5,10 @@ use crate::{
     figures::{Cloud, Dot, Interval, Intervals, IntervalsPanel, Matrix, Portions},
     inputs::{Input, Inputs},
 };
-use xgraft_results::{Row, human::bytes};
+use xgraft_results::{
+    Row,
+    human::{bytes, number},
+};
 
 /// How questions end, as the rows call it and as people do.
 const CLASSES: [(&str, &str); 6] = [
@@ -188,7 +191,7 @@ impl<'a> Arms<'a> {
             Some(Dot {
                 name: (*arm).to_owned(),
                 series: series(arm),
-                x: 1e-9 * self.row("memory", arm, None)?.value,
+                bytes: self.row("memory", arm, None)?.value,
                 y: self.interval("accuracy_macro", arm)?,
             })
         };
@@ -197,7 +200,7 @@ impl<'a> Arms<'a> {
             return Ok(None);
         }
         let figure = Cloud {
-            across: "memory of weights and adapter, GB".to_owned(),
+            across: "memory of weights and adapter".to_owned(),
             up: "right answers, mean of the tasks".to_owned(),
             dots,
         };
@@ -229,16 +232,16 @@ impl<'a> Arms<'a> {
                 ("memory", true),
             ],
         );
-        let number = |metric: &str, arm: &str| self.row(metric, arm, None).map(|row| row.value);
-        let p = |metric: &str, arm: &str| number(metric, arm).map_or("–".to_owned(), p_value);
+        let value = |metric: &str, arm: &str| self.row(metric, arm, None).map(|row| row.value);
+        let p = |metric: &str, arm: &str| value(metric, arm).map_or("–".to_owned(), number);
         for arm in &self.names {
             let right =
-                number("questions_right", arm).map_or("–".to_owned(), |n| format!("{n:.0}"));
+                value("questions_right", arm).map_or("–".to_owned(), |n| format!("{n:.0}"));
             let difference = self.row("difference_micro", arm, None);
             let points =
                 difference.map_or("–".to_owned(), |row| format!("{:+.1}", 100.0 * row.value));
             let interval = difference.and_then(|row| row.lo.zip(row.hi));
-            let memory = number("memory", arm).map_or("–".to_owned(), |b| bytes(b as u64));
+            let memory = value("memory", arm).map_or("–".to_owned(), |b| bytes(b as u64));
             table.push([
                 (*arm).to_owned(),
                 right,
@@ -256,6 +259,9 @@ impl<'a> Arms<'a> {
     }
 }
 
+/// The ink of what is none of the methods.
+const OTHER: usize = 3;
+
 /// The ink of a method, by the name of its arm; the same as in the figures of weights.
 fn series(arm: &str) -> usize {
     let name = arm.strip_prefix("method_").unwrap_or(arm);
@@ -263,14 +269,6 @@ fn series(arm: &str) -> usize {
         Some("A" | "a") => 0,
         Some("B" | "b") => 1,
         Some("C" | "c") => 2,
-        _ => 3,
-    }
-}
-
-fn p_value(p: f64) -> String {
-    if p < 0.001 {
-        format!("{p:.0e}")
-    } else {
-        format!("{p:.3}")
+        _ => OTHER,
     }
 }

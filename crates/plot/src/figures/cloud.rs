@@ -12,7 +12,7 @@ use crate::Result;
 /// The whole figure.
 #[derive(Clone, Debug)]
 pub(crate) struct Cloud {
-    /// What the horizontal axis is.
+    /// What the horizontal axis is, without its unit.
     pub(crate) across: String,
     /// What the vertical axis is.
     pub(crate) up: String,
@@ -25,7 +25,8 @@ pub(crate) struct Dot {
     pub(crate) name: String,
     /// Which ink it has.
     pub(crate) series: usize,
-    pub(crate) x: f64,
+    /// What it costs.
+    pub(crate) bytes: f64,
     pub(crate) y: Interval,
 }
 
@@ -41,10 +42,16 @@ const APART: f64 = 15.0;
 /// Names whose dots are farther apart than this do not touch.
 const WIDE: f64 = 160.0;
 
+impl Dot {
+    fn gigabytes(&self) -> f64 {
+        1e-9 * self.bytes
+    }
+}
+
 impl Cloud {
     /// Draws it.
     pub(crate) fn render(&self, name: &str) -> Result<String> {
-        let xs = Axis::linear(self.dots.iter().map(|dot| dot.x), &[0.0]);
+        let xs = Axis::linear(self.dots.iter().map(Dot::gigabytes), &[0.0]);
         let ends = self.dots.iter().flat_map(|dot| [dot.y.lo, dot.y.hi]);
         let ys = Axis::linear(ends, &[0.0]);
         let place = |x: f64, y: f64| -> Point {
@@ -56,17 +63,29 @@ impl Cloud {
             )
         };
         draw(name, (WIDTH, HEIGHT), |canvas| {
-            axes(canvas, (&xs, &ys), (&self.across, &self.up));
+            axes(
+                canvas,
+                (&xs, &ys),
+                (&format!("{}, GB", self.across), &self.up),
+            );
             let dots: Vec<Point> = self
                 .dots
                 .iter()
-                .map(|dot| place(dot.x, dot.y.value))
+                .map(|dot| place(dot.gigabytes(), dot.y.value))
                 .collect();
             for (dot, label) in self.dots.iter().zip(labels(&dots)) {
                 let ink = of_series(dot.series);
-                let (low, high) = (place(dot.x, dot.y.lo), place(dot.x, dot.y.hi));
+                let (low, high) = (
+                    place(dot.gigabytes(), dot.y.lo),
+                    place(dot.gigabytes(), dot.y.hi),
+                );
                 canvas.line(low, high, ink.into(), 2.0);
-                canvas.mark(dot.series, place(dot.x, dot.y.value), 5.0, ink.into());
+                canvas.mark(
+                    dot.series,
+                    place(dot.gigabytes(), dot.y.value),
+                    5.0,
+                    ink.into(),
+                );
                 canvas.text(&dot.name, label, Lettering::new(12.0, TEXT));
             }
         })
@@ -135,7 +154,7 @@ mod tests {
         let dot = |name: &str, x: f64| Dot {
             name: name.to_owned(),
             series: 0,
-            x,
+            bytes: 1e9 * x,
             y: Interval {
                 value: 0.4,
                 lo: 0.35,
@@ -143,7 +162,7 @@ mod tests {
             },
         };
         let figure = Cloud {
-            across: "GB".to_owned(),
+            across: "memory".to_owned(),
             up: "macro".to_owned(),
             dots: vec![dot("A", 36.0), dot("C", 34.0)],
         };
