@@ -24,9 +24,9 @@ pub(crate) struct App {
     /// When it started, in seconds since 1970.
     pub(crate) started: i64,
     /// Requests that are read and tokenized at once.
-    preparing: Semaphore,
+    preparing: Arc<Semaphore>,
     /// Adapters that are read at once; a disk that is slow holds up nothing else.
-    loading: Semaphore,
+    loading: Arc<Semaphore>,
     draining: watch::Sender<bool>,
 }
 
@@ -71,8 +71,8 @@ impl App {
             config,
             metrics,
             started: crate::chance::unix_time(),
-            preparing: Semaphore::new(4 * cores),
-            loading: Semaphore::new(LOADS),
+            preparing: Arc::new(Semaphore::new(4 * cores)),
+            loading: Arc::new(Semaphore::new(LOADS)),
             draining: watch::Sender::new(false),
         })
     }
@@ -103,7 +103,8 @@ impl App {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.on_a_thread(&self.preparing, work).await
+        let app = self.clone();
+        on_a_thread(&self.preparing, move || work(&app)).await
     }
 
     /// Reads files, for as long as they take.
@@ -111,18 +112,8 @@ impl App {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.on_a_thread(&self.loading, work).await
-    }
-
-    async fn on_a_thread<T: Send + 'static>(
-        self: &Arc<Self>,
-        permits: &Semaphore,
-        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let _permit = permits.acquire().await;
         let app = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&app)).await;
-        done.unwrap_or_else(|_| Err(ApiError::internal("the request could not be prepared")))
+        on_a_thread(&self.loading, move || work(&app)).await
     }
 
     /// The ids of a text that came as `param`.
@@ -134,5 +125,50 @@ impl App {
     ) -> Result<Vec<TokenId>> {
         let ids = self.tokenizer.encode(text, add_special);
         ids.map_err(|error| ApiError::invalid(param, format!("`{param}`: {error}")))
+    }
+}
+
+/// Works on a thread that may block. It keeps its permit until it is done: a client that leaves does not end it.
+async fn on_a_thread<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let permit = permits.clone().acquire_owned().await;
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(ApiError::internal("the request could not be prepared")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_any_more_still_counts() {
+        const LIMIT: usize = 2;
+        let permits = Arc::new(Semaphore::new(LIMIT));
+        let begun = Arc::new(AtomicUsize::new(0));
+        let over = Arc::new(AtomicBool::new(false));
+        for _ in 0..10 {
+            let (begun, over) = (begun.clone(), over.clone());
+            let work = move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                while !over.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            };
+            let client = on_a_thread(&permits, work);
+            let left = tokio::time::timeout(Duration::from_millis(10), client).await;
+            assert!(left.is_err(), "the client leaves before the work is done");
+        }
+        over.store(true, Ordering::SeqCst);
+        let _all = permits.acquire_many(LIMIT as u32).await.unwrap();
+        assert_eq!(begun.load(Ordering::SeqCst), LIMIT);
     }
 }

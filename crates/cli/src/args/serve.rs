@@ -34,7 +34,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_num_seqs: usize,
     /// Tokens that are computed in one step; a running stream waits at most so long for a prompt.
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value = "512")]
     pub(crate) max_step_tokens: usize,
     /// Requests that may wait; more are answered with 429.
     #[arg(long, value_name = "N", default_value_t = 1024)]
@@ -49,7 +49,8 @@ pub(crate) struct Serve {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 20,
+        value_parser = clap::value_parser!(i64).range(-1..),
+        default_value = "20",
         allow_hyphen_values = true
     )]
     pub(crate) max_logprobs: i64,
@@ -61,6 +62,13 @@ pub(crate) struct Serve {
     pub(crate) no_prefix_cache: bool,
     #[command(flatten)]
     pub(crate) pool: Pool,
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number above 0".to_owned()),
+        Ok(count) => Ok(count),
+    }
 }
 
 /// The type of stored keys and values.

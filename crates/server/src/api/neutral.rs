@@ -10,6 +10,7 @@ macro_rules! both {
             ("metadata", ANYTHING),
             ("safety_identifier", ANYTHING),
             ("prompt_cache_key", ANYTHING),
+            ("prompt_cache_retention", ANYTHING),
             ("request_id", ANYTHING),
             ("spaces_between_special_tokens", ANYTHING),
             ("service_tier", r#"["auto", "default"]"#),

@@ -58,6 +58,12 @@ pub enum ConfigError {
         /// What it may be.
         most: usize,
     },
+    /// More than the machine has.
+    #[error("the system does not give {bytes} bytes; ask for less")]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+    },
     /// The compute thread did not start.
     #[error("cannot start the engine's thread: {0}")]
     Thread(String),

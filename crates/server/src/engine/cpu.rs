@@ -21,7 +21,7 @@ impl CpuForward {
     /// A model with a pool of as many blocks as `memory` bytes hold.
     ///
     /// # Errors
-    /// They hold none.
+    /// They hold none, or the machine does not give so many.
     pub fn new(model: Model, kind: KvType, memory: usize) -> Result<Self, ConfigError> {
         let block = model.spec().kv_bytes(kind.bytes()) * Self::BLOCK_TOKENS;
         if memory < block {
@@ -31,9 +31,21 @@ impl CpuForward {
                 least: block,
             });
         }
+        if !can_be_had(memory) {
+            return Err(ConfigError::Memory { bytes: memory });
+        }
         let cache = KvCache::new(model.spec(), kind, memory / block, Self::BLOCK_TOKENS);
         Ok(Self { model, cache })
     }
+}
+
+/// Whether the system promises so much memory; what it promises is not taken yet.
+fn can_be_had(bytes: usize) -> bool {
+    let mut memory = Vec::<u8>::new();
+    let promised = memory.try_reserve_exact(bytes).is_ok();
+    // Without it, the compiler may leave out what nobody uses, and with it the question.
+    std::hint::black_box(&mut memory);
+    promised
 }
 
 impl Forward for CpuForward {
@@ -99,4 +111,16 @@ fn with_causes(error: &dyn std::error::Error) -> ForwardError {
         cause = next.source();
     }
     ForwardError(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_be_had;
+
+    #[test]
+    fn memory_that_no_machine_has_is_not_promised() {
+        assert!(can_be_had(1 << 20));
+        assert!(!can_be_had(usize::MAX / 4));
+        assert!(!can_be_had(usize::MAX));
+    }
 }

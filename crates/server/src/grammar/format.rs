@@ -147,7 +147,7 @@ fn structured_outputs(fields: &mut Fields) -> Result<Option<Named>> {
     };
     let json = inner.take("json");
     let json = json.map(|schema| schema_or_text(&inner, schema));
-    let choice = inner.texts("choice", LARGEST / 64)?;
+    let choice = choices(&mut inner)?;
     let json_object = inner.flag("json_object", false)?;
     let all = [
         ("structured_outputs.json", json.transpose()?),
@@ -182,6 +182,21 @@ fn structured_outputs(fields: &mut Fields) -> Result<Option<Named>> {
         return Err(fields.invalid("structured_outputs", message));
     }
     Ok(formats.pop())
+}
+
+fn choices(fields: &mut Fields) -> Result<Vec<String>> {
+    const MOST: usize = LARGEST / 64;
+    let list = fields.list("choice")?.unwrap_or_default();
+    let texts: Option<Vec<String>> = list
+        .into_iter()
+        .map(|text| match text {
+            Value::String(text) => Some(text),
+            _ => None,
+        })
+        .collect();
+    texts
+        .filter(|texts| texts.len() <= MOST)
+        .ok_or_else(|| fields.invalid("choice", format!("expected at most {MOST} strings")))
 }
 
 fn bounded(fields: &mut Fields, name: &str) -> Result<Option<String>> {
@@ -255,6 +270,8 @@ mod tests {
             r#"{"structured_outputs": {"json": "no"}}"#,
             r#"{"structured_outputs": {}}"#,
             r#"{"structured_outputs": {"choice": []}}"#,
+            r#"{"structured_outputs": {"choice": "a"}}"#,
+            r#"{"structured_outputs": {"choice": ["a", 5]}}"#,
             r#"{"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}}"#,
         ] {
             assert!(take(body).is_err(), "{body}");

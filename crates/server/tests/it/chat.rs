@@ -32,7 +32,7 @@ async fn the_answer_has_vllm_s_form_byte_for_byte() {
     let expected = format!(
         concat!(
             r#"{{"id":"?","object":"chat.completion","created":?,"model":"tiny","choices":[{{"index":0,"message":"#,
-            r#"{{"role":"assistant","content":"\n\nyes","refusal":null,"tool_calls":[],"reasoning":"\nwhy\n","#,
+            r#"{{"role":"assistant","content":"\n\nyes","refusal":null,"reasoning":"\nwhy\n","#,
             r#""reasoning_content":"\nwhy\n"}},"logprobs":null,"finish_reason":"stop","stop_reason":null,"token_ids":null}}],"#,
             r#""service_tier":null,"system_fingerprint":null,"usage":{{"prompt_tokens":{prompt},"total_tokens":{total},"#,
             r#""completion_tokens":{generated},"prompt_tokens_details":{{"cached_tokens":2}}}},"prompt_logprobs":null,"#,

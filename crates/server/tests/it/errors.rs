@@ -7,7 +7,7 @@ use xgraft_server::engine::{FinishReason, Refused};
 
 use crate::client;
 use crate::double::Act;
-use crate::server::{Server, config, with};
+use crate::server::{Server, config, ids, with};
 
 #[tokio::test]
 async fn parameters_out_of_range_are_refused_by_name() {
@@ -55,7 +55,7 @@ async fn parameters_out_of_range_are_refused_by_name() {
         ("response_format", json!(["json", 5])),
         (
             "structured_outputs",
-            json!(["json", {"json": {}, "regex": "a"}]),
+            json!(["json", {"json": {}, "regex": "a"}, {"choice": "AAA"}]),
         ),
         ("best_of", json!([2])),
         ("suffix", json!(["tail"])),
@@ -364,9 +364,9 @@ async fn what_would_be_ignored_is_refused_by_name() {
         (
             message(
                 "content",
-                json!([{"type": "text", "text": "a", "cache_control": {}}]),
+                json!([{"type": "text", "text": "a", "annotations": {}}]),
             ),
-            "messages[0].content.cache_control",
+            "messages[0].content.annotations",
         ),
         (
             call(
@@ -404,6 +404,7 @@ async fn a_message_goes_back_as_it_was_given() {
     let server = Server::saying("x").await;
     let answer = server.chat(json!({"reasoning": null})).await.json();
     let mut message = answer["choices"][0]["message"].clone();
+    assert!(message.get("tool_calls").is_none(), "{message}");
     // What the Python client adds when it writes its own objects.
     for name in ["annotations", "audio", "function_call"] {
         message[name] = Value::Null;
@@ -411,6 +412,48 @@ async fn a_message_goes_back_as_it_was_given() {
     let user = json!({"role": "user", "content": "a"});
     let body = json!({"messages": [user.clone(), message, user]});
     assert_eq!(server.chat(body).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_empty_list_of_calls_is_as_good_as_none() {
+    // As templates do that write either calls or content, and that cannot write a message of no calls.
+    let template = "{% for m in messages %}{% if m.tool_calls is defined %}{{ m.tool_calls[0].function.name }}\
+        {% else %}{{ m.content }}{% endif %}{% endfor %}";
+    let template =
+        xgraft_tokenizer::ChatTemplate::from_source(template, serde_json::Map::new()).unwrap();
+    let server = Server::with_template(template).await;
+    let user = json!({"role": "user", "content": "a"});
+    let mut prompts = Vec::new();
+    for calls in [json!([]), Value::Null] {
+        let message = json!({"role": "assistant", "content": "said", "tool_calls": calls});
+        let body = json!({"messages": [user.clone(), message]});
+        let answer = server.chat(body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        prompts.push(server.seen().prompt);
+    }
+    assert_eq!(prompts, [ids("asaid"), ids("asaid")]);
+}
+
+#[tokio::test]
+async fn what_clients_add_of_themselves_is_taken() {
+    let server = Server::saying("x").await;
+    let user = json!({"role": "user", "content": "a"});
+    let call = json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": ""}});
+    for messages in [
+        json!([{"role": "user", "content": "a", "type": "text"}]),
+        json!([{"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]}]),
+        json!([user.clone(), {"role": "assistant", "content": null, "refusal": "no"}, user.clone()]),
+        json!([user.clone(), {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}, user.clone()]),
+        json!([user.clone(), {"role": "assistant", "content": null, "tool_calls": [call]}, user]),
+    ] {
+        let body = json!({"messages": messages, "prompt_cache_retention": "24h"});
+        let answer = server.chat(body).await;
+        assert_eq!(answer.status, 200, "{messages}: {}", answer.text());
+    }
+    let answer = server
+        .complete(json!({"prompt_cache_retention": "in_memory"}))
+        .await;
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]

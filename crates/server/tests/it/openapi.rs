@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::get;
-use crate::server::Server;
+use crate::server::{Server, with};
 
 fn properties(document: &Value, schema: &str) -> Vec<String> {
     let properties = document["components"]["schemas"][schema]["properties"].as_object();
@@ -110,5 +110,51 @@ async fn the_limits_of_the_description_are_those_of_the_server() {
     for key in ["1024", "+5", "05", "-1", ""] {
         let body = json!({"logit_bias": {(key): 1}});
         assert_eq!(server.complete(body).await.status, 400, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_description_says_of_a_message_is_what_the_server_takes() {
+    let server = Server::saying("x").await;
+    let document = get(server.address, "/openapi.json").await.json();
+    let schemas = &document["components"]["schemas"];
+    let call = |more: Value| json!([{"function": with(json!({"name": "f"}), more)}]);
+    let cases = [
+        ("name", json!("a"), json!(5)),
+        ("reasoning", json!("a"), json!(3)),
+        ("reasoning_content", json!("a"), json!([])),
+        ("thinking", json!("a"), json!({})),
+        ("tool_call_id", json!("a"), json!({})),
+        ("refusal", json!("a"), json!(1)),
+        ("type", json!("text"), json!("image")),
+        (
+            "tool_calls",
+            call(json!({})),
+            json!([{"function": {"arguments": {}}}]),
+        ),
+        (
+            "tool_calls",
+            call(json!({"arguments": ""})),
+            call(json!({"arguments": 1})),
+        ),
+        (
+            "tool_calls",
+            call(json!({"arguments": {}})),
+            call(json!({"arguments": "no"})),
+        ),
+    ];
+    for (name, taken, refused) in cases {
+        assert!(schemas["Message"]["properties"][name].is_object(), "{name}");
+        for (value, status) in [(taken, 200), (Value::Null, 200), (refused, 400)] {
+            let message = json!({"role": "assistant", "content": "b", (name): value});
+            let body = json!({"messages": [{"role": "user", "content": "a"}, message]});
+            let answer = server.post("/tokenize", body.clone()).await;
+            assert_eq!(answer.status, status, "{body}: {}", answer.text());
+            if status == 400 {
+                let param = answer.error("param");
+                let field = format!("messages[1].{name}");
+                assert!(param.as_str().unwrap().starts_with(&field), "{param}");
+            }
+        }
     }
 }

@@ -136,17 +136,19 @@ impl Chat {
         let reasoning = reasoning.filter(|text| self.include_reasoning && !text.is_empty());
         let content = Some(delta.content.as_str());
         let content = content.filter(|text| !text.is_empty() || delta.calls.is_empty());
-        let calls: Vec<Value> = delta.calls.iter().map(whole_call).collect();
+        let mut message = Map::new();
+        message.insert("role".into(), "assistant".into());
+        message.insert("content".into(), content.into());
+        message.insert("refusal".into(), Value::Null);
+        if !delta.calls.is_empty() {
+            let calls = delta.calls.iter().map(whole_call).collect();
+            message.insert("tool_calls".into(), calls);
+        }
+        message.insert("reasoning".into(), reasoning.into());
+        message.insert("reasoning_content".into(), reasoning.into());
         ChoiceBody {
             index,
-            message: json!({
-                "role": "assistant",
-                "content": content,
-                "refusal": null,
-                "tool_calls": calls,
-                "reasoning": reasoning,
-                "reasoning_content": reasoning,
-            }),
+            message,
             logprobs: self.logprobs(tokens),
             finish_reason: answer.reason,
             stop_reason: answer.end.as_ref().and_then(|end| end.stop_reason.as_ref()),
@@ -257,7 +259,7 @@ struct Body<'a> {
 #[derive(Serialize)]
 struct ChoiceBody<'a> {
     index: usize,
-    message: Value,
+    message: Map<String, Value>,
     logprobs: ChatLogprobs<'a>,
     finish_reason: Option<&'static str>,
     stop_reason: Option<&'a StopReason>,
