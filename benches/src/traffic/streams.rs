@@ -52,7 +52,7 @@ fn together(streams: &[Vec<Instant>]) -> io::Result<Duration> {
         let inside = |t: &&Instant| (begin..=end).contains(t);
         let mut inside = times.iter().filter(inside);
         let (first, steps) = (inside.next(), inside.clone().count());
-        let (Some(first), Some(last)) = (first, inside.last()) else {
+        let (Some(first), Some(last)) = (first, inside.next_back()) else {
             return Err(too_few(times.len(), 0));
         };
         if 2 * steps < times.len() - 1 {
