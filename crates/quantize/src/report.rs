@@ -48,9 +48,9 @@ pub struct Loss {
 /// The expected squared error of a layer's output for a token, and the output itself, if input channels were uncorrelated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutputError {
-    /// Σ E[xⱼ²]·(decoded − original)ᵢⱼ².
+    /// Σ E(xⱼ²)·(decoded − original)ᵢⱼ².
     pub error2: f64,
-    /// Σ E[xⱼ²]·originalᵢⱼ².
+    /// Σ E(xⱼ²)·originalᵢⱼ².
     pub norm2: f64,
 }
 

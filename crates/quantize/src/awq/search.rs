@@ -24,7 +24,7 @@ pub struct Scaled {
     pub balance: Vec<String>,
     /// The exponent of the activations in the scales; none where leaving all as it is costs least.
     pub ratio: Option<f64>,
-    /// Σ E[xⱼ²]·ΔWᵢⱼ² without scales.
+    /// Σ E(xⱼ²)·ΔWᵢⱼ² without scales.
     pub loss_before: f64,
     /// The same with them.
     pub loss: f64,
@@ -130,7 +130,7 @@ impl Search<'_> {
             .collect()
     }
 
-    /// Σ E[xⱼ²]·(Q(W·s)/s − W)ᵢⱼ² over the layers, in strips of fixed rows.
+    /// Σ E(xⱼ²)·(Q(W·s)/s − W)ᵢⱼ² over the layers, in strips of fixed rows.
     pub(super) fn loss(&self, scales: &[f32]) -> Result<f64> {
         let squares = self.activations.mean_square();
         let mut loss = 0.0;
