@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use xgraft_checkpoint::{OutputDir, write_atomic};
 use xgraft_results::{Finding, Input, Manifest, Row, Severity, jsonl};
+
+use crate::args::Always;
 
 /// The side files of an output directory.
 pub(crate) struct Account<'a, R> {
@@ -91,6 +93,15 @@ pub(crate) fn commit<R: Serialize>(out: OutputDir, account: Account<'_, R>) -> a
 pub(crate) fn note(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Says where the page of a report is.
+pub(crate) fn say_page(page: &Path, always: &Always) -> anyhow::Result<()> {
+    if always.json {
+        say_json(&json!({ "report": page }))
+    } else {
+        say(&format!("report: {}", page.display()))
+    }
 }
 
 /// Prints findings to stderr, worst last, so that it is what stays in view.

@@ -44,7 +44,7 @@ impl Balancer {
             let stopped = async {
                 let _ = stopped.await;
             };
-            serve(listener, config, log, stopped).await.unwrap();
+            serve(listener, config, log, |_| {}, stopped).await.unwrap();
         });
         Self {
             address,

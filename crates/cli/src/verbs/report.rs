@@ -9,7 +9,7 @@ use xgraft_plot::{Rendered, Source, report};
 use xgraft_results::{Input, Manifest};
 
 use crate::args::{Always, Report};
-use crate::output::{say, say_json};
+use crate::output::say_page;
 
 /// The files of a source that a report reads.
 const READ: [&str; 3] = ["rows.jsonl", "findings.jsonl", Manifest::FILE];
@@ -38,12 +38,7 @@ pub(crate) fn run(args: &Report, always: &Always) -> anyhow::Result<ExitCode> {
     };
     out.write_atomic(Manifest::FILE, &manifest.to_bytes()?)?;
     out.commit()?;
-    let page = args.out.join(Rendered::HTML);
-    if always.json {
-        say_json(&json!({ "report": page }))?;
-    } else {
-        say(&format!("report: {}", page.display()))?;
-    }
+    say_page(&args.out.join(Rendered::HTML), always)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -27,6 +27,11 @@ fn all_up(status: &Value) -> bool {
 struct Kept(BufReader<TcpStream>);
 
 impl Kept {
+    fn connect(balancer: &Process) -> Self {
+        let stream = TcpStream::connect(&balancer.address).unwrap();
+        Self(BufReader::new(stream))
+    }
+
     fn ask(&mut self, path: &str) -> (u16, String, String) {
         let body = "{}";
         let method = if path.starts_with("/v1/") {
@@ -56,30 +61,28 @@ impl Kept {
 }
 
 /// A balancer whose shell has set a limit of open files before.
-fn balancer_after(limit: &str, backend: &str) -> Process {
-    let args = [
-        "balance",
-        "--port",
-        "0",
-        "--threads",
-        "1",
-        "--backend",
-        backend,
-    ];
+fn balancer_after(limit: &str, backends: &[&str], more: &[&str]) -> Process {
+    let mut args = vec!["balance", "--port", "0", "--threads", "1"];
+    args.extend(backends.iter().flat_map(|url| ["--backend", url]));
+    args.extend(more);
     Process::start_after(limit, &args)
+}
+
+/// Clients that say nothing.
+fn idle(balancer: &Process, count: usize) -> Vec<TcpStream> {
+    let connect = |_| TcpStream::connect(&balancer.address).unwrap();
+    (0..count).map(connect).collect()
 }
 
 #[test]
 fn two_thousand_idle_clients_of_a_balancer_with_a_low_soft_limit_do_not_disturb() {
     allow_many_files();
     let backend = Mock::start();
-    let balancer = balancer_after("ulimit -Sn 256", &backend);
+    let balancer = balancer_after("ulimit -Sn 256", &[&backend], &[]);
     let said = balancer.said();
     assert!(said.contains("clients at once, of "), "{said}");
     balancer.until("up", all_up);
-    let idle: Vec<TcpStream> = (0..2000)
-        .map(|_| TcpStream::connect(&balancer.address).unwrap())
-        .collect();
+    let idle = idle(&balancer, 2000);
     let start = Instant::now();
     for _ in 0..20 {
         assert_eq!(balancer.post("/v1/completions", &json!({})).0, 200);
@@ -91,27 +94,12 @@ fn two_thousand_idle_clients_of_a_balancer_with_a_low_soft_limit_do_not_disturb(
 #[test]
 fn a_balancer_without_descriptors_blames_no_backend_and_says_so() {
     let (a, b) = (Mock::start(), Mock::start());
-    let args = [
-        "balance",
-        "--port",
-        "0",
-        "--threads",
-        "1",
-        "--backend",
-        &a,
-        "--backend",
-        &b,
-    ];
     let more = ["--health-interval", "200ms", "--max-connections", "4096"];
-    let balancer = Process::start_after("ulimit -n 64", &[&args[..], &more].concat());
+    let balancer = balancer_after("ulimit -n 64", &[&a, &b], &more);
     balancer.until("up", all_up);
-    let mut kept = Kept(BufReader::new(
-        TcpStream::connect(&balancer.address).unwrap(),
-    ));
+    let mut kept = Kept::connect(&balancer);
     assert_eq!(kept.ask("/v1/completions").0, 200);
-    let idle: Vec<TcpStream> = (0..100)
-        .map(|_| TcpStream::connect(&balancer.address).unwrap())
-        .collect();
+    let idle = idle(&balancer, 100);
     // Many looks at the health of each, none of which can be taken.
     std::thread::sleep(Duration::from_millis(1500));
     let (status, head, body) = kept.ask("/v1/completions");
@@ -142,22 +130,25 @@ fn a_balancer_without_descriptors_blames_no_backend_and_says_so() {
 }
 
 #[test]
+fn what_is_wrong_at_the_start_is_said_before_anything_listens() {
+    let output = crate::support::xgraft(&["--json", "balance", "--port", "0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "nobody is told that it listens");
+}
+
+#[test]
 fn by_default_no_more_clients_are_let_in_than_there_are_descriptors_for() {
     let backend = Mock::start();
-    let balancer = balancer_after("ulimit -n 64", &backend);
+    let balancer = balancer_after("ulimit -n 64", &[&backend], &[]);
     let said = balancer.said();
     assert!(
         said.contains("up to 16 clients at once, of 64 open files"),
         "{said}"
     );
     balancer.until("up", all_up);
-    let mut kept = Kept(BufReader::new(
-        TcpStream::connect(&balancer.address).unwrap(),
-    ));
+    let mut kept = Kept::connect(&balancer);
     assert_eq!(kept.ask("/v1/completions").0, 200);
-    let idle: Vec<TcpStream> = (0..100)
-        .map(|_| TcpStream::connect(&balancer.address).unwrap())
-        .collect();
+    let idle = idle(&balancer, 100);
     std::thread::sleep(Duration::from_millis(300));
     for _ in 0..20 {
         assert_eq!(kept.ask("/v1/completions").0, 200);

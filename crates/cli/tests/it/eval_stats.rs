@@ -60,6 +60,71 @@ fn a_directory_has_report_rows_and_manifest() {
     }
 }
 
+/// A finished attempt as a run writes it.
+fn attempt(question: usize, arm: &str, said: &str, is_right: bool) -> Value {
+    json!({
+        "schema": "xgraft.trajectory/1",
+        "question": question.to_string(),
+        "task": "sums",
+        "model": arm,
+        "arm": arm,
+        "run": "0",
+        "seed": 0,
+        "messages": [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": said}],
+        "answer": said,
+        "reference": "2",
+        "score": f64::from(u8::from(is_right)),
+        "class": if is_right { "right" } else { "wrong" },
+        "executions": 0,
+    })
+}
+
+#[test]
+fn a_page_has_the_figures_and_every_question_and_loads_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arm: &str, right: usize| {
+        let said = |i: usize| if i < right { "2" } else { "</script>3" };
+        let rows: String = (0..8)
+            .map(|i| format!("{}\n", attempt(i, arm, said(i), i < right)))
+            .collect();
+        let path = dir.path().join(format!("{arm}.jsonl"));
+        std::fs::write(&path, rows).unwrap();
+        format!("{arm}={}", path.display())
+    };
+    let (base, tuned) = (run("base", 2), run("tuned", 7));
+    let out = dir.path().join("page");
+    let said = succeed(&[
+        "eval",
+        "report",
+        &tuned,
+        &base,
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+    assert!(said.starts_with("report: "), "{said}");
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("87.5 %") && page.contains("25.0 %"));
+    assert!(page.contains("id=\"packed\"") && page.ends_with("</html>\n"));
+    // The namespace of figures is a name, not an address; what a model said is packed.
+    let loads = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(
+        !loads.contains("http://") && !loads.contains("https://") && !loads.contains("</script>3")
+    );
+    for file in ["report.json", "rows.jsonl", "manifest.json", "report.md"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    let counts = dir.path().join("counts");
+    succeed(&[
+        "eval",
+        "report",
+        &published(),
+        "--out",
+        counts.to_str().unwrap(),
+    ]);
+    let page = std::fs::read_to_string(counts.join("report.html")).unwrap();
+    assert!(page.contains("44.5 %") && !page.contains("id=\"packed\""));
+}
+
 #[test]
 fn bad_results_are_one_clear_error() {
     let dir = tempfile::tempdir().unwrap();

@@ -11,7 +11,8 @@ impl Report {
     pub fn rows(&self) -> Vec<Row> {
         let arms = self.arms.iter().flat_map(arm_rows);
         let comparisons = self.comparisons.iter().flat_map(comparison_rows);
-        let rows = arms.chain(comparisons);
+        let level = Row::new("interval_level", 1.0 - self.alpha);
+        let rows = arms.chain(comparisons).chain([level]);
         rows.filter(|row| row.value.is_finite())
             .map(|row| row.source("eval stats"))
             .collect()

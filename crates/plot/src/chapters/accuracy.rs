@@ -7,7 +7,7 @@ use crate::{
 };
 use xgraft_results::{
     Row,
-    human::{bytes, number},
+    human::{bytes, number, percent},
 };
 
 /// How questions end, as the rows call it and as people do.
@@ -26,7 +26,7 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
         return Ok(None);
     }
     let mut section = Section::new("Answers").say(
-        "Share of right answers by the official scores, with Wilson's interval for all questions, and the mean over tasks with the interval of independent binomials. \
+        "Share of right answers, with Wilson's interval for all questions, and the mean over tasks with the interval of independent binomials. \
          An interval that holds another arm's dot is no proof that both are equal; the table has the tests.",
     );
     for input in evaluated {
@@ -78,6 +78,12 @@ impl<'a> Arms<'a> {
         })
     }
 
+    /// Of all intervals.
+    fn level(&self) -> String {
+        let level = self.input.total("interval_level");
+        level.map_or_else(|| "an unknown level".to_owned(), percent)
+    }
+
     /// The arm that the others are compared with.
     fn reference(&self) -> Option<usize> {
         let row = self
@@ -127,8 +133,9 @@ impl<'a> Arms<'a> {
         Ok(Figure {
             svg: figure.render(&name)?,
             caption: format!(
-                "{}: right answers. Lines are intervals of one arm alone; the upright line is the arm that the others are compared with.",
-                self.input.label
+                "{}: right answers. Lines are intervals of {} of one arm alone; the upright line is the arm that the others are compared with.",
+                self.input.label,
+                self.level()
             ),
             alt: "Share of right answers by arm, with intervals".to_owned(),
             name,
@@ -216,6 +223,7 @@ impl<'a> Arms<'a> {
     /// What paired tests say.
     fn comparisons(&self) -> Option<Table> {
         let reference = self.names.get(self.reference()?)?;
+        let level = format!("interval of {}", self.level());
         let mut table = Table::new(
             format!(
                 "{}: against {reference}. Points are of all questions; p by exact McNemar where the same questions are known and else by the stratified test of counts, and by Holm over the family; memory of weights and adapter.",
@@ -225,7 +233,7 @@ impl<'a> Arms<'a> {
                 ("arm", false),
                 ("right", true),
                 ("points", true),
-                ("interval", true),
+                (&level, true),
                 ("p", true),
                 ("p by Holm", true),
                 ("p of equality", true),

@@ -122,6 +122,71 @@ fn each_pair_of_models_has_its_own_formats() {
     assert!(page.contains("elicited: int8 1.10, int4 15.4, int2 81.4"));
 }
 
+/// Two arms and two tasks; `right` of 40 questions are right by the second arm.
+fn answers(right: f64) -> Rendered {
+    let dir = tempfile::tempdir().expect("a directory");
+    let of = |arm: &str, right: f64| {
+        let share = |metric: &str, value: f64| {
+            let row = Row::new(metric, value).arm(arm);
+            row.interval(value - 0.05, value + 0.05)
+        };
+        let value = right / 40.0;
+        [
+            share("accuracy_micro", value),
+            share("accuracy_macro", 0.9 * value),
+            Row::new("accuracy", 0.5 * value).arm(arm).task("one_task"),
+            Row::new("accuracy", 0.7 * value).arm(arm).task("other"),
+            Row::new("questions_right", right).arm(arm),
+            Row::new("questions_wrong", 40.0 - right).arm(arm),
+            Row::new("memory", 1e9 * right).arm(arm),
+        ]
+    };
+    let compared = |metric: &str, value: f64| Row::new(metric, value).arm("A-r8").model("tuned");
+    let mut rows: Vec<Row> = [of("tuned", 30.0), of("A-r8", right)]
+        .into_iter()
+        .flatten()
+        .collect();
+    rows.push(compared("difference_micro", right / 40.0 - 0.75).interval(-0.3, 0.1));
+    rows.push(compared("p", 0.25));
+    rows.push(Row::new("interval_level", 0.9));
+    jsonl::write_file(&dir.path().join("rows.jsonl"), &rows).expect("writes");
+    let source = format!("run={}", dir.path().display());
+    report("x", &[Source::parse(&source)]).expect("renders")
+}
+
+#[test]
+fn what_arms_answered_is_in_every_figure_and_the_table() {
+    let (one, other) = (answers(20.0), answers(12.0));
+    for (name, texts, absent) in [
+        ("accuracy-run", ["75.0 %", "50.0 %", "45.0 %"], "30.0 %"),
+        ("tasks-run", ["25 %", "35 %", "38 %"], "15 %"),
+        ("endings-run", ["30", "20", "40"], "28"),
+    ] {
+        let svg = figure(&one, name);
+        for text in texts {
+            assert!(svg.contains(&format!("\n{text}\n")), "{name}: {text}");
+        }
+        let absent = format!("\n{absent}\n");
+        assert!(
+            !svg.contains(&absent) && figure(&other, name).contains(&absent),
+            "{name}"
+        );
+    }
+    assert_ne!(figure(&one, "memory-run"), figure(&other, "memory-run"));
+    let page = |rendered: &Rendered| rendered.report.markdown();
+    assert!(
+        page(&one).contains("| A-r8 | 20 | -25.0 | -30.0 to +10.0 | 0.250 |"),
+        "{}",
+        page(&one)
+    );
+    assert!(
+        page(&one).contains("intervals of 90.0 % of one arm alone"),
+        "{}",
+        page(&one)
+    );
+    assert!(page(&other).contains("| A-r8 | 12 | -45.0 |"));
+}
+
 #[test]
 fn no_chapter_has_a_number_typed_in() {
     no_numbers_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/chapters"));

@@ -184,7 +184,7 @@ fn printed(value: &Value) -> Result<usize, Error> {
 }
 
 /// The items of a sequence as Python prints them, with a text in between.
-#[allow(
+#[expect(
     clippy::needless_pass_by_value,
     reason = "the engine passes arguments by value"
 )]

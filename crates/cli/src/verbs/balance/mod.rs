@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use xgraft_balancer::{ApiKey, Config, Health, Limits, Retries};
+use xgraft_balancer::{ApiKey, BackendUrl, Config, Health, Limits, Retries};
 
 use crate::args::{Always, Balance};
 use crate::descriptors;
@@ -18,7 +18,7 @@ use crate::output::{note, say_json};
 /// Open files of a client: its own connection, and one to a backend.
 const FILES: u64 = 2;
 
-/// What is printed once when the balancer listens.
+/// What is printed once, when the balancer listens and nothing is wrong with what it was told.
 #[derive(Debug, Serialize)]
 struct Ready {
     schema: &'static str,
@@ -49,9 +49,22 @@ pub(crate) async fn serve(args: &Balance, always: &Always) -> anyhow::Result<()>
     let listener = TcpListener::bind((args.listen.host.as_str(), args.port))
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
-    announce(&config, files, &listener, always)?;
-    xgraft_balancer::serve(listener, config, log, asked_to_end()).await?;
-    Ok(())
+    let mut announced = Ready {
+        schema: "xgraft.balance/1",
+        url: format!("http://{}", listener.local_addr()?),
+        backends: Vec::new(),
+        workers: config.workers,
+        connections: config.limits.connections,
+        open_files: files,
+    };
+    let mut said = Ok(());
+    let ready = |backends: &[BackendUrl]| {
+        let urls = backends.iter().map(|url| url.as_str().to_owned());
+        announced.backends = urls.collect();
+        said = announced.say(always);
+    };
+    xgraft_balancer::serve(listener, config, log, ready, asked_to_end()).await?;
+    said
 }
 
 async fn asked_to_end() {
@@ -60,33 +73,18 @@ async fn asked_to_end() {
     }
 }
 
-fn announce(
-    config: &Config,
-    files: u64,
-    listener: &TcpListener,
-    always: &Always,
-) -> anyhow::Result<()> {
-    let ready = Ready {
-        schema: "xgraft.balance/1",
-        url: format!("http://{}", listener.local_addr()?),
-        backends: config
-            .backends
-            .iter()
-            .map(|url| url.as_str().to_owned())
-            .collect(),
-        workers: config.workers,
-        connections: config.limits.connections,
-        open_files: files,
-    };
-    if always.json {
-        return say_json(&ready);
+impl Ready {
+    fn say(&self, always: &Always) -> anyhow::Result<()> {
+        if always.json {
+            return say_json(self);
+        }
+        let (count, clients) = (self.backends.len(), self.connections);
+        note(&format!(
+            "{count} backends; up to {clients} clients at once, of {} open files; listening on {}",
+            self.open_files, self.url
+        ));
+        Ok(())
     }
-    let (count, clients) = (ready.backends.len(), ready.connections);
-    note(&format!(
-        "{count} backends; up to {clients} clients at once, of {files} open files; listening on {}",
-        ready.url
-    ));
-    Ok(())
 }
 
 fn config(args: &Balance, files: u64) -> anyhow::Result<Config> {

@@ -9,7 +9,7 @@ use xgraft_plot::{Rendered, Source};
 
 use super::stats;
 use crate::args::{Always, Compared, EvalReport};
-use crate::output::{say, say_json};
+use crate::output::say_page;
 
 pub(crate) fn run(args: &EvalReport, always: &Always) -> anyhow::Result<ExitCode> {
     let report = stats::compare(&args.compared)?;
@@ -35,12 +35,7 @@ pub(crate) fn run(args: &EvalReport, always: &Always) -> anyhow::Result<ExitCode
         .with_appendix(&questions)
         .write(out.path())?;
     out.commit()?;
-    let page = args.out.join(Rendered::HTML);
-    if always.json {
-        say_json(&json!({ "report": page }))?;
-    } else {
-        say(&format!("report: {}", page.display()))?;
-    }
+    say_page(&args.out.join(Rendered::HTML), always)?;
     Ok(ExitCode::SUCCESS)
 }
 

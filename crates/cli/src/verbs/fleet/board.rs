@@ -109,6 +109,8 @@ pub(super) async fn show(board: Arc<Board>) {
     loop {
         board.changed.notified().await;
         tokio::time::sleep(SETTLE).await;
+        // What has changed meanwhile is shown with it.
+        let _ = tokio::time::timeout(Duration::ZERO, board.changed.notified()).await;
         note(board.render().trim_end());
     }
 }

@@ -111,6 +111,13 @@ impl FleetFile {
         );
         for (index, server) in file.servers.iter().enumerate() {
             let before = &file.servers[..index];
+            // Whoever asks a server has to know its port.
+            ensure!(
+                server.port != 0,
+                "{}: server {:?}: expected a port from 1 on, found 0",
+                path.display(),
+                server.name()
+            );
             let same_port = |other: &Server| other.port == server.port;
             if server.port == file.port || before.iter().any(same_port) {
                 bail!("{}: port {} is used twice", path.display(), server.port);
@@ -283,6 +290,7 @@ mod tests {
             "[[server]]\nport = 1\nmodel = \"a\"\ncommand = [\"b\"]",
             "[[server]]\nport = 1\nmodel = \"a\"\n[[server]]\nport = 1\nmodel = \"a\"",
             "[[server]]\nport = 8080\nmodel = \"a\"",
+            "[[server]]\nport = 0\nmodel = \"a\"",
             "[[server]]\nport = 1\nmodel = \"a\"\nname = \"../x\"",
             "[[server]]\nport = 1\nmodel = \"a\"\nname = \"balancer\"",
             "[[server]]\nport = 1\nmodel = \"a\"\nname = \"x\"\n[[server]]\nport = 2\nmodel = \"a\"\nname = \"x\"",
