@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use xgraft_dataset::{Error, Object, Reader, Record, Result, Trajectory};
+use xgraft_dataset::{Class, Error, Object, Reader, Record, Result, Trajectory};
 
 /// The folder of a run that has the log of each process.
 const EVENTS: &str = "events";
@@ -30,8 +30,8 @@ pub struct Attempt {
 
 /// Reads the attempts of a run's folder or of a file.
 ///
-/// Of several answers to one question in the log of a run, that of the least generation counts; a half last line of a log is
-/// left out, for its writer was killed or is still writing. In a file of trajectories it is an error.
+/// Of several answers to one question in the log of a run, that of the least generation counts, and a failure of the endpoint
+/// only where there is no answer; a half last line of a log is left out, for its writer was killed or is still writing. In a file of trajectories it is an error.
 ///
 /// # Errors
 /// A file cannot be read, has a row that is none, or there is no attempt.
@@ -61,7 +61,7 @@ fn from_rows(path: &Path, text: Text) -> Result<Vec<Attempt>> {
     Ok(attempts)
 }
 
-/// An event of a run; only answers are of interest here.
+/// An event of a run; only how attempts ended is of interest here.
 struct Event(Option<(u64, Trajectory)>);
 
 impl Record for Event {
@@ -69,7 +69,8 @@ impl Record for Event {
     const NEEDS_SCHEMA: bool = true;
 
     fn from_object(object: &mut Object) -> Result<Self> {
-        if object.text("event")? != "answer" {
+        let event = object.text("event")?;
+        if !["answer", "failed"].contains(&event.as_str()) {
             return Ok(Self(None));
         }
         let generation = object.number("generation")?;
@@ -79,7 +80,7 @@ impl Record for Event {
 }
 
 fn from_events(folder: &Path, text: Text) -> Result<Vec<Attempt>> {
-    let mut first: BTreeMap<(String, String, String), (u64, Attempt)> = BTreeMap::new();
+    let mut first: BTreeMap<_, ((bool, u64), Attempt)> = BTreeMap::new();
     for path in logs(folder)? {
         let mut reader = Reader::<Event>::open(&path)?.without_torn_line();
         while let Some(event) = reader.next() {
@@ -87,11 +88,10 @@ fn from_events(folder: &Path, text: Text) -> Result<Vec<Attempt>> {
                 continue;
             };
             let key = (row.arm.clone(), row.run.clone(), row.question.clone());
-            let known = first
-                .get(&key)
-                .is_some_and(|(least, _)| *least <= generation);
+            let rank = (row.class == Class::Infrastructure, generation);
+            let known = first.get(&key).is_some_and(|(least, _)| *least <= rank);
             if !known {
-                first.insert(key, (generation, attempt(reader.at(), row, text)));
+                first.insert(key, (rank, attempt(reader.at(), row, text)));
             }
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xgraft_dataset::{Class, Question, Role, Trajectory};
 
+use super::RunError;
 use super::session::{End, Session, Shared};
 use crate::agent::Agent;
 use crate::task::{Place, Task, Verdict, answer_in};
@@ -16,19 +17,15 @@ pub(crate) enum Spoken {
     Nothing(&'static str),
 }
 
-/// Asks one question once. Every ending but a failure of the endpoint is a trajectory.
+/// Asks one question once. A failure of the endpoint is a trajectory without a score.
 pub(crate) async fn attempt(
     shared: &Shared,
     agent: Option<&Agent>,
-    question: &Question,
+    (task, question): (&Task, &Question),
     run: u32,
     retried: &(dyn Fn(u32, Duration, &str) + Send + Sync),
-) -> Result<Trajectory, End> {
+) -> Result<Trajectory, RunError> {
     let mut session = Session::new(shared, question, run, retried);
-    // The run's first step has looked up the task of every question.
-    let Ok(task) = shared.plan.tasks.of(question) else {
-        return Err(End::Infrastructure("the question has no task".to_owned()));
-    };
     let spoken = match agent {
         None => directly(&mut session, task, question).await,
         Some(agent) => agent.solve(&mut session, &task.prompt(question)).await,
@@ -44,7 +41,9 @@ pub(crate) async fn attempt(
         }
         Ok(Spoken::Nothing(why)) => Scored::none(Class::Unparsed, why),
         Err(End::Overflow(why)) => Scored::none(Class::Overflow, &why),
-        Err(other) => return Err(other),
+        Err(End::Infrastructure(why)) => Scored::none(Class::Infrastructure, &why),
+        Err(End::Refused(source)) => return Err(RunError::Refused { source }),
+        Err(End::Sandbox(error)) => return Err(error.into()),
     };
     Ok(Trajectory {
         question: question.id.clone(),
@@ -59,7 +58,7 @@ pub(crate) async fn attempt(
         messages: session.messages,
         answer: scored.answer,
         reference: Some(question.answer.clone()),
-        score: Some(scored.score),
+        score: (scored.class != Class::Infrastructure).then_some(scored.score),
         class: scored.class,
         detail: scored.detail,
     })

@@ -40,12 +40,10 @@ pub(crate) enum Event<'a> {
         generation: u32,
         trajectory: &'a Trajectory,
     },
-    /// The endpoint failed too often. The question has no score.
+    /// The endpoint failed too often: what was said until then, without a score. The question is asked again by the next start.
     Failed {
-        question: &'a str,
-        run: &'a str,
         generation: u32,
-        error: &'a str,
+        trajectory: &'a Trajectory,
     },
     /// A question is given back, because the process was asked to stop.
     Released {

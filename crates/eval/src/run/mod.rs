@@ -196,49 +196,41 @@ impl Worker {
                 error,
             });
         };
-        let ended = attempt(&self.shared, self.agent.as_ref(), question, key.1, &retried).await;
-        let event = match &ended {
-            Ok(trajectory) => Event::Answer {
+        let asked = (self.shared.plan.tasks.of(question)?, question);
+        let trajectory =
+            &attempt(&self.shared, self.agent.as_ref(), asked, key.1, &retried).await?;
+        let has_failed = trajectory.class == Class::Infrastructure;
+        self.log.append(&if has_failed {
+            Event::Failed {
                 generation,
                 trajectory,
-            },
-            Err(End::Infrastructure(error)) => Event::Failed {
-                question: &question.id,
-                run: &run,
+            }
+        } else {
+            Event::Answer {
                 generation,
-                error,
-            },
-            Err(_) => return self.end(ended.err()),
-        };
-        self.log.append(&event)?;
+                trajectory,
+            }
+        })?;
         given.over = true;
-        if ended.is_err() {
-            self.board().fail(key);
+        if !has_failed {
+            self.in_a_row.store(0, Ordering::Relaxed);
+            return Ok(());
         }
-        self.end(ended.err())
+        self.board().fail(key);
+        self.failed(trajectory.detail.clone().unwrap_or_default())
     }
 
-    /// Goes on after most endings; an endpoint that fails everything ends the run.
-    fn end(&self, end: Option<End>) -> Result<(), RunError> {
-        match end {
-            None | Some(End::Overflow(_)) => {
-                self.in_a_row.store(0, Ordering::Relaxed);
-                Ok(())
-            }
-            Some(End::Infrastructure(error)) => {
-                let count = self.in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-                if count < self.shared.work.concurrency.max(3) {
-                    return Ok(());
-                }
-                Err(RunError::Down {
-                    count,
-                    attempts: self.shared.work.retries.attempts,
-                    error,
-                })
-            }
-            Some(End::Refused(source)) => Err(RunError::Refused { source }),
-            Some(End::Sandbox(error)) => Err(error.into()),
+    /// Goes on after a failure, unless the endpoint fails everything.
+    fn failed(&self, error: String) -> Result<(), RunError> {
+        let count = self.in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        if count < self.shared.work.concurrency.max(3) {
+            return Ok(());
         }
+        Err(RunError::Down {
+            count,
+            attempts: self.shared.work.retries.attempts,
+            error,
+        })
     }
 
     /// Brings the counters up to date.

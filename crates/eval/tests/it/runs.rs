@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use xgraft_dataset::{Class, Question, Reader, Trajectory};
 use xgraft_eval::client::{ApiKey, Client, ClientError, Sampling};
 use xgraft_eval::run::{Limits, Plan, Progress, Report, Retries, RunError, Stop, Work, run};
+use xgraft_eval::stats::{Clusters, Scoring, read_arms};
 use xgraft_eval::task::Tasks;
 
 use crate::endpoint::{Endpoint, Reply, prompt_of};
@@ -144,6 +145,13 @@ fn failures_of_the_endpoint_are_retried_and_not_scored() {
     assert!(!logs.contains("secret"));
 }
 
+/// What the statistics find in a run.
+fn scored_and_failed(run: &Path) -> (u64, u64) {
+    let arms = read_arms(run, None, Scoring::Strict, &Clusters::new()).unwrap();
+    let total = arms[0].total();
+    (total.scored(), total.infrastructure)
+}
+
 #[test]
 fn what_failed_is_asked_again_by_the_next_start_and_what_is_done_is_not() {
     let up = std::sync::Arc::new(AtomicUsize::new(0));
@@ -158,11 +166,13 @@ fn what_failed_is_asked_again_by_the_next_start_and_what_is_done_is_not() {
     let first = ask(&endpoint, out.path(), 3).unwrap();
     assert_eq!((first.complete, first.missing()), (false, 1));
     assert_eq!(endpoint.asked().len(), 2 + 3);
+    assert_eq!(scored_and_failed(out.path()), (2, 1));
 
     up.store(1, Ordering::Relaxed);
     let second = ask(&endpoint, out.path(), 3).unwrap();
     assert!(second.complete);
     assert_eq!(endpoint.asked().len(), 5 + 1);
+    assert_eq!(scored_and_failed(out.path()), (3, 0));
     let third = ask(&endpoint, out.path(), 3).unwrap();
     assert_eq!((third.all.right, endpoint.asked().len()), (3, 6));
 }

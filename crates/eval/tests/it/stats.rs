@@ -333,7 +333,11 @@ fn failures_of_the_infrastructure_are_not_scored() {
 }
 
 fn event(generation: u32, trajectory: &Value) -> Value {
-    json!({"schema": "xgraft.event/1", "at": 1.5, "event": "answer", "generation": generation, "trajectory": trajectory})
+    let event = match trajectory["class"].as_str() {
+        Some("infrastructure") => "failed",
+        _ => "answer",
+    };
+    json!({"schema": "xgraft.event/1", "at": 1.5, "event": event, "generation": generation, "trajectory": trajectory})
 }
 
 #[test]
@@ -345,12 +349,17 @@ fn the_log_of_a_run_counts_each_question_once() {
     let second = jsonl([
         event(0, &attempt("a", 1, 0, "right")),
         event(0, &attempt("a", 2, 0, "wrong")),
+        // The endpoint failed at first with one question, and with another one only.
+        event(0, &attempt("a", 3, 0, "infrastructure")),
+        event(1, &attempt("a", 3, 0, "right")),
+        event(0, &attempt("a", 4, 0, "infrastructure")),
     ]) + "{\"schema\": \"xgraft.event/1\", \"event\": \"ans";
     write(dir.path(), "events/p1.jsonl", &first);
     write(dir.path(), "events/p2.jsonl", &second);
     let arm = arms(dir.path()).unwrap().remove(0);
     let total = arm.total();
-    assert_eq!((total.right, total.wrong), (1, 1));
+    assert_eq!((total.right, total.wrong), (2, 1));
+    assert_eq!(total.infrastructure, 1);
 }
 
 #[test]
