@@ -96,7 +96,7 @@ impl Models {
                 // The noise times both factors of the adapter, and those of the controls.
                 flops: 4.0 * noises as f64 * self.base.product_flops(rank),
             },
-            Kind::Ask | Kind::AskAndKill => Price {
+            Kind::Ask | Kind::AskAndKill | Kind::Distance => Price {
                 reads: self.base.bytes,
                 ..Price::default()
             },

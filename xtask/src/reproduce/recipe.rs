@@ -137,6 +137,9 @@ pub(super) struct Evaluate {
     /// More arguments of `xgraft eval run`.
     #[serde(default)]
     pub(super) arguments: Vec<String>,
+    /// Every so many questions the distance of each arm from the fine-tune is measured.
+    #[serde(default = "one")]
+    pub(super) kl_every: u32,
     /// More questions, for arms whose differences are small.
     pub(super) more_questions: Option<PathBuf>,
     /// These arms: `tuned`, `A-fp8-block-r32`, `C-int2`.
@@ -151,6 +154,10 @@ pub(super) struct Evaluate {
     /// Whether spoiled adapters and models are made, which must be caught.
     #[serde(default)]
     pub(super) controls: bool,
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn eval1() -> String {
@@ -269,6 +276,13 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// Leaves nothing out: `--full`.
+    pub(super) fn fill(&mut self) {
+        for evaluate in &mut self.evaluate {
+            evaluate.kl_every = 1;
+        }
+    }
+
     /// The folder of a synthetic base and tuned.
     pub(super) fn synth_folder(&self) -> Option<&Path> {
         let folder = self.base.parent()?;
@@ -380,6 +394,15 @@ mod tests {
         let recipe = Recipe::parse(LEAST, "x").expect("parses");
         assert_eq!(recipe.missing_inputs().len(), 2);
         assert!(recipe.missing_inputs()[0].starts_with("base: b does not exist"));
+    }
+
+    #[test]
+    fn a_full_run_leaves_no_question_out() {
+        let more = "[[methods]]\nschemes = ['int8']\nranks = [8]\n\
+                    [[evaluate]]\nmethods = ''\nquestions = 'q'\nkl-every = 4\n";
+        let mut recipe = Recipe::parse(&format!("{LEAST}{more}"), "x").expect("parses");
+        recipe.fill();
+        assert_eq!(recipe.evaluate[0].kl_every, 1);
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) enum Kind {
     Ask,
     /// The same while a server and the client are killed; the last input has the answers of an unbroken run.
     AskAndKill,
+    /// How far an arm is from the fine-tune over its answers.
+    Distance,
     /// The counts of arms.
     Stats,
     /// The questions and answers of arms.

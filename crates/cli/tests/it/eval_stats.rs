@@ -155,6 +155,14 @@ fn bad_results_are_one_clear_error() {
     assert!(stderr(&output).contains("unknown task poetry, expected one of crispr_delivery"));
     let output = xgraft(&["eval", "stats", &published(), "--reference", "x"]);
     assert!(stderr(&output).contains("unknown arm x, expected one of baseline_bf16"));
+    let output = xgraft(&["eval", "stats", &published(), "--kl", "x=nowhere"]);
+    assert!(stderr(&output).contains("--kl x: no arm of this name was given"));
+    assert_eq!(
+        xgraft(&["eval", "stats", &published(), "--pair", "method_a_r256"])
+            .status
+            .code(),
+        Some(2)
+    );
     assert_eq!(
         xgraft(&["eval", "stats", &published(), "--margin", "2"])
             .status

@@ -22,7 +22,8 @@ const ANSWERS: &str = "answers.jsonl";
 /// Asks every question that has no answer yet of the same configuration.
 pub(in super::super) fn ask(binary: &Path, step: &Step, tool: &str, fleet: &Fleet) -> Result<()> {
     let out = begin(step, tool)?;
-    finish(binary, step, &out, fleet)
+    finish(binary, step, &out, fleet)?;
+    fleet.write_cost(&step.arguments, &out)
 }
 
 /// The same from the beginning: a server is killed, then the client, which starts again. The answers must be the bytes of the

@@ -87,6 +87,7 @@ impl Pair<'_> {
             .iter()
             .flat_map(arms)
             .partition(|arm| arm.starts_with(controls::PREFIX));
+        steps.extend(self.distances(&served));
         steps.push(self.stats("eval", "stats", &eval, REFERENCE));
         for (kind, wanted) in [
             ("more", &self.evaluate.more_arms),
@@ -179,9 +180,62 @@ impl Pair<'_> {
         }
     }
 
+    /// How far each arm's distributions are from the fine-tune's over the fine-tune's own answers.
+    fn distances(&self, served: &[Serving]) -> Vec<Step> {
+        let answers = self.folder(&format!("eval-{REFERENCE}"));
+        let arms = served
+            .iter()
+            .flat_map(|serving| arms(serving).into_iter().map(move |arm| (serving, arm)));
+        let arms = arms.filter(|(_, arm)| is_distant(arm));
+        arms.map(|(serving, arm)| {
+            let mut arguments = Arguments::new("calibrate");
+            arguments.texts.push("compare".to_owned());
+            arguments = arguments
+                .path(&serving.model)
+                .input("--reference", self.tuned)
+                .input("--set", &answers);
+            if let Some((_, adapter)) = serving.adapters.iter().find(|(name, _)| name == arm) {
+                arguments = arguments.input("--adapter", adapter);
+            }
+            // `xgraft serve` multiplies with activations as they are.
+            let how = ["--answers-only", "--weights-only"].map(str::to_owned);
+            arguments.texts.extend(how);
+            let arguments = arguments.option("--every", &self.evaluate.kl_every.to_string());
+            self.step(&format!("kl-{arm}"), Kind::Distance, arguments)
+        })
+        .collect()
+    }
+
+    /// A beside B for every format and rank, and beside C at the largest rank.
+    fn pairs(&self) -> Vec<String> {
+        let largest = self.methods.ranks.iter().max();
+        let of = |scheme: &String| -> Vec<String> {
+            let ranks = self.methods.ranks.iter();
+            let mut pairs: Vec<String> = ranks
+                .map(|rank| format!("A-{scheme}-r{rank},B-{scheme}-r{rank}"))
+                .collect();
+            pairs.extend(largest.map(|rank| format!("A-{scheme}-r{rank},C-{scheme}")));
+            pairs
+        };
+        self.methods.schemes.iter().flat_map(of).collect()
+    }
+
     fn stats(&self, kind: &str, name: &str, arms: &[&str], reference: &str) -> Step {
         let arguments = self.compare("stats", kind, arms, reference);
         self.step(&format!("{kind}-{name}"), Kind::Stats, arguments)
+    }
+
+    fn with_distances(&self, mut arguments: Arguments, arms: &[&str]) -> Arguments {
+        for arm in arms.iter().filter(|arm| is_distant(arm)) {
+            let distances = self.folder(&format!("kl-{arm}"));
+            let named = format!("{arm}={}", distances.display());
+            arguments.texts.extend(["--kl".to_owned(), named]);
+            arguments.inputs.push(distances);
+        }
+        for pair in self.pairs() {
+            arguments = arguments.option("--pair", &pair);
+        }
+        arguments
     }
 
     /// One page with every question and what the arms said to it.
@@ -200,7 +254,11 @@ impl Pair<'_> {
             arguments.texts.push(format!("{arm}={}", run.display()));
             arguments.inputs.push(run);
         }
-        arguments.option("--reference", reference)
+        let arguments = arguments.option("--reference", reference);
+        match kind == "eval" && reference == REFERENCE {
+            true => self.with_distances(arguments, arms),
+            false => arguments,
+        }
     }
 
     fn step(&self, name: &str, kind: Kind, arguments: Arguments) -> Step {
@@ -222,6 +280,11 @@ fn serving(name: &str, model: &Path, adapters: Vec<(String, PathBuf)>) -> Servin
         name: name.to_owned(),
         adapters,
     }
+}
+
+/// The fine-tune is at no distance from itself, and what is spoiled is caught by its answers.
+fn is_distant(arm: &str) -> bool {
+    arm != REFERENCE && !arm.starts_with(controls::PREFIX)
 }
 
 /// The arms of what is served that are among these names.
@@ -274,6 +337,26 @@ mod tests {
                 .inputs
                 .contains(&adapter)
         );
+    }
+
+    #[test]
+    fn every_arm_is_held_against_the_fine_tune_over_the_same_answers() {
+        let steps = steps();
+        let answers = PathBuf::from("out/text.eval-tuned");
+        let distances: Vec<&Step> = steps.iter().filter(|s| s.kind == Kind::Distance).collect();
+        assert_eq!(distances.len(), 1 + 5 * 5);
+        assert!(distances.iter().all(|step| step.inputs.contains(&answers)));
+        let adapter = PathBuf::from("out/text.adapter-B-int2-r8");
+        assert!(named(&steps, "text.kl-B-int2-r8").inputs.contains(&adapter));
+        let counted = named(&steps, "text.eval-stats");
+        let shown = counted.shown();
+        assert!(
+            distances
+                .iter()
+                .all(|step| counted.inputs.contains(&step.out))
+        );
+        assert_eq!(shown.matches("--pair").count(), 5 * 3, "{shown}");
+        assert!(!named(&steps, "text.more-stats").shown().contains("--kl"));
     }
 
     #[test]
