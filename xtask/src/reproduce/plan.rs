@@ -101,6 +101,7 @@ impl Models {
                 ..Price::default()
             },
             Kind::Stats
+            | Kind::Judge
             | Kind::Page
             | Kind::Spoil
             | Kind::Control

@@ -129,6 +129,8 @@ pub(super) struct Methods {
 pub(super) struct Evaluate {
     /// The name of the comparison whose arms they are.
     pub(super) methods: String,
+    /// Only these of its formats, unless everything is measured; all when absent.
+    pub(super) schemes: Option<Vec<String>>,
     /// The questions of every arm.
     pub(super) questions: PathBuf,
     /// `eval1`, or a file of tasks.
@@ -151,6 +153,9 @@ pub(super) struct Evaluate {
     /// The arguments of `xgraft eval run` for these, in place of `arguments`.
     #[serde(default)]
     pub(super) agent_arguments: Vec<String>,
+    /// Arms of which a copy of the answers is annotated by a scripted judge, whose word counts nowhere.
+    #[serde(default)]
+    pub(super) judged_arms: Vec<String>,
     /// Whether spoiled adapters and models are made, which must be caught.
     #[serde(default)]
     pub(super) controls: bool,
@@ -272,6 +277,16 @@ impl Recipe {
                 "`evaluate` needs the name of one of `methods`, found `{}`",
                 evaluate.methods
             );
+            let methods = recipe.methods.iter().find(|m| m.name == evaluate.methods);
+            let known = methods.map_or(&[][..], |methods| &methods.schemes);
+            let wanted = evaluate.schemes.iter().flatten();
+            let missing = wanted.clone().find(|scheme| !known.contains(scheme));
+            ensure!(
+                missing.is_none(),
+                "`evaluate` of `{}` asks for the format `{}`, which its `methods` do not have",
+                evaluate.methods,
+                missing.map_or("", String::as_str)
+            );
         }
         Ok(recipe)
     }
@@ -280,6 +295,7 @@ impl Recipe {
     pub(super) fn fill(&mut self) {
         for evaluate in &mut self.evaluate {
             evaluate.kl_every = 1;
+            evaluate.schemes = None;
         }
     }
 
@@ -375,6 +391,8 @@ mod tests {
         let methods = "[[methods]]\nschemes = ['int8']\nranks = [8]\n";
         assert!(!refused(methods));
         assert!(refused(&methods.repeat(2)), "two pairs of one name");
+        let asked = "[[evaluate]]\nmethods = ''\nquestions = 'q'\nschemes = ['int4']\n";
+        assert!(refused(&format!("{methods}{asked}")), "no such format");
     }
 
     #[test]
@@ -399,10 +417,11 @@ mod tests {
     #[test]
     fn a_full_run_leaves_no_question_out() {
         let more = "[[methods]]\nschemes = ['int8']\nranks = [8]\n\
-                    [[evaluate]]\nmethods = ''\nquestions = 'q'\nkl-every = 4\n";
+                    [[evaluate]]\nmethods = ''\nquestions = 'q'\nkl-every = 4\nschemes = ['int8']\n";
         let mut recipe = Recipe::parse(&format!("{LEAST}{more}"), "x").expect("parses");
         recipe.fill();
-        assert_eq!(recipe.evaluate[0].kl_every, 1);
+        let all = &recipe.evaluate[0];
+        assert_eq!((all.kl_every, &all.schemes), (1, &None));
     }
 
     #[test]

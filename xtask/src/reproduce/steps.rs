@@ -49,6 +49,8 @@ pub(super) enum Kind {
     Distance,
     /// The counts of arms.
     Stats,
+    /// A scripted judge's labels of a copy of the answers.
+    Judge,
     /// The questions and answers of arms.
     Page,
     /// A copy with one thing wrong, by the program `spoil`.

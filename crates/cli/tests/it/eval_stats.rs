@@ -293,6 +293,12 @@ fn a_judge_labels_what_the_rules_leave_and_both_accuracies_are_reported() {
         ),
         (&json!(2), &json!(3), &json!(1))
     );
+    // The official score finds no gene in a sentence, and the judge does.
+    let agreed = &arm["judge_strict"];
+    assert_eq!(
+        (&agreed["n"], &agreed["observed"]),
+        (&json!(3), &json!(1.0 / 3.0))
+    );
     // What is known is not asked again.
     succeed(&args);
     assert_eq!(asked.load(Ordering::SeqCst), 9);

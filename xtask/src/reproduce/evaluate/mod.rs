@@ -6,6 +6,7 @@
 pub(super) mod ask;
 mod controls;
 mod fleet;
+pub(super) mod judged;
 pub(super) mod refused;
 mod table;
 
@@ -102,6 +103,7 @@ impl Pair<'_> {
             let beside: Vec<&str> = controls.into_iter().chain([right.as_str()]).collect();
             steps.push(self.stats("eval", controls::STATS, &beside, &right));
         }
+        steps.extend(self.evaluate.judged_arms.iter().map(|arm| self.judged(arm)));
         steps.push(self.page(&eval));
         steps
     }
@@ -112,7 +114,7 @@ impl Pair<'_> {
             serving("base", self.base, Vec::new()),
             serving(REFERENCE, self.tuned, Vec::new()),
         ];
-        for (at, scheme) in self.methods.schemes.iter().enumerate() {
+        for (at, scheme) in self.schemes().enumerate() {
             let base = self.folder(&format!("base-{scheme}"));
             let mut adapters = Vec::new();
             for rank in &self.methods.ranks {
@@ -132,9 +134,9 @@ impl Pair<'_> {
         served
     }
 
-    /// The arm during whose second run a server and the client are killed: the first one with an adapter.
+    /// The arm during whose second run a server and the client are killed, where there are controls: the first one with an adapter.
     fn killed<'s>(&self, serving: &'s Serving) -> Option<&'s str> {
-        let scheme = self.methods.schemes.first()?;
+        let scheme = self.schemes().next().filter(|_| self.evaluate.controls)?;
         let there = serving.name == format!("base-{scheme}");
         let first = serving.adapters.first().filter(|_| there)?;
         Some(&first.0)
@@ -154,6 +156,9 @@ impl Pair<'_> {
             .option("--model", arm)
             .option("--tasks", &self.evaluate.tasks)
             .input("--data", questions);
+        if self.evaluate.tasks.ends_with(".toml") {
+            arguments.inputs.push(self.evaluate.tasks.clone().into());
+        }
         arguments.texts.extend(more.iter().cloned());
         arguments.inputs.push(serving.model.clone());
         let adapter = serving.adapters.iter().find(|(name, _)| name == arm);
@@ -217,7 +222,7 @@ impl Pair<'_> {
             pairs.extend(largest.map(|rank| format!("A-{scheme}-r{rank},C-{scheme}")));
             pairs
         };
-        self.methods.schemes.iter().flat_map(of).collect()
+        self.schemes().flat_map(of).collect()
     }
 
     fn stats(&self, kind: &str, name: &str, arms: &[&str], reference: &str) -> Step {
@@ -236,6 +241,14 @@ impl Pair<'_> {
             arguments = arguments.option("--pair", &pair);
         }
         arguments
+    }
+
+    /// The annotation of an arm's answers by a scripted judge.
+    fn judged(&self, arm: &str) -> Step {
+        let mut arguments = Arguments::new("eval");
+        arguments.texts.push("annotate".to_owned());
+        arguments.inputs.push(self.folder(&format!("eval-{arm}")));
+        self.step(&format!("judged-{arm}"), Kind::Judge, arguments)
     }
 
     /// One page with every question and what the arms said to it.
@@ -259,6 +272,13 @@ impl Pair<'_> {
             true => self.with_distances(arguments, arms),
             false => arguments,
         }
+    }
+
+    /// The formats whose arms are asked.
+    fn schemes(&self) -> impl Iterator<Item = &String> {
+        let only = self.evaluate.schemes.as_ref();
+        let all = self.methods.schemes.iter();
+        all.filter(move |scheme| only.is_none_or(|only| only.contains(scheme)))
     }
 
     fn step(&self, name: &str, kind: Kind, arguments: Arguments) -> Step {
@@ -343,7 +363,8 @@ mod tests {
     fn every_arm_is_held_against_the_fine_tune_over_the_same_answers() {
         let steps = steps();
         let answers = PathBuf::from("out/text.eval-tuned");
-        let distances: Vec<&Step> = steps.iter().filter(|s| s.kind == Kind::Distance).collect();
+        let of_pair = |step: &&Step| step.name.starts_with("text.kl-");
+        let distances: Vec<&Step> = steps.iter().filter(of_pair).collect();
         assert_eq!(distances.len(), 1 + 5 * 5);
         assert!(distances.iter().all(|step| step.inputs.contains(&answers)));
         let adapter = PathBuf::from("out/text.adapter-B-int2-r8");
@@ -375,6 +396,7 @@ mod tests {
         let arms = |name: &str| -> Vec<String> {
             let texts = named(&steps, name).arguments.iter();
             texts
+                .take_while(|text| *text != "--kl")
                 .filter_map(|text| Some(text.split_once("=out/")?.0.to_owned()))
                 .collect()
         };
@@ -383,6 +405,34 @@ mod tests {
         assert_eq!(controls.len(), 5);
         assert_eq!(controls.last().map(String::as_str), Some("A-fp8-block-r32"));
         assert_eq!(arms("text.agent-stats").len(), 5);
+    }
+
+    #[test]
+    fn the_other_pairs_are_asked_about_two_formats_and_all_of_them_in_full() {
+        let file = workspace::root().join("recipes/fixture.toml");
+        let mut recipe = Recipe::read(&file).expect("parses");
+        let arms = |recipe: &Recipe| {
+            let steps = all(recipe, Path::new("out")).into_iter();
+            steps
+                .filter(|step| step.name.starts_with("elicited.eval-C-"))
+                .map(|step| step.name)
+                .collect::<Vec<_>>()
+        };
+        let some = ["elicited.eval-C-fp8-block", "elicited.eval-C-int2"];
+        assert_eq!(arms(&recipe), some);
+        recipe.fill();
+        assert_eq!(arms(&recipe).len(), 4);
+    }
+
+    #[test]
+    fn what_a_scripted_judge_says_is_in_no_table_of_arms() {
+        let steps = steps();
+        let judged = named(&steps, "text.judged-tuned");
+        assert_eq!(judged.inputs, [PathBuf::from("out/text.eval-tuned")]);
+        let others = steps.iter().filter(|step| step.kind != Kind::Judge);
+        for step in others {
+            assert!(!step.inputs.contains(&judged.out), "{}", step.name);
+        }
     }
 
     #[test]

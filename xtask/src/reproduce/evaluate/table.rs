@@ -17,6 +17,11 @@ pub(in super::super) fn show(steps: &[Step]) -> Result<()> {
     for step in steps {
         match step.kind {
             Kind::Stats if step.name.ends_with(controls::STATS) => show_controls(step)?,
+            Kind::Judge => println!(
+                "\n{}: labels by a scripted judge, which show the steps of the annotation and nothing of the model\n\n{}",
+                step.name,
+                printed(step)?.trim_end()
+            ),
             Kind::Stats => println!("\n{}\n\n{}", step.name, printed(step)?.trim_end()),
             Kind::MustFail => println!("\n{}: refused: {}", step.name, first_line(step)?),
             _ => {}
