@@ -189,7 +189,7 @@ fn what_arms_answered_is_in_every_figure_and_the_table() {
         page(&one)
     );
     assert!(
-        page(&one).contains("intervals of 90.0 % of one arm alone"),
+        page(&one).contains("intervals of 90.0\u{a0}% of one arm alone"),
         "{}",
         page(&one)
     );

@@ -9,6 +9,7 @@ mod fleet;
 pub(super) mod judged;
 pub(super) mod refused;
 mod table;
+mod verdict;
 
 use super::{
     methods,

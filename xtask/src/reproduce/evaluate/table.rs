@@ -1,6 +1,6 @@
 //! What the evaluation found, at the end of the run.
 
-use super::controls;
+use super::{controls, verdict};
 use crate::{
     reproduce::steps::{Kind, Step},
     workspace,
@@ -22,7 +22,13 @@ pub(in super::super) fn show(steps: &[Step]) -> Result<()> {
                 step.name,
                 printed(step)?.trim_end()
             ),
-            Kind::Stats => println!("\n{}\n\n{}", step.name, printed(step)?.trim_end()),
+            Kind::Stats => {
+                println!("\n{}\n\n{}", step.name, printed(step)?.trim_end());
+                let verdict = verdict::of(step)?;
+                if !verdict.is_empty() {
+                    println!("\n{}", verdict.trim_end());
+                }
+            }
             Kind::MustFail => println!("\n{}: refused: {}", step.name, first_line(step)?),
             _ => {}
         }
