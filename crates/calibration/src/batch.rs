@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use xgraft_model::{KvCache, KvType, Model, Segment, Tap};
+use xgraft_model::{KvCache, KvType, LoraAdapter, Model, Segment, Tap};
 
 use crate::set::Tokenized;
 use crate::{Error, Result};
@@ -16,6 +16,7 @@ pub(crate) type Piece = Vec<(usize, Range<usize>)>;
 /// A model with room for one batch.
 pub(crate) struct Runner<'m> {
     model: &'m Model,
+    adapter: Option<&'m LoraAdapter>,
     cache: KvCache,
     logits: Vec<f32>,
     /// The most rows that are computed together.
@@ -29,10 +30,16 @@ impl<'m> Runner<'m> {
         let blocks = 2 * rows.max(longest).div_ceil(BLOCK);
         Runner {
             model,
+            adapter: None,
             cache: KvCache::new(model.spec(), KvType::F32, blocks, BLOCK),
             logits: Vec::new(),
             rows,
         }
+    }
+
+    /// The same with an adapter in every row.
+    pub(crate) fn with_adapter(self, adapter: Option<&'m LoraAdapter>) -> Self {
+        Runner { adapter, ..self }
     }
 
     /// What fits into a batch.
@@ -67,7 +74,7 @@ impl<'m> Runner<'m> {
                 tokens: &samples[*at].ids[positions.clone()],
                 first_position: positions.start,
                 blocks: &blocks[*at],
-                adapter: None,
+                adapter: self.adapter,
                 logits: if wanted { positions.len() } else { 0 },
             })
             .collect();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde_json::{Map, Value};
 use xgraft_dataset::{Message, Question, Trajectory};
 use xgraft_tokenizer::{ChatTemplate, Conversation, Tokenizer};
 
@@ -220,12 +221,24 @@ pub(crate) fn render(
     question: &str,
     prompt: bool,
 ) -> Result<String> {
+    rendered(template, messages, question, prompt, &Map::new())
+}
+
+/// The same with the template's switches.
+pub(crate) fn rendered(
+    template: &ChatTemplate,
+    messages: &[Message],
+    question: &str,
+    prompt: bool,
+    kwargs: &Map<String, Value>,
+) -> Result<String> {
     let values = messages
         .iter()
         .map(|message| serde_json::json!({"role": message.role, "content": message.content}));
     let values: Vec<_> = values.collect();
     let mut conversation = Conversation::new(&values);
     conversation.add_generation_prompt = prompt;
+    conversation.kwargs = Some(kwargs);
     let rendered = template.render(&conversation);
     rendered.map_err(|source| Error::Template {
         question: question.to_owned(),

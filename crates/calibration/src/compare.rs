@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xgraft_model::{Model, Tap};
+use xgraft_model::{LoraAdapter, Model, Tap};
 
 use crate::batch::{Piece, Runner, each_batch};
 use crate::observe::Observation;
@@ -34,6 +34,28 @@ pub struct Divergence {
     pub candidate_nll: f64,
 }
 
+/// What is held against the reference.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    /// The quantized model.
+    pub model: &'a Model,
+    /// What is served with it.
+    pub adapter: Option<&'a LoraAdapter>,
+    /// How the inputs of its linear layers are rounded.
+    pub rounding: &'a mut Rounding,
+}
+
+/// How far the distributions of one sample are apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OfSample {
+    /// The question that it answers, where the file says so.
+    pub question: Option<String>,
+    /// Positions that were compared.
+    pub tokens: u64,
+    /// The sum of KL(reference ‖ candidate) over them, in nats.
+    pub kl: f64,
+}
+
 /// Where distributions are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
@@ -60,20 +82,24 @@ struct Position {
     nll: Option<[f64; 2]>,
 }
 
-/// Runs the samples through both models, which must have one vocabulary, the inputs of the candidate's linear layers rounded.
+/// Runs the samples through both models, which must have one vocabulary.
 ///
 /// # Errors
 /// Those of the samples, [`Error::OtherTokenizer`] for an id beyond the vocabulary, [`Error::OtherVocabulary`],
-/// [`Error::NoTokens`], and those of `on_batch`, which is told how many samples are done.
+/// [`Error::NoTokens`], and those of `on_batch`, which is given the samples of each batch in their order.
 pub fn compare(
     reference: &Model,
-    candidate: &Model,
-    rounding: &mut Rounding,
+    candidate: Candidate<'_>,
     samples: impl Iterator<Item = Result<Tokenized>>,
     (how, wanted): (Observation, Positions),
-    on_batch: &mut dyn FnMut(u64) -> Result<()>,
+    on_batch: &mut dyn FnMut(&[OfSample]) -> Result<()>,
 ) -> Result<Divergence> {
     let vocab = reference.spec().vocab;
+    let Candidate {
+        model: candidate,
+        adapter,
+        rounding,
+    } = candidate;
     if candidate.spec().vocab != vocab {
         return Err(Error::OtherVocabulary {
             expected: vocab,
@@ -81,28 +107,30 @@ pub fn compare(
         });
     }
     let rows = how.batch_tokens.min(LOGITS / 4 / vocab).max(1);
-    let mut runners = [reference, candidate].map(|model| Runner::new(model, rows, how.longest));
+    let runner = |model| Runner::new(model, rows, how.longest);
+    let mut runners = [runner(reference), runner(candidate).with_adapter(adapter)];
     let mut all = Divergence::default();
     let fits = runners[0].fits();
     each_batch(&fits, reference, samples, 0, &mut |samples| {
-        let mut of_samples = vec![(0.0, 0_u64); samples.len()];
+        let mut of_samples: Vec<OfSample> = samples.iter().map(OfSample::none).collect();
         for piece in runners[0].pieces(samples) {
             let [before, after] = &mut runners;
             let before = before.piece(samples, &piece, None, true);
-            let tap: &mut dyn Tap = rounding;
+            let tap: &mut dyn Tap = &mut *rounding;
             let after = after.piece(samples, &piece, Some(tap), true);
             let places = places(samples, &piece, wanted);
             for (sample, position) in positions(before, after, vocab, &places) {
-                of_samples[sample].0 += position.kl;
-                of_samples[sample].1 += 1;
+                of_samples[sample].kl += position.kl;
+                of_samples[sample].tokens += 1;
                 all.add(position);
             }
         }
-        for (kl, tokens) in of_samples {
-            all.worst_sample_kl = all.worst_sample_kl.max(kl / tokens.max(1) as f64);
+        for sample in &of_samples {
+            let kl = sample.kl / sample.tokens.max(1) as f64;
+            all.worst_sample_kl = all.worst_sample_kl.max(kl);
         }
         all.samples += samples.len() as u64;
-        on_batch(all.samples)
+        on_batch(&of_samples)
     })?;
     match all.tokens {
         0 => Err(Error::NoTokens),
@@ -164,6 +192,16 @@ fn log_sum(row: &[f32]) -> (f64, usize) {
     let most = f64::from(row[best]);
     let sum: f64 = row.iter().map(|x| (f64::from(*x) - most).exp()).sum();
     (most + sum.ln(), best)
+}
+
+impl OfSample {
+    fn none(sample: &Tokenized) -> OfSample {
+        OfSample {
+            question: sample.question.clone(),
+            tokens: 0,
+            kl: 0.0,
+        }
+    }
 }
 
 impl Divergence {

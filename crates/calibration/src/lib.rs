@@ -46,7 +46,7 @@ mod set;
 
 pub use build::{Config, build};
 pub use clean::{clean, turns};
-pub use compare::{Divergence, Positions, compare};
+pub use compare::{Candidate, Divergence, OfSample, Positions, compare};
 pub use error::{Error, Result};
 pub use leak::Leaks;
 pub use minhash::MinHash;

@@ -5,10 +5,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use xgraft_dataset::{Message, Role};
+use serde_json::{Map, Value};
+use xgraft_dataset::{Class, Message, Role};
 use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 
-use crate::build::render;
+use crate::build::{render, rendered};
 use crate::candidate::joined;
 use crate::{Error, Result};
 
@@ -18,6 +19,8 @@ pub const SAMPLES: &str = "samples.jsonl";
 /// A sample as a model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokenized {
+    /// The question that it answers, where the file says so.
+    pub question: Option<String>,
     /// Its ids, at most as many as asked for.
     pub ids: Vec<u32>,
     /// Ids beyond those.
@@ -35,13 +38,26 @@ pub struct TokenizedSet<'a> {
     tokenizer: &'a Tokenizer,
     template: Option<&'a ChatTemplate>,
     limit: usize,
-    answers: bool,
+    answers: Answers,
 }
 
-/// What is read of a [`crate::Sample`].
+/// What of a sample's last answer has to be known.
+#[derive(Debug)]
+enum Answers {
+    /// Nothing.
+    Unmarked,
+    /// Where it begins.
+    Marked,
+    /// The sample is its prompt, rendered with these switches, and then the answer with the token that ends it.
+    Asked(Map<String, Value>),
+}
+
+/// What is read of a [`crate::Sample`], or of a trajectory.
 #[derive(Deserialize)]
 struct Stored {
     messages: Vec<Message>,
+    question: Option<String>,
+    class: Option<Class>,
 }
 
 impl<'a> TokenizedSet<'a> {
@@ -68,7 +84,7 @@ impl<'a> TokenizedSet<'a> {
             tokenizer,
             template,
             limit,
-            answers: false,
+            answers: Answers::Unmarked,
         })
     }
 
@@ -76,7 +92,18 @@ impl<'a> TokenizedSet<'a> {
     #[must_use]
     pub fn with_answers(self) -> Self {
         TokenizedSet {
-            answers: true,
+            answers: Answers::Marked,
+            ..self
+        }
+    }
+
+    /// For the trajectories of a run (`answers.jsonl`): each sample is what the endpoint computed, the prompt of the last answer,
+    /// rendered with the run's `chat_template_kwargs`, that answer, and the token that closes it, unless a limit did. Attempts
+    /// that do not end with a message of the model have no answer.
+    #[must_use]
+    pub fn as_asked(self, kwargs: Map<String, Value>) -> Self {
+        TokenizedSet {
+            answers: Answers::Asked(kwargs),
             ..self
         }
     }
@@ -84,19 +111,68 @@ impl<'a> TokenizedSet<'a> {
     fn sample(&self, line: &str) -> Result<Tokenized> {
         let stored: Stored = serde_json::from_str(line).map_err(|why| self.wrong(why))?;
         let name = format!("of line {}", self.line);
+        let question = stored.question.clone();
+        if let Answers::Asked(kwargs) = &self.answers {
+            let (ids, answer) = self.asked(&stored, kwargs, &name)?;
+            return Ok(self.cut(question, ids, answer));
+        }
         let text = match self.template {
             Some(template) => render(template, &stored.messages, &name, false)?,
             None => joined(&stored.messages),
         };
         let ids = self.encode(&text, &name)?;
         let answer = match self.answers {
-            true => self.answer(&stored.messages, &text, &name)?,
-            false => None,
+            Answers::Marked => self.answer(&stored.messages, &text, &name)?,
+            _ => None,
         };
-        let answer = answer.unwrap_or(ids.len()).min(self.limit);
-        let cut = ids.len().saturating_sub(self.limit);
-        let ids = ids.into_iter().take(self.limit).collect();
-        Ok(Tokenized { ids, cut, answer })
+        let answer = answer.unwrap_or(ids.len());
+        Ok(self.cut(question, ids, answer))
+    }
+
+    fn cut(&self, question: Option<String>, ids: Vec<u32>, answer: usize) -> Tokenized {
+        Tokenized {
+            question,
+            cut: ids.len().saturating_sub(self.limit),
+            answer: answer.min(self.limit),
+            ids: ids.into_iter().take(self.limit).collect(),
+        }
+    }
+
+    /// The ids as they were asked and answered, and where the answer begins.
+    fn asked(
+        &self,
+        stored: &Stored,
+        kwargs: &Map<String, Value>,
+        name: &str,
+    ) -> Result<(Vec<u32>, usize)> {
+        let (before, last) = match stored.messages.split_last() {
+            Some((last, before)) if last.role == Role::Assistant => (before, Some(last)),
+            _ => (&stored.messages[..], None),
+        };
+        let prompt = match self.template {
+            Some(template) => rendered(template, before, name, true, kwargs)?,
+            None => joined(before),
+        };
+        let mut ids = self.encode(&prompt, name)?;
+        let answer = ids.len();
+        if let Some(last) = last {
+            ids.extend(self.encode(&last.content, name)?);
+            if stored.class != Some(Class::Overflow) {
+                ids.extend(self.end(&stored.messages, &last.content, name)?);
+            }
+        }
+        Ok((ids, answer))
+    }
+
+    /// The token with which the template closes a message of this content.
+    fn end(&self, messages: &[Message], content: &str, name: &str) -> Result<Option<u32>> {
+        let Some(template) = self.template else {
+            return Ok(None);
+        };
+        let text = render(template, messages, name, false)?;
+        let tail = text.rfind(content).map(|at| &text[at + content.len()..]);
+        let tail = self.encode(tail.unwrap_or_default(), name)?;
+        Ok(tail.first().copied())
     }
 
     fn encode(&self, text: &str, name: &str) -> Result<Vec<u32>> {

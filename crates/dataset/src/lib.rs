@@ -22,11 +22,12 @@
 //! # Ok::<(), xgraft_dataset::Error>(())
 //! ```
 //!
-//! Modules: `question`, `trajectory` (one row each), `object` (fields of a row), `reader`, `jsonl`, `table` (Parquet), `error`.
+//! Modules: `question`, `trajectory`, `distance` (one row each), `object` (fields of a row), `reader`, `jsonl`, `table` (Parquet), `error`.
 //!
 //! **Invariant:** no row is repaired. What cannot be meant is an error; only whoever reads a log that was cut off may
 //! ask that its last half line be left out.
 
+mod distance;
 mod error;
 mod jsonl;
 mod object;
@@ -35,6 +36,7 @@ mod reader;
 mod table;
 mod trajectory;
 
+pub use distance::Distance;
 pub use error::{Error, Result};
 pub use jsonl::Writer;
 pub use object::Object;

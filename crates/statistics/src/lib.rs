@@ -1,6 +1,6 @@
 //! The statistics that an evaluation of right and wrong answers needs, as pure functions of counts and scores.
 //!
-//! - One arm: [`Count`] with Wilson's interval, [`macro_mean`] of several tasks, [`clustered`] standard errors, [`pass_k`].
+//! - One arm: [`Count`] with Wilson's interval, [`macro_mean`] of several tasks, [`clustered`] standard errors, the [`ratio`] of sums, [`pass_k`].
 //! - Two arms over the same questions: [`Pairs`] (exact McNemar, Tango's score interval, equivalence) and the stratified
 //!   paired [`bootstrap`].
 //! - Two arms of which only counts are known: [`Unpaired`], and [`cmh`] over strata.
@@ -42,7 +42,7 @@ pub mod power;
 mod unpaired;
 
 pub use agreement::Agreement;
-pub use clustered::clustered;
+pub use clustered::{clustered, ratio};
 pub use correlation::{Correlation, pearson, spearman};
 pub use count::{Count, Estimate, Interval, macro_mean, micro};
 pub use distribution::{normal_quantile, two_sided};

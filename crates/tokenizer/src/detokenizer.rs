@@ -28,6 +28,8 @@ pub struct Detokenizer<'t> {
     skip_special: bool,
     /// The beginning of a character.
     held: Vec<u8>,
+    /// Whether nothing was decoded yet.
+    is_first: bool,
 }
 
 impl<'t> Detokenizer<'t> {
@@ -36,6 +38,7 @@ impl<'t> Detokenizer<'t> {
             tokenizer,
             skip_special,
             held: Vec::new(),
+            is_first: true,
         }
     }
 
@@ -45,7 +48,9 @@ impl<'t> Detokenizer<'t> {
     /// No token has the id. Nothing is changed then.
     pub fn push(&mut self, id: TokenId) -> Result<String> {
         let bytes = self.tokenizer.decoded(id, self.skip_special)?;
-        self.held.extend_from_slice(bytes);
+        self.held
+            .extend_from_slice(self.tokenizer.at(self.is_first, bytes));
+        self.is_first &= bytes.is_empty();
         let mut text = String::with_capacity(self.held.len());
         let mut left = 0;
         let mut chunks = self.held.utf8_chunks().peekable();

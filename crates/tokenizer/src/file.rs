@@ -24,12 +24,23 @@ const MOST_ENTRIES: usize = 1 << 22;
 pub(crate) struct TokenizerFile {
     pub(crate) added: Vec<AddedToken>,
     pub(crate) normalizer: Option<NormalizerWrapper>,
-    pub(crate) splits: Splits,
     pub(crate) post_processor: Value,
     /// Token and id, in the file's order.
     pub(crate) vocab: Vec<(String, TokenId)>,
-    pub(crate) merges: Vec<(String, String)>,
-    pub(crate) ignore_merges: bool,
+    pub(crate) kind: Kind,
+}
+
+/// How a text becomes tokens of the vocabulary.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// Bytes that are merged within pieces.
+    Bytes {
+        splits: Splits,
+        merges: Vec<(String, String)>,
+        ignore_merges: bool,
+    },
+    /// Whole words between white space, and this one for all others.
+    Words { unknown: String },
 }
 
 /// An entry of `added_tokens`, or of `added_tokens_decoder` in `tokenizer_config.json`.
@@ -71,7 +82,7 @@ struct ModelKind {
 }
 
 #[derive(Deserialize)]
-struct Whole {
+struct Whole<M> {
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
     #[serde(default)]
@@ -80,7 +91,7 @@ struct Whole {
     pre_tokenizer: Value,
     #[serde(default)]
     post_processor: Value,
-    model: Bpe,
+    model: M,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +100,13 @@ struct Bpe {
     merges: Vec<Merge>,
     #[serde(default)]
     ignore_merges: bool,
+}
+
+#[derive(Deserialize)]
+struct Words {
+    vocab: Vocab,
+    #[serde(default)]
+    unk_token: String,
 }
 
 #[derive(Deserialize)]
@@ -132,30 +150,65 @@ impl TokenizerFile {
         let what = "a tokenizer";
         // A whole that is no JSON is said so, whatever field is looked at first.
         json::parse::<IgnoredAny>(text, file, what)?;
-        check_kinds(&json::parse(text, file, what)?, file)?;
-        let Whole {
-            added_tokens,
-            normalizer,
-            pre_tokenizer,
-            post_processor,
-            model,
-        } = json::parse(text, file, what)?;
-        let refuse = |u: Unsupported| field(file, &u.field, u.expected, u.found);
-        let checked = Self {
-            added: added_tokens,
-            normalizer: normalizer_of(&normalizer, file)?,
-            splits: Splits::parse(&pre_tokenizer).map_err(refuse)?,
-            post_processor,
-            merges: merges(model.merges, file)?,
-            vocab: model.vocab.0,
-            ignore_merges: model.ignore_merges,
+        let kinds: Kinds = json::parse(text, file, what)?;
+        let checked = if kinds.model.kind == "WordLevel" {
+            Self::words(json::parse(text, file, what)?, &kinds.decoder, file)?
+        } else {
+            check_kinds(&kinds, file)?;
+            Self::bytes(json::parse(text, file, what)?, file)?
         };
         checked.check_vocab(file)?;
         checked.check_added(file)?;
         Ok(checked)
     }
 
-    /// One id for each token, one token for each id, and a token for each byte, so that every text can be encoded.
+    fn bytes(whole: Whole<Bpe>, file: &Path) -> Result<Self> {
+        let refuse = |u: Unsupported| field(file, &u.field, u.expected, u.found);
+        let kind = Kind::Bytes {
+            splits: Splits::parse(&whole.pre_tokenizer).map_err(refuse)?,
+            merges: merges(whole.model.merges, file)?,
+            ignore_merges: whole.model.ignore_merges,
+        };
+        Ok(Self {
+            added: whole.added_tokens,
+            normalizer: normalizer_of(&whole.normalizer, file)?,
+            post_processor: whole.post_processor,
+            vocab: whole.model.vocab.0,
+            kind,
+        })
+    }
+
+    fn words(whole: Whole<Words>, decoder: &Value, file: &Path) -> Result<Self> {
+        if whole.pre_tokenizer["type"] != "WhitespaceSplit" {
+            let found = whole.pre_tokenizer["type"].to_string();
+            let expected = "WhitespaceSplit, as the words of a WordLevel model are cut";
+            return Err(field(file, "pre_tokenizer.type", expected, found));
+        }
+        if !decoder.is_null() {
+            let found = decoder["type"].to_string();
+            return Err(field(
+                file,
+                "decoder.type",
+                "null: words with spaces between",
+                found,
+            ));
+        }
+        let unknown = whole.model.unk_token;
+        let vocab = whole.model.vocab.0;
+        if !vocab.iter().any(|(word, _)| *word == unknown) {
+            let expected = "a word of the vocabulary";
+            return Err(field(file, "model.unk_token", expected, unknown));
+        }
+        Ok(Self {
+            added: whole.added_tokens,
+            normalizer: normalizer_of(&whole.normalizer, file)?,
+            post_processor: whole.post_processor,
+            vocab,
+            kind: Kind::Words { unknown },
+        })
+    }
+
+    /// One id for each token, one token for each id, and for bytes a token for each byte, so that every text can be encoded.
     fn check_vocab(&self, file: &Path) -> Result<()> {
         let mut tokens = HashSet::with_capacity(self.vocab.len());
         let mut ids = HashSet::with_capacity(self.vocab.len());
@@ -169,6 +222,9 @@ impl TokenizerFile {
                 let found = format!("{id}, which another token has too");
                 return Err(field(file, &name, "an id of its own", found));
             }
+        }
+        if matches!(self.kind, Kind::Words { .. }) {
+            return Ok(());
         }
         let missing =
             (0..=255).find(|b| !tokens.contains(alphabet::character(*b).to_string().as_str()));
@@ -242,7 +298,8 @@ fn count(file: &Path, name: &str, found: usize) -> Result<()> {
 
 fn check_kinds(Kinds { model, decoder }: &Kinds, file: &Path) -> Result<()> {
     if !(model.kind == "BPE" || model.kind.is_null()) {
-        return Err(field(file, "model.type", "BPE", model.kind.to_string()));
+        let expected = "BPE or WordLevel";
+        return Err(field(file, "model.type", expected, model.kind.to_string()));
     }
     let byte_level = "ByteLevel (byte-level BPE, as Qwen and Llama 3 have it)";
     if decoder["type"] != "ByteLevel" {

@@ -6,7 +6,7 @@
 //!
 //! The key decision is what is trusted. The files come with the checkpoint, the texts and messages from anybody, and neither
 //! may stop the process or take unbounded time: pieces are cut without backtracking, templates run with fuel and bounded output,
-//! and whatever of a `tokenizer.json` is not byte-level BPE is refused by name instead of being read almost right.
+//! and whatever of a `tokenizer.json` is neither byte-level BPE nor whole words is refused by name instead of being read almost right.
 //! The alternative, the `tokenizers` library alone, reads more kinds; but its pure Rust regular expressions give up silently
 //! on long runs of white space, and its C ones are C.
 //!

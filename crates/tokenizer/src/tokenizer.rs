@@ -1,7 +1,7 @@
 //! Text to ids and ids to bytes.
 
 use crate::config::TokenizerConfig;
-use crate::file::{self, TokenizerFile, field};
+use crate::file::{self, Kind, TokenizerFile, field};
 use crate::frame::Frame;
 use crate::split::Splits;
 use crate::vocabulary::Vocabulary;
@@ -9,14 +9,47 @@ use crate::{Detokenizer, Error, Result, TokenId, alphabet};
 use std::path::Path;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::BPE;
-use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
+use tokenizers::models::wordlevel::WordLevel;
+use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
+use tokenizers::{AddedToken, Encoding, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
 const FILE: &str = "tokenizer.json";
 
-/// The library's pipeline with our way of cutting. What it would do after the model is [`Frame`], and decoding is [`Vocabulary`].
-type Pipeline = TokenizerImpl<BPE, NormalizerWrapper, Splits, PostProcessorWrapper, ByteLevel>;
+/// The library's pipeline. What it would do after the model is [`Frame`], and decoding is [`Vocabulary`].
+#[derive(Debug)]
+enum Pipeline {
+    /// With our way of cutting.
+    Bytes(Box<TokenizerImpl<BPE, NormalizerWrapper, Splits, PostProcessorWrapper, ByteLevel>>),
+    Words(
+        Box<
+            TokenizerImpl<
+                WordLevel,
+                NormalizerWrapper,
+                WhitespaceSplit,
+                PostProcessorWrapper,
+                ByteLevel,
+            >,
+        >,
+    ),
+}
 
-/// A byte-level BPE tokenizer, as Qwen and Llama 3 have it.
+impl Pipeline {
+    fn encode(&self, text: &str) -> tokenizers::Result<Encoding> {
+        match self {
+            Self::Bytes(pipeline) => pipeline.encode_fast(text, false),
+            Self::Words(pipeline) => pipeline.encode_fast(text, false),
+        }
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<TokenId> {
+        match self {
+            Self::Bytes(pipeline) => pipeline.token_to_id(token),
+            Self::Words(pipeline) => pipeline.token_to_id(token),
+        }
+    }
+}
+
+/// A byte-level BPE tokenizer, as Qwen and Llama 3 have it; or one of whole words between white space, for tiny models.
 ///
 /// It can be shared between threads; every method takes `&self`.
 #[derive(Debug)]
@@ -34,7 +67,8 @@ impl Tokenizer {
     /// Reads `tokenizer.json` of a model directory, and the tokens that only `tokenizer_config.json` has.
     ///
     /// # Errors
-    /// A file is missing, too large, or no JSON; a part of it is of a kind that is not byte-level BPE; two tokens have one id.
+    /// A file is missing, too large, or no JSON; a part of it is of a kind that is neither byte-level BPE nor whole words; two
+    /// tokens have one id.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let file = dir.join(FILE);
@@ -61,7 +95,10 @@ impl Tokenizer {
     fn build(parts: TokenizerFile, more: Vec<file::AddedToken>, file: &Path) -> Result<Self> {
         let frame = Frame::parse(&parts.post_processor, file)?;
         let added = with_more(parts.added, more);
-        let vocabulary = vocabulary(&parts.vocab, &added);
+        let vocabulary = match parts.kind {
+            Kind::Bytes { .. } => vocabulary(&parts.vocab, &added),
+            Kind::Words { .. } => vocabulary_of_words(&parts.vocab, &added),
+        };
         let library = |part| {
             move |source| Error::Library {
                 file: file.to_owned(),
@@ -69,25 +106,51 @@ impl Tokenizer {
                 source,
             }
         };
-        let model = BPE::builder()
-            .vocab_and_merges(
-                parts
-                    .vocab
-                    .into_iter()
-                    .collect::<tokenizers::models::bpe::Vocab>(),
-                parts.merges,
-            )
-            .ignore_merges(parts.ignore_merges)
-            .build()
-            .map_err(library("model"))?;
-        let mut pipeline = Pipeline::new(model);
-        pipeline
-            .with_normalizer(parts.normalizer)
-            .map_err(library("normalizer"))?;
-        pipeline.with_pre_tokenizer(Some(parts.splits));
-        pipeline
-            .add_tokens(added.iter().map(library_token))
-            .map_err(library("added_tokens"))?;
+        let tokens = added.iter().map(library_token);
+        let pipeline = match parts.kind {
+            Kind::Bytes {
+                splits,
+                merges,
+                ignore_merges,
+            } => {
+                let model = BPE::builder()
+                    .vocab_and_merges(
+                        parts
+                            .vocab
+                            .into_iter()
+                            .collect::<tokenizers::models::bpe::Vocab>(),
+                        merges,
+                    )
+                    .ignore_merges(ignore_merges)
+                    .build()
+                    .map_err(library("model"))?;
+                let mut pipeline = TokenizerImpl::new(model);
+                pipeline
+                    .with_normalizer(parts.normalizer)
+                    .map_err(library("normalizer"))?;
+                pipeline.with_pre_tokenizer(Some(splits));
+                pipeline
+                    .add_tokens(tokens)
+                    .map_err(library("added_tokens"))?;
+                Pipeline::Bytes(Box::new(pipeline))
+            }
+            Kind::Words { unknown } => {
+                let model = WordLevel::builder()
+                    .vocab(parts.vocab.into_iter().collect())
+                    .unk_token(unknown)
+                    .build()
+                    .map_err(library("model"))?;
+                let mut pipeline = TokenizerImpl::new(model);
+                pipeline
+                    .with_normalizer(parts.normalizer)
+                    .map_err(library("normalizer"))?;
+                pipeline.with_pre_tokenizer(Some(WhitespaceSplit));
+                pipeline
+                    .add_tokens(tokens)
+                    .map_err(library("added_tokens"))?;
+                Pipeline::Words(Box::new(pipeline))
+            }
+        };
         check_added_ids(&pipeline, &added, file)?;
         check_frame(&frame, &vocabulary, file)?;
         Ok(Self {
@@ -119,13 +182,10 @@ impl Tokenizer {
                 found: text.len(),
             });
         }
-        let encoding = self
-            .pipeline
-            .encode_fast(text, false)
-            .map_err(|source| Error::Encode {
-                bytes: text.len(),
-                source,
-            })?;
+        let encoding = self.pipeline.encode(text).map_err(|source| Error::Encode {
+            bytes: text.len(),
+            source,
+        })?;
         if !add_special {
             return Ok(encoding.get_ids().to_vec());
         }
@@ -141,7 +201,8 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[TokenId], skip_special: bool) -> Result<String> {
         let mut bytes = Vec::new();
         for id in ids {
-            bytes.extend_from_slice(self.decoded(*id, skip_special)?);
+            let decoded = self.decoded(*id, skip_special)?;
+            bytes.extend_from_slice(self.at(bytes.is_empty(), decoded));
         }
         Ok(String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
@@ -157,8 +218,16 @@ impl Tokenizer {
         self.vocabulary.decoded(id, skip_special)
     }
 
-    /// The bytes that a token stands for, often part of a character; those of an added token are its text. `None` if no
-    /// token has the id.
+    /// What a token adds to a text: the first word of one has no space before it.
+    pub(crate) fn at<'b>(&self, is_first: bool, bytes: &'b [u8]) -> &'b [u8] {
+        match self.pipeline {
+            Pipeline::Words(_) if is_first => bytes.strip_prefix(b" ").unwrap_or(bytes),
+            _ => bytes,
+        }
+    }
+
+    /// The bytes that a token stands for, often part of a character; those of an added token are its text. Those of a word
+    /// begin with the space that stands before it. `None` if no token has the id.
     #[must_use]
     pub fn token_bytes(&self, id: TokenId) -> Option<&[u8]> {
         self.vocabulary.bytes(id)
@@ -216,6 +285,21 @@ fn vocabulary(vocab: &[(String, TokenId)], added: &[file::AddedToken]) -> Vocabu
     }
     for token in added {
         vocabulary.set(token.id, token.content.as_bytes(), token.special);
+    }
+    vocabulary
+}
+
+/// Words, and added tokens too, with the space before them.
+fn vocabulary_of_words(vocab: &[(String, TokenId)], added: &[file::AddedToken]) -> Vocabulary {
+    let words = vocab.iter().map(|(word, id)| (word.as_str(), *id, false));
+    let added = added
+        .iter()
+        .map(|token| (token.content.as_str(), token.id, token.special));
+    let all: Vec<_> = words.chain(added).collect();
+    let ids = all.iter().map(|(_, id, _)| *id as usize + 1);
+    let mut vocabulary = Vocabulary::new(ids.max().unwrap_or(0));
+    for (word, id, special) in all {
+        vocabulary.set(id, format!(" {word}").as_bytes(), special);
     }
     vocabulary
 }

@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// The quantized base, in place of the recipe's or of making one.
     #[arg(long, value_name = "DIR")]
     quantized: Option<PathBuf>,
+    /// Measure everything that the recipe has, where it says how to do with less.
+    #[arg(long)]
+    full: bool,
     /// Where the steps' directories go, in a folder of the recipe's name; `out/reproduce` by default.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -105,6 +108,9 @@ fn recipe_of(args: &Args) -> Result<Recipe> {
     };
     let mut recipe = Recipe::read(&file)?;
     let given = |path: &PathBuf| workspace::from_callers_folder(path);
+    if args.full {
+        recipe.fill();
+    }
     if let Some(base) = &args.base {
         recipe.base = given(base)?;
     }

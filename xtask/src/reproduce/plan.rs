@@ -96,11 +96,12 @@ impl Models {
                 // The noise times both factors of the adapter, and those of the controls.
                 flops: 4.0 * noises as f64 * self.base.product_flops(rank),
             },
-            Kind::Ask | Kind::AskAndKill => Price {
+            Kind::Ask | Kind::AskAndKill | Kind::Distance => Price {
                 reads: self.base.bytes,
                 ..Price::default()
             },
             Kind::Stats
+            | Kind::Judge
             | Kind::Page
             | Kind::Spoil
             | Kind::Control

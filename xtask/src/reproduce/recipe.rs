@@ -129,6 +129,8 @@ pub(super) struct Methods {
 pub(super) struct Evaluate {
     /// The name of the comparison whose arms they are.
     pub(super) methods: String,
+    /// Only these of its formats, unless everything is measured; all when absent.
+    pub(super) schemes: Option<Vec<String>>,
     /// The questions of every arm.
     pub(super) questions: PathBuf,
     /// `eval1`, or a file of tasks.
@@ -137,6 +139,9 @@ pub(super) struct Evaluate {
     /// More arguments of `xgraft eval run`.
     #[serde(default)]
     pub(super) arguments: Vec<String>,
+    /// Every so many questions the distance of each arm from the fine-tune is measured.
+    #[serde(default = "one")]
+    pub(super) kl_every: u32,
     /// More questions, for arms whose differences are small.
     pub(super) more_questions: Option<PathBuf>,
     /// These arms: `tuned`, `A-fp8-block-r32`, `C-int2`.
@@ -148,9 +153,16 @@ pub(super) struct Evaluate {
     /// The arguments of `xgraft eval run` for these, in place of `arguments`.
     #[serde(default)]
     pub(super) agent_arguments: Vec<String>,
+    /// Arms of which a copy of the answers is annotated by a scripted judge, whose word counts nowhere.
+    #[serde(default)]
+    pub(super) judged_arms: Vec<String>,
     /// Whether spoiled adapters and models are made, which must be caught.
     #[serde(default)]
     pub(super) controls: bool,
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn eval1() -> String {
@@ -265,8 +277,26 @@ impl Recipe {
                 "`evaluate` needs the name of one of `methods`, found `{}`",
                 evaluate.methods
             );
+            let methods = recipe.methods.iter().find(|m| m.name == evaluate.methods);
+            let known = methods.map_or(&[][..], |methods| &methods.schemes);
+            let wanted = evaluate.schemes.iter().flatten();
+            let missing = wanted.clone().find(|scheme| !known.contains(scheme));
+            ensure!(
+                missing.is_none(),
+                "`evaluate` of `{}` asks for the format `{}`, which its `methods` do not have",
+                evaluate.methods,
+                missing.map_or("", String::as_str)
+            );
         }
         Ok(recipe)
+    }
+
+    /// Leaves nothing out: `--full`.
+    pub(super) fn fill(&mut self) {
+        for evaluate in &mut self.evaluate {
+            evaluate.kl_every = 1;
+            evaluate.schemes = None;
+        }
     }
 
     /// The folder of a synthetic base and tuned.
@@ -361,6 +391,8 @@ mod tests {
         let methods = "[[methods]]\nschemes = ['int8']\nranks = [8]\n";
         assert!(!refused(methods));
         assert!(refused(&methods.repeat(2)), "two pairs of one name");
+        let asked = "[[evaluate]]\nmethods = ''\nquestions = 'q'\nschemes = ['int4']\n";
+        assert!(refused(&format!("{methods}{asked}")), "no such format");
     }
 
     #[test]
@@ -380,6 +412,16 @@ mod tests {
         let recipe = Recipe::parse(LEAST, "x").expect("parses");
         assert_eq!(recipe.missing_inputs().len(), 2);
         assert!(recipe.missing_inputs()[0].starts_with("base: b does not exist"));
+    }
+
+    #[test]
+    fn a_full_run_leaves_no_question_out() {
+        let more = "[[methods]]\nschemes = ['int8']\nranks = [8]\n\
+                    [[evaluate]]\nmethods = ''\nquestions = 'q'\nkl-every = 4\nschemes = ['int8']\n";
+        let mut recipe = Recipe::parse(&format!("{LEAST}{more}"), "x").expect("parses");
+        recipe.fill();
+        let all = &recipe.evaluate[0];
+        assert_eq!((all.kl_every, &all.schemes), (1, &None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Running the steps.
 
 use super::{
-    evaluate::{Fleet, ask, refused},
+    evaluate::{Fleet, ask, judged, refused},
     recipe::{Profile, Recipe},
     shown, space,
     stamp::{self, Stamp},
@@ -50,6 +50,7 @@ pub(super) fn run(
         match (step.kind, &fleet) {
             (Kind::Ask, Some(fleet)) => ask::ask(&binary, step, &tool, fleet)?,
             (Kind::AskAndKill, Some(fleet)) => ask::ask_and_kill(&binary, step, &tool, fleet)?,
+            (Kind::Judge, _) => judged::run(&binary, step, &tool)?,
             (Kind::MustFail, _) => refused::run(&binary, step)?,
             _ => run_step(&binary, step, threads)?,
         }

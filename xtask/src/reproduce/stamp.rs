@@ -89,6 +89,7 @@ fn product(kind: Kind) -> &'static str {
     match kind {
         Kind::Ask | Kind::AskAndKill => "answers.jsonl",
         Kind::MustFail => "refusal.txt",
+        Kind::Judge => "annotation/labels.jsonl",
         _ => "manifest.json",
     }
 }

@@ -45,8 +45,12 @@ pub(super) enum Kind {
     Ask,
     /// The same while a server and the client are killed; the last input has the answers of an unbroken run.
     AskAndKill,
+    /// How far an arm is from the fine-tune over its answers.
+    Distance,
     /// The counts of arms.
     Stats,
+    /// A scripted judge's labels of a copy of the answers.
+    Judge,
     /// The questions and answers of arms.
     Page,
     /// A copy with one thing wrong, by the program `spoil`.

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use xgraft_calibration::{
-    Collector, Divergence, Error, Observation, Positions, Rounding, TokenizedSet, compare, observe,
+    Candidate, Collector, Divergence, Error, Observation, Positions, Rounding, TokenizedSet,
+    compare, observe,
 };
 use xgraft_checkpoint::{ActivationStats, Observed};
 use xgraft_fixtures::{TEXT, golden};
@@ -168,7 +169,12 @@ fn a_model_is_at_no_distance_from_itself_and_at_some_from_its_base() {
         };
         let mut as_it_is = Rounding::none(candidate.spec());
         let (set, how) = (set.with_answers(), (how, positions));
-        compare(&model, candidate, &mut as_it_is, set, how, &mut |_| Ok(())).unwrap()
+        let candidate = Candidate {
+            model: candidate,
+            adapter: None,
+            rounding: &mut as_it_is,
+        };
+        compare(&model, candidate, set, how, &mut |_| Ok(())).unwrap()
     };
     let same = distance(&model, 200, Positions::All);
     assert_eq!((same.kl, same.same_best, same.samples), (0.0, 1.0, 40));

@@ -52,18 +52,25 @@ pub(crate) struct Observe {
 /// model's linear layers are rounded as its config.json says an engine rounds them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Compare {
-    /// The quantized checkpoint.
+    /// The checkpoint that is held against the reference.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// The checkpoint that was quantized, with its tokenizer and chat template.
+    /// The adapter that it is served with.
+    #[arg(long, value_name = "DIR", requires = "weights_only")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// The checkpoint that it stands for, with its tokenizer and chat template.
     #[arg(long, value_name = "DIR")]
     pub(crate) reference: PathBuf,
-    /// The samples: a set of `xgraft calibrate build`, better not the one of the statistics.
-    #[arg(long, value_name = "SET")]
+    /// The samples: a set of `xgraft calibrate build`, better not the one of the statistics; or the folder of a finished run
+    /// of `xgraft eval run`, whose answers are read as the endpoint computed them.
+    #[arg(long, value_name = "SET|RUN")]
     pub(crate) set: PathBuf,
     /// Where rows and report go.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Take only every N-th sample.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value = "1")]
+    pub(crate) every: u32,
     /// Compare only where a token of a sample's last answer comes next.
     #[arg(long)]
     pub(crate) answers_only: bool,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{fixture, stderr, succeed, xgraft};
 
@@ -208,4 +208,75 @@ fn statistics_of_another_model_too_few_tokens_or_none_are_refused() {
         &["--scheme", "int4", "--awq", "--stats", &at("few")],
     );
     assert!(text.contains("tokens: expected at least 128"), "{text}");
+}
+
+/// A finished run of two questions to the text fixture's fine-tune; a limit cut the second answer.
+fn run_folder(dir: &Path) -> String {
+    let run = dir.join("run");
+    std::fs::create_dir(&run).unwrap();
+    let attempt = |question: &str, answer: &str, class: &str| {
+        let prompt = "Which variant is the best one?\nGWAS phenotype: mapoza\nVariants (score:id): 7:rs48,1:rs26\nAnswer with one id.";
+        json!({"schema": "xgraft.trajectory/1", "question": question, "task": "gwas_variant_prioritization", "model": "tuned",
+            "arm": "tuned", "run": "0", "seed": 0, "class": class, "messages": [
+                {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]})
+    };
+    let rows = [
+        attempt("0", "<solution>rs48</solution>", "right"),
+        attempt("1", "<solution>rs48", "overflow"),
+    ];
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    std::fs::write(run.join("answers.jsonl"), lines).unwrap();
+    let sampling = json!({"extra": {"chat_template_kwargs": {"enable_thinking": false}}});
+    let config = json!({"schema": "xgraft.run/1", "sampling": sampling});
+    std::fs::write(run.join("run.json"), config.to_string()).unwrap();
+    run.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_adapter_brings_its_base_nearer_to_the_fine_tune_over_the_answers_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let run = run_folder(dir.path());
+    let (base, tuned) = (
+        fixture("tiny-qwen3-text/base"),
+        fixture("tiny-qwen3-text/tuned"),
+    );
+    let adapter = at("adapter");
+    succeed(&[
+        "extract", "--base", &base, "--tuned", &tuned, "--rank", "32", "--out", &adapter,
+    ]);
+    let (out, how) = (at("kl"), ["--answers-only", "--weights-only"]);
+    let alone = compare(&base, &run, &[&how[..], &["--out", &out]].concat());
+    // <, solution, >, ... as the fine-tune wrote them: the second answer lacks </solution> and the token that ends it.
+    let rows = std::fs::read_to_string(dir.path().join("kl/distances.jsonl")).unwrap();
+    let rows: Vec<Value> = rows
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let part = |row: &Value| (row["question"].clone(), row["tokens"].as_u64().unwrap());
+    let [(first, whole), (second, short)] = [part(&rows[0]), part(&rows[1])];
+    assert_eq!([first, second], ["0", "1"]);
+    assert_eq!(whole, 6, "as many tokens as the server counts");
+    assert!(0 < short && short < whole - 1, "{short}");
+    let sum: f64 = rows.iter().map(|row| row["kl"].as_f64().unwrap()).sum();
+    let mean = alone["kl"].as_f64().unwrap();
+    assert!((sum / (whole + short) as f64 - mean).abs() < 1e-9 * mean);
+    let served = compare(&base, &run, &[&how[..], &["--adapter", &adapter]].concat());
+    let near = served["kl"].as_f64().unwrap();
+    assert!(near < 0.1 * mean, "{near} and {mean}");
+    let first = compare(&base, &run, &[&how[..], &["--every", "2"]].concat());
+    assert_eq!(first["tokens"].as_u64().unwrap(), whole);
+    // An engine rounds what goes into the base and not what goes into the adapter; rounding both would be neither.
+    let refused = xgraft(&[
+        "calibrate",
+        "compare",
+        &base,
+        "--reference",
+        &tuned,
+        "--set",
+        &run,
+        "--adapter",
+        &adapter,
+    ]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
 }

@@ -155,6 +155,14 @@ fn bad_results_are_one_clear_error() {
     assert!(stderr(&output).contains("unknown task poetry, expected one of crispr_delivery"));
     let output = xgraft(&["eval", "stats", &published(), "--reference", "x"]);
     assert!(stderr(&output).contains("unknown arm x, expected one of baseline_bf16"));
+    let output = xgraft(&["eval", "stats", &published(), "--kl", "x=nowhere"]);
+    assert!(stderr(&output).contains("--kl x: no arm of this name was given"));
+    assert_eq!(
+        xgraft(&["eval", "stats", &published(), "--pair", "method_a_r256"])
+            .status
+            .code(),
+        Some(2)
+    );
     assert_eq!(
         xgraft(&["eval", "stats", &published(), "--margin", "2"])
             .status
@@ -284,6 +292,12 @@ fn a_judge_labels_what_the_rules_leave_and_both_accuracies_are_reported() {
             &arm["by"]["nobody"]
         ),
         (&json!(2), &json!(3), &json!(1))
+    );
+    // The official score finds no gene in a sentence, and the judge does.
+    let agreed = &arm["judge_strict"];
+    assert_eq!(
+        (&agreed["n"], &agreed["observed"]),
+        (&json!(3), &json!(1.0 / 3.0))
     );
     // What is known is not asked again.
     succeed(&args);

@@ -103,6 +103,9 @@ pub struct Summary {
     /// Judge and people, over all that both rated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judge_human: Option<Agreed>,
+    /// Judge and official score, over all that the judge rated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge_strict: Option<Agreed>,
     /// Official score and labels, over all that have both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict_judged: Option<Agreed>,
@@ -199,6 +202,10 @@ fn summary(arm: &str, rows: &[&LabelRow], judged: &Opinions, human: &Opinions) -
     let both = rows
         .iter()
         .filter_map(|row| Some((decided(judged, &row.key)?, decided(human, &row.key)?)));
+    let rated = rows
+        .iter()
+        .filter(|row| row.class.is_scored())
+        .filter_map(|row| Some((decided(judged, &row.key)?, row.class == Class::Right)));
     let labelled = rows
         .iter()
         .filter(|row| matches!(row.label, Label::Right | Label::Wrong) && row.class.is_scored());
@@ -212,6 +219,7 @@ fn summary(arm: &str, rows: &[&LabelRow], judged: &Opinions, human: &Opinions) -
         judged: share(&LabelRow::judged),
         by,
         judge_human: agreed(&Agreement::of_verdicts(both)),
+        judge_strict: agreed(&Agreement::of_verdicts(rated)),
         strict_judged: agreed(&Agreement::of_verdicts(
             labelled.map(|row| (row.class == Class::Right, row.label == Label::Right)),
         )),

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use xgraft_dataset::Class;
 use xgraft_statistics::Count;
 
+use super::OfQuestion;
+
 /// How the questions of one task ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
@@ -137,6 +139,10 @@ pub struct Arm {
     pub seconds: Option<f64>,
     /// What it takes of memory.
     pub size: Option<Size>,
+    /// What its server took of memory, in 10⁹ bytes.
+    pub resident: Option<f64>,
+    /// How far it is from the reference on each question; empty where nobody measured it.
+    pub distances: BTreeMap<String, OfQuestion>,
 }
 
 impl Arm {
@@ -154,6 +160,8 @@ impl Arm {
             questions: BTreeMap::new(),
             seconds: None,
             size: None,
+            resident: None,
+            distances: BTreeMap::new(),
         }
     }
 

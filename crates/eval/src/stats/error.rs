@@ -50,6 +50,22 @@ pub enum StatsError {
         /// Where they would be.
         path: PathBuf,
     },
+    /// Distances of two arms that are of other answers.
+    #[error(
+        "question {question}: the distance of arm {arm} is of an answer of {tokens} tokens, and that of {other} of {other_tokens}; both have to be of the same run's answers"
+    )]
+    OtherAnswers {
+        /// The question.
+        question: String,
+        /// One arm.
+        arm: String,
+        /// Its tokens.
+        tokens: u64,
+        /// The other arm.
+        other: String,
+        /// Its tokens.
+        other_tokens: u64,
+    },
     /// Two finished attempts with one name.
     #[error(
         "{at}: question {question} of run {run} in arm {arm} was already counted; a repetition needs a run of its own"

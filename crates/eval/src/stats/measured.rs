@@ -3,6 +3,7 @@
 use xgraft_results::Row;
 use xgraft_statistics::Interval;
 
+use super::Pair;
 use super::report::{ArmReport, Comparison, Difference, Report};
 
 impl Report {
@@ -12,7 +13,8 @@ impl Report {
         let arms = self.arms.iter().flat_map(arm_rows);
         let comparisons = self.comparisons.iter().flat_map(comparison_rows);
         let level = Row::new("interval_level", 1.0 - self.alpha);
-        let rows = arms.chain(comparisons).chain([level]);
+        let pairs = self.pairs.iter().flat_map(pair_rows);
+        let rows = arms.chain(comparisons).chain(pairs).chain([level]);
         rows.filter(|row| row.value.is_finite())
             .map(|row| row.source("eval stats"))
             .collect()
@@ -59,6 +61,14 @@ fn arm_rows(arm: &ArmReport) -> Vec<Row> {
         arm.size_gb
             .map(|size| named("memory", 1e9 * size.computed).unit("bytes")),
     );
+    rows.extend(
+        arm.resident_gb
+            .map(|size| named("memory_resident", 1e9 * size).unit("bytes")),
+    );
+    rows.extend(arm.divergence.as_ref().map(|of| {
+        let row = named("kl", of.kl.value).unit("nats").n(of.tokens);
+        with(row, of.kl.interval)
+    }));
     if let Some(repeats) = &arm.repeats {
         for (metric, by_k) in [
             ("pass_any", &repeats.pass_any),
@@ -96,6 +106,25 @@ fn comparison_rows(comparison: &Comparison) -> Vec<Row> {
     ];
     for (metric, found) in retention {
         rows.extend(found.map(|found| difference(metric, found)));
+    }
+    rows
+}
+
+fn pair_rows(pair: &Pair) -> Vec<Row> {
+    let answers = &pair.answers;
+    let named = |metric: &str, value: f64| {
+        let row = Row::new(metric, value).arm(&answers.arm);
+        row.model(&answers.reference).n(answers.questions)
+    };
+    let points = answers.difference_micro;
+    let mut rows = vec![
+        with(named("pair_difference", points.value), points.interval),
+        named("pair_p_holm", answers.p_holm),
+    ];
+    if let Some(divergence) = &pair.divergence {
+        let difference = named("pair_kl_difference", divergence.kl.value).unit("nats");
+        rows.push(with(difference, divergence.kl.interval));
+        rows.push(named("pair_kl_p_holm", divergence.p_holm));
     }
     rows
 }

@@ -8,6 +8,7 @@
 mod arm;
 mod claims;
 mod compare;
+mod distance;
 mod error;
 mod files;
 mod measured;
@@ -21,6 +22,7 @@ use xgraft_statistics::{Count, clustered, holm, macro_mean, micro, pass_k};
 
 pub use self::arm::{Arm, Attempts, Infrastructure, Scoring, Size, Tally};
 pub use self::claims::{Claim, Kind};
+pub use self::distance::{Divergence, Further, OfQuestion, Pair, read_distances};
 pub use self::error::StatsError;
 pub use self::files::{Collection, read_counts};
 pub use self::report::{
@@ -39,6 +41,8 @@ pub struct Options {
     pub replicates: u32,
     /// Seed of the bootstrap.
     pub seed: u64,
+    /// Arms that are also held against each other, by name.
+    pub pairs: Vec<[String; 2]>,
 }
 
 impl Default for Options {
@@ -48,6 +52,7 @@ impl Default for Options {
             alpha: 0.05,
             replicates: 10_000,
             seed: 0,
+            pairs: Vec::new(),
         }
     }
 }
@@ -58,11 +63,11 @@ impl Options {
     }
 }
 
-/// Compares every arm with the reference (the first one, where none is named), and judges the claims.
+/// Compares every arm with the reference (the first one, where none is named) and the pairs with each other, and judges the claims.
 ///
 /// # Errors
 /// Two arms share a name, an arm has a task without a scored question or tasks that the reference has not, or a claim
-/// names what is not there.
+/// or a pair names what is not there.
 pub fn analyse(
     arms: &[Arm],
     reference: Option<&str>,
@@ -84,6 +89,7 @@ pub fn analyse(
         alpha: options.alpha,
         arms: arms.iter().map(|arm| describe(arm, options)).collect(),
         comparisons: comparisons(arms, reference, options)?,
+        pairs: distance::pairs(arms, &options.pairs, options)?,
         claims: judge.all(claims)?,
         power: power(micro(&reference.counts()), options),
     })
@@ -169,6 +175,8 @@ fn describe(arm: &Arm, options: &Options) -> ArmReport {
         repeats: repeats(arm, level),
         seconds_per_question: arm.seconds.map(|seconds| seconds / classes.asked() as f64),
         size_gb: arm.size,
+        resident_gb: arm.resident,
+        divergence: distance::of_arm(arm, level),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use xgraft_statistics::{Count, Equivalence, Estimate, Interval, Pairs};
 
-use super::{Claim, Infrastructure, Scoring, Size, Tally};
+use super::{Claim, Divergence, Infrastructure, Pair, Scoring, Size, Tally};
 
 /// A share of right answers with Wilson's interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -47,6 +47,9 @@ pub struct Report {
     pub arms: Vec<ArmReport>,
     /// One for every arm but the reference.
     pub comparisons: Vec<Comparison>,
+    /// One for every pair that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<Pair>,
     /// One for every claim.
     pub claims: Vec<Judged>,
     /// What this many questions can show.
@@ -92,6 +95,12 @@ pub struct ArmReport {
     /// What it takes of memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_gb: Option<Size>,
+    /// What its server took of memory, in 10⁹ bytes, with all adapters that it served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resident_gb: Option<f64>,
+    /// How far it is from the reference over the same answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Divergence>,
 }
 
 /// Repeated attempts at every question.

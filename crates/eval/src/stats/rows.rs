@@ -3,11 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use serde::Deserialize;
 use xgraft_dataset::{Class, Trajectory};
 
-use super::{Arm, Scoring, StatsError};
+use super::{Arm, Scoring, Size, StatsError};
 use crate::annotate::{FOLDER, Key, LABELS, LabelRow, read_labels};
 use crate::attempts;
+
+/// What somebody who served the arm of a run left in its folder.
+const SERVED: &str = "served.json";
+
+/// Bytes that an arm took while it was served.
+#[derive(Deserialize)]
+struct Served {
+    /// Files of weights, of the model and the adapter.
+    stored_bytes: u64,
+    /// Resident memory of one server, with all adapters that it had.
+    resident_bytes: Option<u64>,
+}
 
 /// The cluster of each question that has one, by its id.
 pub type Clusters = HashMap<String, String>;
@@ -15,7 +28,8 @@ pub type Clusters = HashMap<String, String>;
 /// Reads a run's folder, or a file of trajectories or of result rows of the published harness.
 ///
 /// With `name`, all attempts are of one arm of that name. By [`Scoring::Judged`] an attempt counts as its label in the run's
-/// annotation says; one without a label counts by its official score.
+/// annotation says; one without a label counts by its official score. `served.json` in a run's folder says what its arm took
+/// of memory: `stored_bytes`, `resident_bytes`.
 ///
 /// # Errors
 /// A file cannot be read, has a row that is none, has one attempt twice, or is without labels where they were asked for.
@@ -46,7 +60,32 @@ pub fn read_arms(
     for attempt in attempts::read(path, attempts::Text::Drop).map_err(|error| rows(error.into()))? {
         counter.add(&attempt.at, &attempt.trajectory, clusters)?;
     }
-    Ok(counter.arms.into_values().collect())
+    let mut arms: Vec<Arm> = counter.arms.into_values().collect();
+    if let ([arm], Some(served)) = (&mut arms[..], served(path)?) {
+        arm.size = Some(Size {
+            published: None,
+            computed: served.stored_bytes as f64 / 1e9,
+        });
+        arm.resident = served.resident_bytes.map(|bytes| bytes as f64 / 1e9);
+    }
+    Ok(arms)
+}
+
+fn served(run: &Path) -> Result<Option<Served>, StatsError> {
+    let path = run.join(SERVED);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read(&path).map_err(|source| StatsError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let served = serde_json::from_slice(&text).map_err(|source| StatsError::Parse {
+        path,
+        expected: "`stored_bytes` and, where known, `resident_bytes`",
+        source,
+    })?;
+    Ok(Some(served))
 }
 
 struct Counter {

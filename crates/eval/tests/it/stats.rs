@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use xgraft_eval::stats::{
     Arm, Clusters, Kind, Options, Outcome, Report, Scoring, StatsError, Tally, Verdict, analyse,
-    read_arms, read_counts,
+    read_arms, read_counts, read_distances,
 };
 
 fn published() -> Report {
@@ -276,6 +276,107 @@ fn runs_are_compared_question_by_question() {
     };
     let report = analyse(&same, None, &[], &Options::default()).unwrap();
     assert_eq!(report.comparisons[0].outcome, Outcome::Parity);
+}
+
+/// Two arms, `a` nearer to the reference than `b` in every question by half.
+fn with_distances(dir: &Path, tokens_of_b: u64) -> Vec<Arm> {
+    let mut all = arms(&two_arms(dir)).unwrap();
+    for (arm, kl, tokens) in [("a", 0.01, 5), ("b", 0.02, tokens_of_b)] {
+        let dir = dir.join(arm);
+        std::fs::create_dir(&dir).unwrap();
+        let row = |q: u32| {
+            let kl = kl * f64::from(1 + q % 3);
+            json!({"schema": "xgraft.distance/1", "question": q.to_string(), "tokens": tokens, "kl": kl})
+        };
+        write(&dir, "distances.jsonl", &jsonl((0..300).map(row)));
+        let arm = all.iter_mut().find(|a| a.name == arm).unwrap();
+        arm.distances = read_distances(&dir).unwrap();
+    }
+    all
+}
+
+#[test]
+fn distances_are_means_over_tokens_and_pairs_are_paired_by_question() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        pairs: vec![["a".to_owned(), "b".to_owned()]],
+        ..Options::default()
+    };
+    let report = analyse(&with_distances(dir.path(), 5), None, &[], &options).unwrap();
+    let of_a = report.arms[0].divergence.as_ref().unwrap();
+    assert_eq!((of_a.tokens, of_a.questions), (1500, 300));
+    assert!((of_a.kl.value - 0.02 / 5.0).abs() < 1e-12, "{of_a:?}");
+    let pair = &report.pairs[0];
+    assert_eq!(pair.answers.outcome, Outcome::Higher);
+    let further = pair.divergence.as_ref().unwrap();
+    assert!((further.kl.value + 0.02 / 5.0).abs() < 1e-12);
+    assert!(
+        further.kl.interval.hi < 0.0 && further.p_holm < 1e-9,
+        "{further:?}"
+    );
+    // Paired, what questions have in common is no error: 300 questions vary as much as one arm's do.
+    assert!((further.kl.se - of_a.kl.se).abs() < 1e-12);
+    let metrics = [
+        "kl",
+        "pair_difference",
+        "pair_p_holm",
+        "pair_kl_difference",
+        "pair_kl_p_holm",
+    ];
+    let rows = report.rows();
+    for metric in metrics {
+        assert!(rows.iter().any(|row| row.metric == metric), "{metric}");
+    }
+}
+
+#[test]
+fn distances_over_other_answers_are_not_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        pairs: vec![["a".to_owned(), "b".to_owned()]],
+        ..Options::default()
+    };
+    let error = analyse(&with_distances(dir.path(), 6), None, &[], &options).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StatsError::OtherAnswers {
+                tokens: 5,
+                other_tokens: 6,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let options = Options {
+        pairs: vec![["a".to_owned(), "c".to_owned()]],
+        ..Options::default()
+    };
+    let arms = arms(&dir.path().join("rows.jsonl")).unwrap();
+    let error = analyse(&arms, None, &[], &options).unwrap_err();
+    assert_eq!(error.to_string(), "unknown arm c, expected one of a, b");
+}
+
+#[test]
+fn what_a_run_s_server_took_of_memory_is_read_from_its_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "answers.jsonl",
+        &jsonl([attempt("a", 1, 0, "right")]),
+    );
+    assert!(arms(dir.path()).unwrap()[0].size.is_none());
+    write(
+        dir.path(),
+        "served.json",
+        r#"{"stored_bytes": 2500000, "resident_bytes": 90000000}"#,
+    );
+    let arm = &arms(dir.path()).unwrap()[0];
+    assert_eq!(arm.size.unwrap().computed, 0.0025);
+    assert_eq!(arm.resident, Some(0.09));
+    write(dir.path(), "served.json", "{}");
+    let error = arms(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("served.json"), "{error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     Figure, Result, Section, Table,
-    figures::{Cloud, Dot, Interval, Intervals, IntervalsPanel, Matrix, Portions},
+    figures::{Cloud, Dot, Interval, Intervals, IntervalsPanel, Matrix, Portions, Unit},
     inputs::{Input, Inputs},
 };
 use xgraft_results::{
@@ -36,7 +36,11 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
         if let Some(figure) = arms.by_memory()? {
             section = section.figure(figure);
         }
-        if let Some(table) = arms.comparisons() {
+        if let Some(figure) = arms.divergence()? {
+            section = section.figure(figure);
+        }
+        let tables = [arms.comparisons(), arms.pairs()];
+        for table in tables.into_iter().flatten() {
             section = section.table(table);
         }
     }
@@ -106,6 +110,7 @@ impl<'a> Arms<'a> {
         let panel = |metric: &str, title: &str, note: &str| IntervalsPanel {
             title: title.to_owned(),
             note: note.to_owned(),
+            unit: Unit::Percent,
             values: self
                 .names
                 .iter()
@@ -220,13 +225,101 @@ impl<'a> Arms<'a> {
         }))
     }
 
+    /// How far arms are from the reference in their distributions.
+    fn divergence(&self) -> Result<Option<Figure>> {
+        let known = |arm: &&&str| self.row("kl", arm, None).is_some_and(|row| row.value > 0.0);
+        let arms: Vec<&&str> = self.names.iter().filter(known).collect();
+        if arms.is_empty() {
+            return Ok(None);
+        }
+        let figure = Intervals {
+            rows: arms
+                .iter()
+                .map(|arm| ((**arm).to_owned(), series(arm)))
+                .collect(),
+            panels: vec![IntervalsPanel {
+                title: "KL from the reference".to_owned(),
+                note: "nats a token of its answers; intervals over questions".to_owned(),
+                unit: Unit::Plain,
+                values: arms.iter().map(|arm| self.interval("kl", arm)).collect(),
+                reference: None,
+            }],
+        };
+        let name = self.named("divergence");
+        Ok(Some(Figure {
+            svg: figure.render(&name)?,
+            caption: format!(
+                "{}: the mean divergence of an arm's next token from the reference's, over the tokens of the reference's own answers. Lines are intervals of {}.",
+                self.input.label,
+                self.level()
+            ),
+            alt: "Divergence from the reference by arm, with intervals".to_owned(),
+            name,
+        }))
+    }
+
+    /// Pairs of arms that were held against each other.
+    fn pairs(&self) -> Option<Table> {
+        let rows = self.input.rows.iter();
+        let pairs: Vec<&Row> = rows.filter(|row| row.metric == "pair_difference").collect();
+        if pairs.is_empty() {
+            return None;
+        }
+        let level = format!("interval of {}", self.level());
+        let mut table = Table::new(
+            format!(
+                "{}: pairs of arms, the first less the second; points of right answers, and nats a token of the divergence from the reference, paired by question. Each p is by Holm over all pairs.",
+                self.input.label
+            ),
+            [
+                ("pair", false),
+                ("points", true),
+                (&level, true),
+                ("p", true),
+                ("KL", true),
+                (&level, true),
+                ("p of KL", true),
+            ],
+        );
+        for pair in pairs {
+            let (arm, beside) = (pair.arm.as_deref()?, pair.model.as_deref()?);
+            let row = |metric: &str| {
+                let mut rows = self.input.rows.iter();
+                rows.find(|row| {
+                    row.metric == metric
+                        && row.arm.as_deref() == Some(arm)
+                        && row.model.as_deref() == Some(beside)
+                })
+            };
+            let (kl, unknown) = (row("pair_kl_difference"), "–");
+            let value = |row: Option<&Row>| row.map_or(unknown.to_owned(), |row| number(row.value));
+            let ends = |row: Option<&Row>, show: &dyn Fn(f64) -> String| {
+                let ends = row.and_then(|row| row.lo.zip(row.hi));
+                ends.map_or(unknown.to_owned(), |(lo, hi)| {
+                    format!("{} to {}", show(lo), show(hi))
+                })
+            };
+            let points = |share: f64| format!("{:+.1}", 100.0 * share);
+            table.push([
+                format!("{arm} against {beside}"),
+                points(pair.value),
+                ends(Some(pair), &points),
+                value(row("pair_p_holm")),
+                value(kl),
+                ends(kl, &number),
+                value(row("pair_kl_p_holm")),
+            ]);
+        }
+        Some(table)
+    }
+
     /// What paired tests say.
     fn comparisons(&self) -> Option<Table> {
         let reference = self.names.get(self.reference()?)?;
         let level = format!("interval of {}", self.level());
         let mut table = Table::new(
             format!(
-                "{}: against {reference}. Points are of all questions; p by exact McNemar where the same questions are known and else by the stratified test of counts, and by Holm over the family; memory of weights and adapter.",
+                "{}: against {reference}. Points are of all questions; p by exact McNemar where the same questions are known and else by the stratified test of counts, and by Holm over the family; KL from {reference} in nats a token of its answers; memory of weights and adapter, and the resident memory of the server with all adapters that it had.",
                 self.input.label
             ),
             [
@@ -237,7 +330,9 @@ impl<'a> Arms<'a> {
                 ("p", true),
                 ("p by Holm", true),
                 ("p of equality", true),
+                ("KL", true),
                 ("memory", true),
+                ("resident", true),
             ],
         );
         let value = |metric: &str, arm: &str| self.row(metric, arm, None).map(|row| row.value);
@@ -249,7 +344,7 @@ impl<'a> Arms<'a> {
             let points =
                 difference.map_or("–".to_owned(), |row| format!("{:+.1}", 100.0 * row.value));
             let interval = difference.and_then(|row| row.lo.zip(row.hi));
-            let memory = value("memory", arm).map_or("–".to_owned(), |b| bytes(b as u64));
+            let memory = |metric| value(metric, arm).map_or("–".to_owned(), |b| bytes(b as u64));
             table.push([
                 (*arm).to_owned(),
                 right,
@@ -260,7 +355,9 @@ impl<'a> Arms<'a> {
                 p("p", arm),
                 p("p_holm", arm),
                 p("p_equivalence", arm),
-                memory,
+                p("kl", arm),
+                memory("memory"),
+                memory("memory_resident"),
             ]);
         }
         Some(table)

@@ -73,7 +73,14 @@ impl Cloud {
                 .iter()
                 .map(|dot| place(dot.gigabytes(), dot.y.value))
                 .collect();
-            for (dot, label) in self.dots.iter().zip(labels(&dots)) {
+            let labels = labels(&dots);
+            for (dot, label) in dots.iter().zip(&labels) {
+                // A name that had to move is tied to its dot.
+                if label.1 - dot.1 > APART {
+                    canvas.line(*dot, (label.0 - 3.0, label.1), GRID.into(), 1.0);
+                }
+            }
+            for (dot, label) in self.dots.iter().zip(labels) {
                 let ink = of_series(dot.series);
                 let (low, high) = (
                     place(dot.gigabytes(), dot.y.lo),
@@ -169,5 +176,30 @@ mod tests {
         let svg = figure.render("x").expect("draws");
         assert_eq!(svg.matches("<circle").count(), 2);
         assert!(svg.contains("\nA\n") && svg.contains("\nC\n"));
+    }
+
+    #[test]
+    fn a_name_that_moved_away_is_tied_to_its_dot() {
+        let lines = |count: usize| {
+            let dot = |at: usize| Dot {
+                name: format!("arm{at}"),
+                series: 0,
+                bytes: 1e9,
+                y: Interval {
+                    value: 0.4,
+                    lo: 0.4,
+                    hi: 0.4,
+                },
+            };
+            let figure = Cloud {
+                across: "memory".to_owned(),
+                up: "macro".to_owned(),
+                dots: (0..count).map(dot).collect(),
+            };
+            let svg = figure.render("x").expect("draws");
+            svg.matches("<polyline").count() + svg.matches("<line").count()
+        };
+        // Each dot has the line of its interval; the third and the fourth also one to its name.
+        assert_eq!(lines(4) - lines(2), 2 + 2);
     }
 }

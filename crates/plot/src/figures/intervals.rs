@@ -1,4 +1,4 @@
-//! Shares with their intervals: a dot for the share, a line for what it may be, and the number beside it.
+//! Shares, or positive numbers over decades, with their intervals: a dot for the value, a line for what it may be, and the number beside it.
 //!
 //! A bar from zero would hide what matters, the interval, and says no more than a dot does.
 
@@ -25,13 +25,15 @@ pub(crate) struct IntervalsPanel {
     pub(crate) title: String,
     /// What it means, in one line.
     pub(crate) note: String,
+    /// Shares lie on a linear axis from 0, plain numbers on a logarithmic one.
+    pub(crate) unit: Unit,
     /// As many as the figure has rows.
     pub(crate) values: Vec<Option<Interval>>,
     /// The row that the others are read against: a line goes down from its dot.
     pub(crate) reference: Option<usize>,
 }
 
-/// A share and what it may be.
+/// A number and what it may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Interval {
     pub(crate) value: f64,
@@ -89,9 +91,13 @@ impl Intervals {
             .iter()
             .flatten()
             .flat_map(|i| [i.lo, i.value, i.hi]);
-        let axis = Axis::linear(ends, &[0.0]);
-        let x = |value: f64| left + (right - left) * axis.position(value);
-        for (tick, text) in axis.ticks(Unit::Percent) {
+        let axis = match panel.unit {
+            Unit::Percent => Axis::linear(ends, &[0.0]),
+            Unit::Plain => Axis::log(ends),
+        };
+        // An interval may reach to 0, where a logarithmic axis never does.
+        let x = |value: f64| left + (right - left) * axis.position(value).max(0.0);
+        for (tick, text) in axis.ticks(panel.unit) {
             canvas.line((x(tick), HEAD - 8.0), (x(tick), bottom), GRID.into(), 1.0);
             let label = Lettering::new(11.0, MUTED).centred();
             canvas.text(&text, (x(tick), bottom + 14.0), label);
@@ -110,7 +116,10 @@ impl Intervals {
             canvas.line((x(interval.lo), y), (x(interval.hi), y), ink.into(), 2.4);
             canvas.mark(series, (x(interval.value), y), 4.4, ink.into());
             let label = Lettering::new(12.0, TEXT).bold().right();
-            let number = format!("{:.1} %", 100.0 * interval.value);
+            let number = match panel.unit {
+                Unit::Percent => format!("{:.1} %", 100.0 * interval.value),
+                Unit::Plain => panel.unit.value(interval.value),
+            };
             canvas.text(&number, (right + VALUES - 6.0, y), label);
         }
     }
@@ -140,6 +149,7 @@ mod tests {
             panels: vec![IntervalsPanel {
                 title: "Accuracy".to_owned(),
                 note: "of all questions".to_owned(),
+                unit: Unit::Percent,
                 values: vec![Some(interval(0.238)), Some(interval(0.598)), None],
                 reference: Some(1),
             }],
@@ -150,5 +160,29 @@ mod tests {
             svg.contains("\n23.8 %\n") && svg.contains("\n59.8 %\n"),
             "{svg}"
         );
+    }
+
+    #[test]
+    fn plain_numbers_lie_on_decades_and_an_interval_that_holds_zero_ends_at_the_axis() {
+        let value = |value: f64, lo: f64| Interval {
+            value,
+            lo,
+            hi: 2.0 * value,
+        };
+        let figure = Intervals {
+            rows: vec![("a".to_owned(), 0), ("b".to_owned(), 1)],
+            panels: vec![IntervalsPanel {
+                title: "KL".to_owned(),
+                note: String::new(),
+                unit: Unit::Plain,
+                values: vec![Some(value(0.002, -0.001)), Some(value(0.3, 0.2))],
+                reference: None,
+            }],
+        };
+        let svg = figure.render("x").expect("draws");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        for text in ["0.001", "0.01", "0.1", "1", "0.00200", "0.300"] {
+            assert!(svg.contains(&format!("\n{text}\n")), "{text}: {svg}");
+        }
     }
 }

@@ -148,6 +148,15 @@ fn answers(right: f64) -> Rendered {
         .collect();
     rows.push(compared("difference_micro", right / 40.0 - 0.75).interval(-0.3, 0.1));
     rows.push(compared("p", 0.25));
+    rows.push(
+        Row::new("kl", 0.001 * right)
+            .arm("A-r8")
+            .interval(0.001, 0.1),
+    );
+    let pair = |metric: &str, value: f64| Row::new(metric, value).arm("A-r8").model("B-r8");
+    rows.push(pair("pair_difference", 0.125).interval(0.025, 0.225));
+    rows.push(pair("pair_kl_difference", -0.001 * right).interval(-0.03, -0.01));
+    rows.push(pair("pair_kl_p_holm", 0.004));
     rows.push(Row::new("interval_level", 0.9));
     jsonl::write_file(&dir.path().join("rows.jsonl"), &rows).expect("writes");
     let source = format!("run={}", dir.path().display());
@@ -185,6 +194,14 @@ fn what_arms_answered_is_in_every_figure_and_the_table() {
         page(&one)
     );
     assert!(page(&other).contains("| A-r8 | 12 | -45.0 |"));
+    let divergence = figure(&one, "divergence-run");
+    assert!(divergence.contains("\n0.0200\n"), "{divergence}");
+    assert!(
+        !divergence.contains("tuned"),
+        "the reference is at no distance"
+    );
+    let pair = "| A-r8 against B-r8 | +12.5 | +2.5 to +22.5 | – | -0.0200 | -0.0300 to -0.0100 | 0.00400 |";
+    assert!(page(&one).contains(pair), "{}", page(&one));
 }
 
 #[test]

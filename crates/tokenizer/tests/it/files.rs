@@ -26,12 +26,6 @@ fn refused(change: impl FnOnce(&mut Value)) -> (String, String) {
 
 #[test]
 fn another_kind_of_tokenizer_is_refused_by_name() {
-    let error = Tokenizer::open(TINY.base()).expect_err("words, not bytes");
-    let text = error.to_string();
-    assert!(
-        text.ends_with("tokenizer.json: `model.type`: expected BPE, found \"WordLevel\""),
-        "{text}"
-    );
     let (field, found) = refused(|json| json["decoder"] = json!({"type": "Metaspace"}));
     assert_eq!(
         (field.as_str(), found.as_str()),
@@ -210,4 +204,69 @@ fn the_tokens_around_a_text_are_those_of_the_post_processor() {
     );
     json["post_processor"]["special_tokens"]["<|endoftext|>"]["ids"] = json!([4000]);
     assert!(matches!(open(&json), Err(Error::Field { field, .. }) if field == "post_processor"));
+}
+
+#[test]
+fn words_come_back_with_one_space_between_them() {
+    let tokenizer = Tokenizer::open(TINY.base()).expect("words");
+    let text = "<bos> <lab_bench_dbqa> phenotype3 11\t phenotype3  <sep>";
+    let ids = tokenizer.encode(text, false).expect("encodes");
+    assert_eq!(ids, [1, 9, 53, 45, 53, 2]);
+    let decoded = tokenizer.decode(&ids, false).expect("decodes");
+    assert_eq!(
+        decoded,
+        "<bos> <lab_bench_dbqa> phenotype3 11 phenotype3 <sep>"
+    );
+    let mut detokenizer = tokenizer.detokenizer(true);
+    let pushed: Vec<String> = ids
+        .iter()
+        .map(|id| detokenizer.push(*id).expect("is there"))
+        .collect();
+    let skipped = [
+        "",
+        "<lab_bench_dbqa>",
+        " phenotype3",
+        " 11",
+        " phenotype3",
+        "",
+    ];
+    assert_eq!(pushed, skipped);
+    assert_eq!(
+        tokenizer.decode(&ids, true).expect("decodes"),
+        pushed.concat()
+    );
+    assert_eq!(
+        tokenizer.encode("gene3 poetry", false).expect("encodes"),
+        [73, 127]
+    );
+}
+
+#[test]
+fn a_tokenizer_of_words_without_its_parts_is_refused_by_name() {
+    let path = TINY.base().join("tokenizer.json");
+    let json: Value = serde_json::from_slice(&std::fs::read(path).expect("reads")).expect("parses");
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut json = json.clone();
+        change(&mut json);
+        match open(&json).expect_err("refused") {
+            Error::Field { field, .. } => field,
+            other => panic!("expected a field, found {other}"),
+        }
+    };
+    assert_eq!(
+        refused(&|json| json["pre_tokenizer"] = json!({"type": "Whitespace"})),
+        "pre_tokenizer.type"
+    );
+    assert_eq!(
+        refused(&|json| json["decoder"] = json!({"type": "WordPiece"})),
+        "decoder.type"
+    );
+    assert_eq!(
+        refused(&|json| json["model"]["unk_token"] = json!("[UNK]")),
+        "model.unk_token"
+    );
+    assert_eq!(
+        refused(&|json| json["model"]["vocab"]["A"] = json!(25)),
+        "model.vocab.B"
+    );
 }

@@ -17,12 +17,13 @@ use std::{
     time::Duration,
 };
 
-const ANSWERS: &str = "answers.jsonl";
+pub(super) const ANSWERS: &str = "answers.jsonl";
 
 /// Asks every question that has no answer yet of the same configuration.
 pub(in super::super) fn ask(binary: &Path, step: &Step, tool: &str, fleet: &Fleet) -> Result<()> {
     let out = begin(step, tool)?;
-    finish(binary, step, &out, fleet)
+    finish(binary, step, &out, fleet)?;
+    fleet.write_cost(&step.arguments, &out)
 }
 
 /// The same from the beginning: a server is killed, then the client, which starts again. The answers must be the bytes of the
@@ -79,7 +80,7 @@ pub(in super::super) fn ask_and_kill(
 }
 
 /// The folder of the run; what another configuration left there is gone.
-fn begin(step: &Step, tool: &str) -> Result<PathBuf> {
+pub(super) fn begin(step: &Step, tool: &str) -> Result<PathBuf> {
     let out = workspace::root().join(&step.out);
     if !stamp::is_begun(step, tool) {
         if out.exists() {

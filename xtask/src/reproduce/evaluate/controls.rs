@@ -50,7 +50,7 @@ pub(super) fn made(pair: &Pair<'_>) -> Vec<Step> {
 
 /// The arm that the spoiled ones were made of.
 pub(super) fn right(pair: &Pair<'_>) -> Option<String> {
-    let scheme = pair.methods.schemes.first()?;
+    let scheme = pair.schemes().next()?;
     Some(format!("A-{scheme}-r{}", largest_rank(pair)?))
 }
 
@@ -85,7 +85,7 @@ fn largest_rank(pair: &Pair<'_>) -> Option<u32> {
 }
 
 fn int4(pair: &Pair<'_>) -> bool {
-    pair.methods.schemes.iter().any(|scheme| scheme == INT4)
+    pair.schemes().any(|scheme| scheme == INT4)
 }
 
 fn spoil(pair: &Pair<'_>, how: &str, from: &Path) -> Step {

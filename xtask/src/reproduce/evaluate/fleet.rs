@@ -71,6 +71,27 @@ impl Fleet {
         Ok(victim)
     }
 
+    /// Writes into the folder of a run what its arm takes: the files of weights, and the memory of one server.
+    pub(crate) fn write_cost(&self, arguments: &[String], run: &Path) -> Result<()> {
+        let serving = &self.serving;
+        let adapters = serving.adapters.iter();
+        let adapter = adapters
+            .filter(|(name, _)| arguments.contains(name))
+            .map(|(_, dir)| dir);
+        let mut stored = 0;
+        for dir in adapter.chain([&serving.model]) {
+            stored += weights(&workspace::root().join(dir))?;
+        }
+        let servers = children(self.child.id())?.into_iter();
+        let cost = serde_json::json!({
+            "stored_bytes": stored,
+            "resident_bytes": servers.filter_map(resident).max(),
+        });
+        let file = run.join("served.json");
+        fs::write(&file, format!("{cost:#}\n"))
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+
     fn wait(&mut self, log: &Path) -> Result<()> {
         let names = self.serving.adapters.iter().map(|(name, _)| name);
         let wanted: Vec<String> = names
@@ -153,6 +174,28 @@ fn get(port: u16, path: &str) -> Result<String> {
     Ok(answer)
 }
 
+/// Bytes of a folder's files of weights.
+fn weights(dir: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|e| e == "safetensors") {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
+}
+
+/// Bytes of a process's resident memory, mapped weights among them; none where the system does not say.
+fn resident(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(1024 * kilobytes)
+}
+
 /// The processes whose parent this is, the oldest first.
 fn children(parent: u32) -> Result<Vec<u32>> {
     let mut found = Vec::new();
@@ -203,6 +246,15 @@ mod tests {
         }
         assert_eq!(text.matches("\"a\" = ").count(), 2, "{text}");
         assert!(toml::from_str::<toml::Table>(&text).is_ok(), "{text}");
+    }
+
+    #[test]
+    fn this_process_has_memory_and_weights_are_only_the_files_of_weights() {
+        let bytes = resident(std::process::id()).expect("the system says");
+        assert!(bytes > 100_000, "{bytes}");
+        let base = workspace::root().join("fixtures/tiny-qwen3/base");
+        let file = fs::metadata(base.join("model.safetensors")).expect("is there");
+        assert_eq!(weights(&base).expect("lists"), file.len());
     }
 
     #[test]

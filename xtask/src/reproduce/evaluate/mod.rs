@@ -6,8 +6,10 @@
 pub(super) mod ask;
 mod controls;
 mod fleet;
+pub(super) mod judged;
 pub(super) mod refused;
 mod table;
+mod verdict;
 
 use super::{
     methods,
@@ -87,6 +89,7 @@ impl Pair<'_> {
             .iter()
             .flat_map(arms)
             .partition(|arm| arm.starts_with(controls::PREFIX));
+        steps.extend(self.distances(&served));
         steps.push(self.stats("eval", "stats", &eval, REFERENCE));
         for (kind, wanted) in [
             ("more", &self.evaluate.more_arms),
@@ -101,6 +104,7 @@ impl Pair<'_> {
             let beside: Vec<&str> = controls.into_iter().chain([right.as_str()]).collect();
             steps.push(self.stats("eval", controls::STATS, &beside, &right));
         }
+        steps.extend(self.evaluate.judged_arms.iter().map(|arm| self.judged(arm)));
         steps.push(self.page(&eval));
         steps
     }
@@ -111,7 +115,7 @@ impl Pair<'_> {
             serving("base", self.base, Vec::new()),
             serving(REFERENCE, self.tuned, Vec::new()),
         ];
-        for (at, scheme) in self.methods.schemes.iter().enumerate() {
+        for (at, scheme) in self.schemes().enumerate() {
             let base = self.folder(&format!("base-{scheme}"));
             let mut adapters = Vec::new();
             for rank in &self.methods.ranks {
@@ -131,9 +135,9 @@ impl Pair<'_> {
         served
     }
 
-    /// The arm during whose second run a server and the client are killed: the first one with an adapter.
+    /// The arm during whose second run a server and the client are killed, where there are controls: the first one with an adapter.
     fn killed<'s>(&self, serving: &'s Serving) -> Option<&'s str> {
-        let scheme = self.methods.schemes.first()?;
+        let scheme = self.schemes().next().filter(|_| self.evaluate.controls)?;
         let there = serving.name == format!("base-{scheme}");
         let first = serving.adapters.first().filter(|_| there)?;
         Some(&first.0)
@@ -153,6 +157,9 @@ impl Pair<'_> {
             .option("--model", arm)
             .option("--tasks", &self.evaluate.tasks)
             .input("--data", questions);
+        if self.evaluate.tasks.ends_with(".toml") {
+            arguments.inputs.push(self.evaluate.tasks.clone().into());
+        }
         arguments.texts.extend(more.iter().cloned());
         arguments.inputs.push(serving.model.clone());
         let adapter = serving.adapters.iter().find(|(name, _)| name == arm);
@@ -179,9 +186,70 @@ impl Pair<'_> {
         }
     }
 
+    /// How far each arm's distributions are from the fine-tune's over the fine-tune's own answers.
+    fn distances(&self, served: &[Serving]) -> Vec<Step> {
+        let answers = self.folder(&format!("eval-{REFERENCE}"));
+        let arms = served
+            .iter()
+            .flat_map(|serving| arms(serving).into_iter().map(move |arm| (serving, arm)));
+        let arms = arms.filter(|(_, arm)| is_distant(arm));
+        arms.map(|(serving, arm)| {
+            let mut arguments = Arguments::new("calibrate");
+            arguments.texts.push("compare".to_owned());
+            arguments = arguments
+                .path(&serving.model)
+                .input("--reference", self.tuned)
+                .input("--set", &answers);
+            if let Some((_, adapter)) = serving.adapters.iter().find(|(name, _)| name == arm) {
+                arguments = arguments.input("--adapter", adapter);
+            }
+            // `xgraft serve` multiplies with activations as they are.
+            let how = ["--answers-only", "--weights-only"].map(str::to_owned);
+            arguments.texts.extend(how);
+            let arguments = arguments.option("--every", &self.evaluate.kl_every.to_string());
+            self.step(&format!("kl-{arm}"), Kind::Distance, arguments)
+        })
+        .collect()
+    }
+
+    /// A beside B for every format and rank, and beside C at the largest rank.
+    fn pairs(&self) -> Vec<String> {
+        let largest = self.methods.ranks.iter().max();
+        let of = |scheme: &String| -> Vec<String> {
+            let ranks = self.methods.ranks.iter();
+            let mut pairs: Vec<String> = ranks
+                .map(|rank| format!("A-{scheme}-r{rank},B-{scheme}-r{rank}"))
+                .collect();
+            pairs.extend(largest.map(|rank| format!("A-{scheme}-r{rank},C-{scheme}")));
+            pairs
+        };
+        self.schemes().flat_map(of).collect()
+    }
+
     fn stats(&self, kind: &str, name: &str, arms: &[&str], reference: &str) -> Step {
         let arguments = self.compare("stats", kind, arms, reference);
         self.step(&format!("{kind}-{name}"), Kind::Stats, arguments)
+    }
+
+    fn with_distances(&self, mut arguments: Arguments, arms: &[&str]) -> Arguments {
+        for arm in arms.iter().filter(|arm| is_distant(arm)) {
+            let distances = self.folder(&format!("kl-{arm}"));
+            let named = format!("{arm}={}", distances.display());
+            arguments.texts.extend(["--kl".to_owned(), named]);
+            arguments.inputs.push(distances);
+        }
+        for pair in self.pairs() {
+            arguments = arguments.option("--pair", &pair);
+        }
+        arguments
+    }
+
+    /// The annotation of an arm's answers by a scripted judge.
+    fn judged(&self, arm: &str) -> Step {
+        let mut arguments = Arguments::new("eval");
+        arguments.texts.push("annotate".to_owned());
+        arguments.inputs.push(self.folder(&format!("eval-{arm}")));
+        self.step(&format!("judged-{arm}"), Kind::Judge, arguments)
     }
 
     /// One page with every question and what the arms said to it.
@@ -200,7 +268,18 @@ impl Pair<'_> {
             arguments.texts.push(format!("{arm}={}", run.display()));
             arguments.inputs.push(run);
         }
-        arguments.option("--reference", reference)
+        let arguments = arguments.option("--reference", reference);
+        match kind == "eval" && reference == REFERENCE {
+            true => self.with_distances(arguments, arms),
+            false => arguments,
+        }
+    }
+
+    /// The formats whose arms are asked.
+    fn schemes(&self) -> impl Iterator<Item = &String> {
+        let only = self.evaluate.schemes.as_ref();
+        let all = self.methods.schemes.iter();
+        all.filter(move |scheme| only.is_none_or(|only| only.contains(scheme)))
     }
 
     fn step(&self, name: &str, kind: Kind, arguments: Arguments) -> Step {
@@ -222,6 +301,11 @@ fn serving(name: &str, model: &Path, adapters: Vec<(String, PathBuf)>) -> Servin
         name: name.to_owned(),
         adapters,
     }
+}
+
+/// The fine-tune is at no distance from itself, and what is spoiled is caught by its answers.
+fn is_distant(arm: &str) -> bool {
+    arm != REFERENCE && !arm.starts_with(controls::PREFIX)
 }
 
 /// The arms of what is served that are among these names.
@@ -277,6 +361,27 @@ mod tests {
     }
 
     #[test]
+    fn every_arm_is_held_against_the_fine_tune_over_the_same_answers() {
+        let steps = steps();
+        let answers = PathBuf::from("out/text.eval-tuned");
+        let of_pair = |step: &&Step| step.name.starts_with("text.kl-");
+        let distances: Vec<&Step> = steps.iter().filter(of_pair).collect();
+        assert_eq!(distances.len(), 1 + 5 * 5);
+        assert!(distances.iter().all(|step| step.inputs.contains(&answers)));
+        let adapter = PathBuf::from("out/text.adapter-B-int2-r8");
+        assert!(named(&steps, "text.kl-B-int2-r8").inputs.contains(&adapter));
+        let counted = named(&steps, "text.eval-stats");
+        let shown = counted.shown();
+        assert!(
+            distances
+                .iter()
+                .all(|step| counted.inputs.contains(&step.out))
+        );
+        assert_eq!(shown.matches("--pair").count(), 5 * 3, "{shown}");
+        assert!(!named(&steps, "text.more-stats").shown().contains("--kl"));
+    }
+
+    #[test]
     fn the_unbroken_run_comes_before_the_one_with_kills() {
         let steps = steps();
         let place = |kind| steps.iter().position(|step| step.kind == kind);
@@ -292,6 +397,7 @@ mod tests {
         let arms = |name: &str| -> Vec<String> {
             let texts = named(&steps, name).arguments.iter();
             texts
+                .take_while(|text| *text != "--kl")
                 .filter_map(|text| Some(text.split_once("=out/")?.0.to_owned()))
                 .collect()
         };
@@ -300,6 +406,34 @@ mod tests {
         assert_eq!(controls.len(), 5);
         assert_eq!(controls.last().map(String::as_str), Some("A-fp8-block-r32"));
         assert_eq!(arms("text.agent-stats").len(), 5);
+    }
+
+    #[test]
+    fn the_other_pairs_are_asked_about_two_formats_and_all_of_them_in_full() {
+        let file = workspace::root().join("recipes/fixture.toml");
+        let mut recipe = Recipe::read(&file).expect("parses");
+        let arms = |recipe: &Recipe| {
+            let steps = all(recipe, Path::new("out")).into_iter();
+            steps
+                .filter(|step| step.name.starts_with("elicited.eval-C-"))
+                .map(|step| step.name)
+                .collect::<Vec<_>>()
+        };
+        let some = ["elicited.eval-C-fp8-block", "elicited.eval-C-int2"];
+        assert_eq!(arms(&recipe), some);
+        recipe.fill();
+        assert_eq!(arms(&recipe).len(), 4);
+    }
+
+    #[test]
+    fn what_a_scripted_judge_says_is_in_no_table_of_arms() {
+        let steps = steps();
+        let judged = named(&steps, "text.judged-tuned");
+        assert_eq!(judged.inputs, [PathBuf::from("out/text.eval-tuned")]);
+        let others = steps.iter().filter(|step| step.kind != Kind::Judge);
+        for step in others {
+            assert!(!step.inputs.contains(&judged.out), "{}", step.name);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the evaluation found, at the end of the run.
 
-use super::controls;
+use super::{controls, verdict};
 use crate::{
     reproduce::steps::{Kind, Step},
     workspace,
@@ -17,7 +17,18 @@ pub(in super::super) fn show(steps: &[Step]) -> Result<()> {
     for step in steps {
         match step.kind {
             Kind::Stats if step.name.ends_with(controls::STATS) => show_controls(step)?,
-            Kind::Stats => println!("\n{}\n\n{}", step.name, printed(step)?.trim_end()),
+            Kind::Judge => println!(
+                "\n{}: labels by a scripted judge, which show the steps of the annotation and nothing of the model\n\n{}",
+                step.name,
+                printed(step)?.trim_end()
+            ),
+            Kind::Stats => {
+                println!("\n{}\n\n{}", step.name, printed(step)?.trim_end());
+                let verdict = verdict::of(step)?;
+                if !verdict.is_empty() {
+                    println!("\n{}", verdict.trim_end());
+                }
+            }
             Kind::MustFail => println!("\n{}: refused: {}", step.name, first_line(step)?),
             _ => {}
         }

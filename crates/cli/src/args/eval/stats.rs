@@ -66,6 +66,12 @@ pub(crate) struct Compared {
     /// Only this task; may be given several times.
     #[arg(long = "task", value_name = "TASK")]
     pub(crate) tasks: Vec<String>,
+    /// The distances of an arm, from `xgraft calibrate compare --set RUN`; may be given several times.
+    #[arg(long = "kl", value_name = "ARM=DIR", value_parser = parse_named)]
+    pub(crate) kl: Vec<NamedPath>,
+    /// Two arms to be held against each other too; may be given several times.
+    #[arg(long = "pair", value_name = "ARM,OTHER", value_parser = parse_pair)]
+    pub(crate) pairs: Vec<Pair>,
     /// A prediction to be judged: ARM>0.95 or ARM<0.8 of the reference's macro accuracy.
     #[arg(long = "retention", value_name = "ARM>SHARE", value_parser = parse_retention)]
     pub(crate) retention: Vec<Claim>,
@@ -80,6 +86,26 @@ pub(crate) struct Compared {
     pub(crate) replicates: u32,
     #[command(flatten)]
     pub(crate) random: Random,
+}
+
+/// The names of two arms.
+pub(crate) type Pair = [String; 2];
+
+fn parse_pair(text: &str) -> Result<Pair, String> {
+    match text.split_once(',') {
+        Some((one, other)) if !one.is_empty() && !other.is_empty() && one != other => {
+            Ok([one.to_owned(), other.to_owned()])
+        }
+        _ => Err("expected the names of two arms with a comma between them".to_owned()),
+    }
+}
+
+fn parse_named(text: &str) -> Result<NamedPath, String> {
+    let path = NamedPath::parse(text)?;
+    match path.name {
+        Some(_) => Ok(path),
+        None => Err("expected the name of an arm, `=`, and a folder".to_owned()),
+    }
 }
 
 /// A path and what its arm is called.

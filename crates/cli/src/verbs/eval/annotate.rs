@@ -163,16 +163,23 @@ fn asked(done: &Done) -> String {
 }
 
 fn agreement(summary: &Summary) -> String {
-    let Some(Agreed { n, observed, kappa }) = summary.judge_human else {
-        return format!("{}: nobody has reviewed what the judge said", summary.arm);
+    let mut text = match &summary.judge_human {
+        Some(agreed) => format!("{}: {}", summary.arm, shown("people", agreed)),
+        None => format!("{}: nobody has reviewed what the judge said", summary.arm),
     };
+    if let Some(agreed) = &summary.judge_strict {
+        text += &format!("\n{}: {}", summary.arm, shown("official score", agreed));
+    }
+    text
+}
+
+fn shown(with: &str, Agreed { n, observed, kappa }: &Agreed) -> String {
     let kappa = kappa.map_or("undefined".to_owned(), |kappa| {
         let range = kappa.interval;
         format!("{:.2} [{:.2}, {:.2}]", kappa.value, range.lo, range.hi)
     });
     format!(
-        "{}: judge and people agree on {} of {n} answers, kappa {kappa}",
-        summary.arm,
-        percent(observed)
+        "judge and {with} agree on {} of {n} answers, kappa {kappa}",
+        percent(*observed)
     )
 }

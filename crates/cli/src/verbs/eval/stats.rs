@@ -1,13 +1,14 @@
 //! `xgraft eval stats`
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
 use xgraft_eval::stats::{
-    Arm, Clusters, Collection, Options, Report, analyse, read_arms, read_counts,
+    Arm, Clusters, Collection, Options, Report, analyse, read_arms, read_counts, read_distances,
 };
 use xgraft_results::{Input, Row};
 
@@ -61,6 +62,7 @@ pub(super) fn compare(args: &Compared) -> anyhow::Result<Report> {
         // What a source claims, it claims of all tasks.
         all.claims.clear();
     }
+    add_distances(&mut all.arms, &args.kl)?;
     only_tasks(&mut all.arms, &args.tasks)?;
     all.claims.extend(args.retention.iter().cloned());
     let options = Options {
@@ -68,6 +70,7 @@ pub(super) fn compare(args: &Compared) -> anyhow::Result<Report> {
         alpha: args.alpha,
         replicates: args.replicates,
         seed: args.random.seed,
+        pairs: args.pairs.clone(),
     };
     let reference = args.reference.as_deref().or(all.reference.as_deref());
     Ok(analyse(&all.arms, reference, &all.claims, &options)?)
@@ -89,6 +92,16 @@ fn read(input: &NamedPath, args: &Compared, clusters: &Clusters) -> anyhow::Resu
     })
 }
 
+fn add_distances(arms: &mut [Arm], distances: &[NamedPath]) -> anyhow::Result<()> {
+    for of in distances {
+        let name = of.name.as_deref().unwrap_or_default();
+        let arm = arms.iter_mut().find(|arm| arm.name == name);
+        let arm = arm.with_context(|| format!("--kl {name}: no arm of this name was given"))?;
+        arm.distances = read_distances(&of.path)?;
+    }
+    Ok(())
+}
+
 /// Leaves the other tasks out.
 fn only_tasks(arms: &mut [Arm], tasks: &[String]) -> anyhow::Result<()> {
     for arm in arms.iter_mut().filter(|_| !tasks.is_empty()) {
@@ -103,6 +116,8 @@ fn only_tasks(arms: &mut [Arm], tasks: &[String]) -> anyhow::Result<()> {
         }
         arm.tasks.retain(|task, _| tasks.contains(task));
         arm.questions.retain(|(task, _), _| tasks.contains(task));
+        let left: HashSet<&String> = arm.questions.keys().map(|(_, question)| question).collect();
+        arm.distances.retain(|question, _| left.contains(question));
         if let Some(other) = &mut arm.other {
             other.retain(|task, _| tasks.contains(task));
         }
@@ -134,19 +149,28 @@ fn clusters(args: &Compared) -> anyhow::Result<Clusters> {
 /// What decides the outcome.
 pub(super) fn config(args: &Compared, report: &Report) -> Value {
     json!({
-        "inputs": args.inputs.iter().map(|input| json!({"name": input.name, "path": input.path})).collect::<Vec<_>>(),
+        "inputs": named(&args.inputs),
         "reference": report.reference,
         "margin": args.margin,
         "alpha": args.alpha,
         "score": format!("{:?}", args.score).to_lowercase(),
         "tasks": args.tasks,
         "retention": args.retention,
+        "kl": named(&args.kl),
+        "pairs": args.pairs,
         "replicates": args.replicates,
     })
 }
 
+fn named(inputs: &[NamedPath]) -> Vec<Value> {
+    let inputs = inputs.iter();
+    inputs
+        .map(|input| json!({"name": input.name, "path": input.path}))
+        .collect()
+}
+
 pub(super) fn paths(args: &Compared) -> impl Iterator<Item = &PathBuf> {
-    args.inputs.iter().map(|input| &input.path)
+    args.inputs.iter().chain(&args.kl).map(|input| &input.path)
 }
 
 /// Report, rows and manifest.

@@ -6,6 +6,8 @@ use xgraft_eval::stats::{
     ArmReport, Comparison, Difference, Infrastructure, Outcome, Report, Scoring, Share, Verdict,
 };
 
+use xgraft_results::human::{bytes, number};
+
 use crate::table::Table;
 
 /// Tables of arms, tasks, cost, comparisons and claims, and what this many questions can show.
@@ -15,6 +17,7 @@ pub(super) fn render(report: &Report) -> String {
     text += &cost(report);
     text += &repeats(report);
     text += &comparisons(report);
+    text += &pairs(report);
     text += &claims(report);
     text += &power(report);
     text
@@ -117,7 +120,9 @@ fn tasks(report: &Report) -> String {
 }
 
 fn cost(report: &Report) -> String {
-    let known = |arm: &&ArmReport| arm.size_gb.is_some() || arm.seconds_per_question.is_some();
+    let known = |arm: &&ArmReport| {
+        arm.size_gb.is_some() || arm.seconds_per_question.is_some() || arm.divergence.is_some()
+    };
     if !report.arms.iter().any(|arm| known(&arm)) {
         return String::new();
     }
@@ -126,8 +131,10 @@ fn cost(report: &Report) -> String {
         "macro %",
         "retention % (macro)",
         "retention % (micro)",
-        "memory GB",
+        "KL, 1e-3 nats a token",
+        "memory",
         "as published",
+        "resident",
         "s/question",
     ]);
     for arm in &report.arms {
@@ -144,9 +151,12 @@ fn cost(report: &Report) -> String {
             percent(arm.r#macro.value),
             retention(|c| c.retention_macro),
             retention(|c| c.retention_micro),
-            size.map_or("-".to_owned(), |size| format!("{:.1}", size.computed)),
-            size.and_then(|size| size.published)
-                .map_or("-".to_owned(), |gb| format!("{gb:.1}")),
+            arm.divergence.as_ref().map_or("-".to_owned(), |of| {
+                millinats(of.kl.value, of.kl.interval.lo, of.kl.interval.hi)
+            }),
+            gigabytes(size.map(|size| size.computed)),
+            gigabytes(size.and_then(|size| size.published)),
+            gigabytes(arm.resident_gb),
             arm.seconds_per_question
                 .map_or("-".to_owned(), |seconds| format!("{seconds:.1}")),
         ]);
@@ -231,6 +241,41 @@ fn said(comparison: &Comparison, alpha: f64) -> &'static str {
     }
 }
 
+fn pairs(report: &Report) -> String {
+    if report.pairs.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        "pair",
+        "micro points",
+        "only first / only second",
+        "p",
+        "p by Holm",
+        "KL first less second, 1e-3 nats a token",
+        "KL: p by Holm",
+        "of the answers may be said",
+    ]);
+    for pair in &report.pairs {
+        let c = &pair.answers;
+        let kl = pair.divergence.as_ref();
+        table.row(vec![
+            format!("{} against {}", c.arm, c.reference),
+            with_interval(&c.difference_micro),
+            c.pairs.map_or("not paired".to_owned(), |p| {
+                format!("{} / {}", p.only_a, p.only_b)
+            }),
+            p_value(c.p),
+            p_value(c.p_holm),
+            kl.map_or("-".to_owned(), |of| {
+                millinats(of.kl.value, of.kl.interval.lo, of.kl.interval.hi)
+            }),
+            kl.map_or("-".to_owned(), |of| p_value(of.p_holm)),
+            said(c, report.alpha).to_owned(),
+        ]);
+    }
+    format!("\n{}", table.render())
+}
+
 fn claims(report: &Report) -> String {
     if report.claims.is_empty() {
         return String::new();
@@ -297,6 +342,16 @@ fn interval(lo: f64, hi: f64) -> String {
 fn with_interval(found: &Difference) -> String {
     let range = interval(found.interval.lo, found.interval.hi);
     format!("{} {range}", percent(found.value))
+}
+
+/// Thousandths of a nat.
+fn millinats(value: f64, lo: f64, hi: f64) -> String {
+    let [value, lo, hi] = [value, lo, hi].map(|x| number(1e3 * x));
+    format!("{value} [{lo}, {hi}]")
+}
+
+fn gigabytes(size: Option<f64>) -> String {
+    size.map_or("-".to_owned(), |gb| bytes((1e9 * gb) as u64))
 }
 
 fn p_value(p: f64) -> String {
