@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "crates/checkpoint/src/read/mapped.rs",
     "crates/checkpoint/src/sys.rs",
     "crates/cpu-gemm/src/arch",
+    "crates/cuda-jit/src/ffi",
     "crates/eval/src/sandbox/namespace.rs",
     "crates/fp8-codec/src/arch",
     "crates/int-codec/src/arch",
