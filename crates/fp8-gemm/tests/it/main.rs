@@ -1,0 +1,3 @@
+//! The arithmetic of the kernels against references.
+
+mod accuracy;
