@@ -21,7 +21,9 @@
 
 pub mod emulator;
 mod error;
+pub mod kernel;
 pub mod layout;
+pub mod ring;
 pub mod schedule;
 mod shape;
 

@@ -1,3 +1,4 @@
 //! The arithmetic of the kernels against references.
 
 mod accuracy;
+mod compile;
