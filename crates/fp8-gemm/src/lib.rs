@@ -19,6 +19,7 @@
 //! Architecture invariant: no file, no tensor name, no model.
 #![forbid(unsafe_code)]
 
+pub mod call;
 pub mod emulator;
 mod error;
 pub mod kernel;

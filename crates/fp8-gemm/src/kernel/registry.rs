@@ -148,6 +148,11 @@ impl Kernel {
     pub fn program(self) -> Program {
         Program::new(self.name(), text::of(self), self.target())
     }
+
+    /// The same text as a C++ program that runs the kernel on a CPU: what the tests are of.
+    pub fn host_program(self, parameters: usize) -> String {
+        text::of_host(self, parameters)
+    }
 }
 
 #[cfg(test)]

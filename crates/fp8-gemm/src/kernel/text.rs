@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 
 use super::{Kernel, Tile};
-use crate::{layout::Descriptor, ring::Ring};
+use crate::layout::Descriptor;
 
 const DEVICE: &str = include_str!("../../kernels/device.cuh");
-const COMMON: &str = include_str!("../../kernels/common.cuh");
+const ARITHMETIC: &str = include_str!("../../kernels/arithmetic.cuh");
+const HOST: &str = include_str!("../../kernels/host/host.h");
+const HOST_MAIN: &str = include_str!("../../kernels/host/main.h");
 const HOPPER: &str = include_str!("../../kernels/hopper.cuh");
 const FP8: &str = include_str!("../../kernels/fp8.cuh");
 const RING_GEMM: &str = include_str!("../../kernels/ring_gemm.cuh");
@@ -19,45 +21,67 @@ const W8A16: &str = include_str!("../../kernels/w8a16.cu");
 
 /// The whole text of a kernel.
 pub(super) fn of(kernel: Kernel) -> String {
-    let parts = match kernel {
-        Kernel::Prefill(tile) => ring_parts(kernel, tile, tile.rows_a, PREFILL),
-        Kernel::Decode(tile) => ring_parts(kernel, tile, tile.rows_b, DECODE),
-        Kernel::Plain | Kernel::PlainPtx => vec![PLAIN.to_owned()],
-        Kernel::Quantize => hopper_parts(QUANTIZE),
-        Kernel::Expand => hopper_parts(EXPAND),
-        Kernel::W8a16 => hopper_parts(W8A16),
+    let instructions = match (kernel, kernel.tile()) {
+        (Kernel::Plain | Kernel::PlainPtx, _) => Vec::new(),
+        (_, None) => vec![descriptor(), HOPPER.to_owned(), FP8.to_owned()],
+        (_, Some(tile)) => vec![descriptor(), HOPPER.to_owned(), wrappers(tile)],
     };
-    let head = [DEVICE.to_owned(), COMMON.to_owned()];
-    head.into_iter().chain(parts).collect()
+    let head = [DEVICE, ARITHMETIC].map(str::to_owned);
+    let all = head.into_iter().chain(instructions).chain(body(kernel));
+    all.collect()
 }
 
-fn hopper_parts(body: &str) -> Vec<String> {
-    [&descriptor(), HOPPER, FP8, body]
-        .map(str::to_owned)
-        .to_vec()
+/// The same text as a C++ program for a CPU, with software in place of the instructions.
+///
+/// It reads operands and parameters from its input, runs the grid with threads that are interleaved at random, and writes the
+/// operands back; [`crate::call`] has the form of both.
+pub(super) fn of_host(kernel: Kernel, parameters: usize) -> String {
+    let arguments: Vec<String> = (0..parameters).map(|i| format!("p[{i}]")).collect();
+    let call = format!(
+        "#define CALL {}({})\n",
+        kernel.function(),
+        arguments.join(", ")
+    );
+    let head = [HOST, ARITHMETIC].map(str::to_owned);
+    let all = head.into_iter().chain(body(kernel));
+    all.chain([call, HOST_MAIN.to_owned()]).collect()
 }
 
-fn ring_parts(kernel: Kernel, tile: Tile, scales: u32, body: &str) -> Vec<String> {
-    let ring = kernel.ring().unwrap_or_else(|| Ring::new(tile.stages, 1));
-    let mut wrappers = wgmma("wgmma_e4m3", tile.rows_b, "k32.f32.e4m3.e4m3", "1, 1");
+/// What a kernel is beside instructions: sizes, ring, and its own text.
+fn body(kernel: Kernel) -> Vec<String> {
+    let own = match kernel {
+        Kernel::Prefill(_) => PREFILL,
+        Kernel::Decode(_) => DECODE,
+        Kernel::Plain | Kernel::PlainPtx => PLAIN,
+        Kernel::Quantize => QUANTIZE,
+        Kernel::Expand => EXPAND,
+        Kernel::W8a16 => W8A16,
+    };
+    let mut parts = Vec::new();
+    if let (Some(tile), Some(ring)) = (kernel.tile(), kernel.ring()) {
+        parts.extend([macros(kernel, tile), ring.header(), RING_GEMM.to_owned()]);
+    }
+    parts.push(own.to_owned());
+    parts
+}
+
+/// The functions around wgmma.
+fn wrappers(tile: Tile) -> String {
+    let mut text = wgmma("wgmma_e4m3", tile.rows_b, "k32.f32.e4m3.e4m3", "1, 1");
     if tile.lora {
         let layout = "1, 1, 0, 0"; // neither operand negated, neither transposed
-        wrappers += &wgmma("wgmma_bf16", tile.rows_b, "k16.f32.bf16.bf16", layout);
+        text += &wgmma("wgmma_bf16", tile.rows_b, "k16.f32.bf16.bf16", layout);
     }
-    vec![
-        macros(kernel, tile, scales),
-        ring.header(),
-        descriptor(),
-        HOPPER.to_owned(),
-        wrappers,
-        RING_GEMM.to_owned(),
-        body.to_owned(),
-    ]
+    text
 }
 
 /// The sizes that the text leaves open.
-pub(super) fn macros(kernel: Kernel, tile: Tile, scales: u32) -> String {
+fn macros(kernel: Kernel, tile: Tile) -> String {
     let resources = kernel.resources();
+    let scales = match kernel {
+        Kernel::Prefill(_) => tile.rows_a,
+        _ => tile.rows_b,
+    };
     let mut text = String::new();
     for (name, value) in [
         ("ROWS_A", tile.rows_a),

@@ -2,3 +2,5 @@
 
 mod accuracy;
 mod compile;
+mod host;
+mod kernels;

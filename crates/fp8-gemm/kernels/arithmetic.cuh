@@ -1,12 +1,4 @@
-// What every kernel uses. All inline assembly for sm_80 and later is here; the Hopper-only part is hopper.cuh.
-// The folder host/ has the same functions for a CPU, so that the tests can run the kernels' text without a GPU.
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-#define DEVICE __device__ __forceinline__
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads, 1)
+// Arithmetic that every kernel uses, without an instruction of its own: the same text on a GPU and on a CPU.
 #define BLOCK 128u  // elements that share a scale
 
 DEVICE u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
@@ -23,18 +15,6 @@ DEVICE void tile_at(u32 tile, u32 m_tiles, u32 n_tiles, u32 band, u32* i, u32* j
   *j = t / high;
 }
 
-DEVICE u32 lane_id() { return threadIdx.x & 31; }
-DEVICE float shfl_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
-DEVICE u32 uniform(u32 v) { return __shfl_sync(0xffffffffu, v, 0); }  // a value that is one for the warp
-
-// Two f32 to BF16, nearest even: a in the low half.
-DEVICE u32 bf16x2(float a, float b) {
-  u32 r;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a));
-  return r;
-}
-DEVICE float from_bf16(u32 bits) { return __uint_as_float(bits << 16); }
-
 // One number of Y, in either type.
 DEVICE void store_one(void* y, u32 f32, u64 at, float v) {
   if (f32) ((float*)y)[at] = v;
@@ -50,14 +30,6 @@ DEVICE void store_pair(void* y, u32 f32, u64 at, float a, float b, u32 cols) {
   }
   if (cols >= 1) store_one(y, f32, at, a);
   if (cols >= 2) store_one(y, f32, at + 1, b);
-}
-
-// d += a·b on tensor cores: a 16 x 16 row by row, b 16 x 8 column by column, both BF16.
-DEVICE void mma_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 // Parts of a sum that several blocks make, added in their order by whoever comes last: everybody writes its part and calls
