@@ -54,7 +54,8 @@ static u32 random_below(u32 n) {
 }
 
 struct Wgmma { float* d; u64 a, b; int add; u32 n; bool bf16; };
-struct Fiber { ucontext_t context; Dim thread; bool ended; std::vector<Wgmma> queued; };
+enum Waits { NOTHING, ROUND, PARITY };
+struct Fiber { ucontext_t context; Dim thread; bool ended; std::vector<Wgmma> queued; Waits waits; u32 key, value; };
 struct Copy { TMap map; u32 to, bar; int x, y; };
 struct Mbarrier { u32 parity, count, pending; long long bytes; };
 struct Gate { u32 here, round; };
@@ -68,7 +69,21 @@ static std::map<u32, Mbarrier> barriers;
 static std::map<u32, Gate> gates;
 static u64 progress;
 
-static void yield() { swapcontext(&current->context, &scheduler); }
+// Lets others run until a gate has another round, or a barrier another parity.
+static void sleep_while(Waits waits, u32 key, u32 value) {
+  Fiber* me = current;
+  me->waits = waits;
+  me->key = key;
+  me->value = value;
+  swapcontext(&me->context, &scheduler);
+  me->waits = NOTHING;
+  ++progress;
+}
+static bool ready(const Fiber& f) {
+  if (f.waits == ROUND) return gates[f.key].round != f.value;
+  if (f.waits == PARITY) return barriers[f.key].parity != f.value;
+  return true;
+}
 
 // Waits until `threads` threads have come to the gate.
 static void gate(u32 id, u32 threads) {
@@ -80,8 +95,7 @@ static void gate(u32 id, u32 threads) {
     ++g.round;
     return;
   }
-  while (gates[id].round == round) yield();
-  ++progress;
+  sleep_while(ROUND, id, round);
 }
 static u32 warp() { return current->thread.x / 32; }
 static void warp_gate() { gate(1000 + warp(), 32); }
@@ -290,8 +304,7 @@ DEVICE void mb_init_done() {}
 DEVICE void mb_expect(u32 bar, u32 bytes) { host::arrive(bar, bytes); }
 DEVICE void mb_arrive(u32 bar) { host::arrive(bar, 0); }
 DEVICE void mb_wait(u32 bar, u32 parity) {
-  while (host::barrier(bar).parity == parity) host::yield();
-  ++host::progress;
+  if (host::barrier(bar).parity == parity) host::sleep_while(host::PARITY, bar, parity);
 }
 DEVICE u64 stream_policy() { return 0; }
 DEVICE u64 stay_policy() { return 0; }

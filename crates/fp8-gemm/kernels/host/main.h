@@ -14,7 +14,7 @@ static void thread_body() {
   CALL;
   current->ended = true;
   ++progress;
-  for (;;) yield();
+  swapcontext(&current->context, &scheduler);
 }
 
 template <class T> static T read() {
@@ -37,6 +37,7 @@ static void run_block(u32 threads) {
     Fiber& f = fibers[t];
     f.thread = {t, 0, 0};
     f.ended = false;
+    f.waits = NOTHING;
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = &stacks[t * stack];
     f.context.uc_stack.ss_size = stack;
@@ -51,6 +52,7 @@ static void run_block(u32 threads) {
       Fiber& f = fibers[(first + i) % threads];
       if (f.ended) continue;
       ++alive;
+      if (!ready(f)) continue;
       // A warp may lag behind for some rounds.
       if (random_below(4) == 0 && progress != before) continue;
       current = &f;

@@ -44,7 +44,7 @@ pub(crate) fn program(text: &str) -> Option<PathBuf> {
     );
     std::fs::write(&source, text).expect("written");
     let output = Command::new("c++")
-        .args(["-std=c++17", "-O2", "-ffp-contract=off", "-w", "-o"])
+        .args(["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-o"])
         .args([&binary, &source])
         .output()
         .ok()?;
