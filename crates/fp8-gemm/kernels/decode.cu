@@ -81,10 +81,11 @@ KERNEL(THREADS) decode(MAP w, MAP x, MAP x_scales,
       u32* flag = (u32*)(shared + FLAG_AT);
       if (!comes_last(counters + tile, split, 1, MATH_THREADS, threadIdx.x, flag)) return;
 #pragma unroll
-      for (u32 c = 0; c < REGS; ++c) {
-        sum[c] = read_through(mine + c * MATH_THREADS);
-        for (u32 s = 1; s < split; ++s) sum[c] += read_through(mine + (s * REGS + c) * MATH_THREADS);
-      }
+      for (u32 c = 0; c < REGS; ++c) sum[c] = read_through(mine + c * MATH_THREADS);
+#pragma unroll 1
+      for (u32 s = 1; s < split; ++s)
+#pragma unroll
+        for (u32 c = 0; c < REGS; ++c) sum[c] += read_through(mine + (s * REGS + c) * MATH_THREADS);
     }
     const u32 row = first_row + group * 64 + (warp & 3) * 16 + lane / 4;
 #pragma unroll

@@ -70,10 +70,15 @@ KERNEL(256) quantize(const u16* __restrict__ x, u8* __restrict__ codes, float* _
   for (u32 c = 0; c < RANKS * 4; ++c) mine[(blockIdx.y * RANKS * 4 + c) * 256] = sum[c / 4][c % 4];
   if (!comes_last(counters + blockIdx.x, split, 1, 256, threadIdx.x, flag)) return;
 #pragma unroll
+  for (u32 c = 0; c < RANKS * 4; ++c) sum[c / 4][c % 4] = read_through(mine + c * 256);
+#pragma unroll 1
+  for (u32 s = 1; s < split; ++s)
+#pragma unroll
+    for (u32 c = 0; c < RANKS * 4; ++c) sum[c / 4][c % 4] += read_through(mine + (s * RANKS * 4 + c) * 256);
+  const float factor = factor_of[adapter];
+#pragma unroll
   for (u32 c = 0; c < RANKS * 4; ++c) {
-    float v = read_through(mine + c * 256);
-    for (u32 s = 1; s < split; ++s) v += read_through(mine + (s * RANKS * 4 + c) * 256);
     const u32 r = (c / 4 * 8 + warp) * 8 + lane % 4 * 2 + (c & 1), row = lane / 4 + (c & 2 ? 8 : 0);
-    if (r < rank && row < count) t[(u64)(first + row) * ldt + r] = (u16)bf16x2(v * factor_of[adapter], 0.f);
+    if (r < rank && row < count) t[(u64)(first + row) * ldt + r] = (u16)bf16x2(sum[c / 4][c % 4] * factor, 0.f);
   }
 }

@@ -580,8 +580,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "const u32 from = split_cut(k_blocks, split, part) + 1",
     ),
     (
-        "for (u32 s = 1; s < split; ++s) sum[c]",
-        "for (u32 s = split - 1; s > 0; --s) sum[c]",
+        "for (u32 s = 1; s < split; ++s)\n",
+        "for (u32 s = split - 1; s > 0; --s)\n",
     ),
     // The counter is not put back.
     ("if (thread == 0) *counter = 0;", ""),
