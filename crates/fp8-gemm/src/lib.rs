@@ -24,6 +24,7 @@ pub mod emulator;
 mod error;
 pub mod kernel;
 pub mod layout;
+pub mod plan;
 pub mod ring;
 pub mod schedule;
 mod shape;
