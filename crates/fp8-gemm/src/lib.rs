@@ -25,6 +25,7 @@ mod error;
 pub mod kernel;
 pub mod layout;
 pub mod plan;
+pub mod products;
 pub mod ring;
 pub mod schedule;
 mod shape;

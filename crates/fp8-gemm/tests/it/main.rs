@@ -4,3 +4,4 @@ mod accuracy;
 mod compile;
 mod host;
 mod kernels;
+mod products;
