@@ -16,6 +16,8 @@ const FILES: &[&str] = &[
     "crates/cuda-jit/src/ffi",
     "crates/eval/src/sandbox/namespace.rs",
     "crates/fp8-codec/src/arch",
+    "crates/fp8-gemm/src/cuda.rs",
+    "crates/fp8-gemm/tests/it/gpu.rs",
     "crates/int-codec/src/arch",
     "crates/matmul/src/lanes",
     "crates/server/src/sampling/isa.rs",

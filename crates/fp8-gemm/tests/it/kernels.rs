@@ -48,8 +48,8 @@ impl Stream {
 }
 
 /// Operands of a product, with an adapter of a rank.
-struct Case {
-    shape: Shape,
+pub(crate) struct Case {
+    pub(crate) shape: Shape,
     rank: u32,
     x: Vec<u8>,
     x_scales: Vec<f32>,
@@ -63,7 +63,7 @@ fn bytes_of<T: Copy, const N: usize>(numbers: &[T], bytes: impl Fn(T) -> [u8; N]
     numbers.iter().flat_map(|&number| bytes(number)).collect()
 }
 
-fn f32s(bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn f32s(bytes: &[u8]) -> Vec<f32> {
     let words = bytes.chunks_exact(4);
     words
         .map(|word| f32::from_le_bytes(word.try_into().expect("four")))
@@ -78,7 +78,7 @@ fn bf16s(bytes: &[u8]) -> Vec<bf16> {
 }
 
 impl Case {
-    fn new((m, n, k): (u32, u32, u32), rank: u32, seed: u64) -> Self {
+    pub(crate) fn new((m, n, k): (u32, u32, u32), rank: u32, seed: u64) -> Self {
         let shape = Shape::new(m, n, k).expect("not empty");
         let mut stream = Stream(seed * 0x9e37_79b9 + 1);
         Self {
@@ -94,7 +94,7 @@ impl Case {
     }
 
     /// What the emulator says.
-    fn expected(&self, split: u32) -> Vec<f32> {
+    pub(crate) fn expected(&self, split: u32) -> Vec<f32> {
         let operands = Operands {
             shape: self.shape,
             x: &self.x,
@@ -110,7 +110,7 @@ impl Case {
         product(&operands, (self.rank > 0).then_some(&adapter), split)
     }
 
-    fn operands(&self, call: &Call, output: Output) -> Vec<(Operand, Data)> {
+    pub(crate) fn operands(&self, call: &Call, output: Output) -> Vec<(Operand, Data)> {
         let y = (self.shape.m * self.shape.n) as usize * if output == Output::F32 { 4 } else { 2 };
         [
             (Operand::X, self.x.clone()),
@@ -145,7 +145,7 @@ impl Case {
 
 /// Bits that agree, NaN with NaN.
 #[track_caller]
-fn assert_equal(name: &str, ours: &[f32], expected: &[f32]) {
+pub(crate) fn assert_equal(name: &str, ours: &[f32], expected: &[f32]) {
     assert_eq!(ours.len(), expected.len());
     let same = |(a, b): &(&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
     let wrong: Vec<_> = (ours.iter().zip(expected).enumerate())

@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod compile;
+mod gpu;
 mod host;
 mod kernels;
 mod products;
