@@ -2,7 +2,8 @@
 //! planted and must be found. `cargo xtask kernels` runs it.
 //!
 //! It prints a line a configuration and exits with 1 where one is not as it must be. Without NVRTC it says so and exits with 0,
-//! or with 1 if `--require` is given.
+//! or with 1 if `--require` is given. `--ship FOLDER` compiles every image into a folder with a manifest of digests instead, for
+//! machines that have a GPU and no compiler.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -16,14 +17,20 @@ mod sass;
 
 use std::process::ExitCode;
 
-use xgraft_cuda_jit::Nvrtc;
+use xgraft_cuda_jit::{Nvrtc, Program, Shipped};
 use xgraft_fp8_gemm::{
     kernel::all,
     ring::{Ring, interpret},
 };
 
 fn main() -> ExitCode {
-    let required = std::env::args().any(|argument| argument == "--require");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [ship, folder] = arguments.as_slice()
+        && ship == "--ship"
+    {
+        return self::ship(folder);
+    }
+    let required = arguments.iter().any(|argument| argument == "--require");
     accuracy::print();
     let mut faults = rings();
     let nvrtc = match Nvrtc::find() {
@@ -54,6 +61,28 @@ fn main() -> ExitCode {
     println!("\nplanted, and to be found:");
     faults += canaries::run(&nvrtc, disassembler.as_ref());
     verdict(faults)
+}
+
+/// Every image into a folder.
+fn ship(folder: &str) -> ExitCode {
+    let programs: Vec<Program> = all().iter().map(|kernel| kernel.program()).collect();
+    let built = Nvrtc::find().and_then(|nvrtc| Shipped::build(folder, &nvrtc, &programs));
+    match built {
+        Ok(shipped) => {
+            let images = &shipped.manifest().images;
+            let bytes: u64 = images.iter().map(|image| image.bytes).sum();
+            let compiler = &shipped.manifest().compiler;
+            println!(
+                "{} images, {bytes} bytes, by {compiler}, in {folder}",
+                images.len()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn verdict(faults: usize) -> ExitCode {
