@@ -46,6 +46,7 @@ DEVICE void slot_product(const Ring& r, u32 first, float (&out)[REGS]) {
   wgmma_commit();
   pin(out);
   wgmma_wait();
+  pin(out);  // nothing is computed of it before the wait
 }
 
 #ifdef LORA

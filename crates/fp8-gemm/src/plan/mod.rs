@@ -110,6 +110,31 @@ pub fn candidates(shape: Shape, lora: bool) -> Vec<Choice> {
         .collect()
 }
 
+/// Room that the parts of a product take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of [`crate::call::Operand::Parts`].
+    pub parts: u64,
+    /// Numbers of [`crate::call::Operand::Counters`].
+    pub counters: u32,
+}
+
+/// Room for every product of up to `most` tokens with a weight of `n` × `k` and an adapter of a rank, 0 for none: what is reserved
+/// once, so that nothing is allocated between two steps.
+///
+/// # Errors
+/// As [`choose`].
+pub fn room(table: &Table, gpu: Gpu, (most, n, k): (u32, u32, u32), rank: u32) -> Result<Room> {
+    let mut room = Room::default();
+    for m in 1..=most {
+        let shape = Shape::new(m, n, k)?;
+        let call = choose(table, gpu, shape, rank)?.call(gpu, shape, rank, Output::F32);
+        room.parts = room.parts.max(call.parts);
+        room.counters = room.counters.max(call.counters);
+    }
+    Ok(room)
+}
+
 impl Choice {
     /// The kernel's configuration.
     pub const fn kernel(self) -> Kernel {
@@ -193,6 +218,21 @@ mod tests {
             Choice::Plain(Kernel::PlainPtx)
         );
         assert!(matches!(on((7, 5)), Err(Error::Gpu { major: 7, minor: 5 })));
+    }
+
+    #[test]
+    fn the_room_of_many_tokens_is_enough_for_each_number_of_them() {
+        let table = Table::default();
+        for (n, k) in LAYERS {
+            let room = room(&table, Gpu::H100, (300, n, k), 64).expect("planned");
+            assert!(room.parts < 64 << 20, "{n} {k}: {room:?}");
+            for m in [1, 7, 16, 64, 128, 129, 300] {
+                let shape = Shape::new(m, n, k).expect("not empty");
+                let choice = choose(&table, Gpu::H100, shape, 64).expect("chosen");
+                let call = choice.call(Gpu::H100, shape, 64, Output::Bf16);
+                assert!(call.parts <= room.parts && call.counters <= room.counters);
+            }
+        }
     }
 
     #[test]
