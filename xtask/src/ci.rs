@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: everything a change must pass. CI runs exactly this.
 
-use crate::{test, tidy};
+use crate::{kernels, test, tidy};
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
@@ -26,6 +26,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
         let _env = sh.push_env("RUSTDOCFLAGS", "-D warnings");
         cmd!(sh, "cargo doc --workspace --no-deps --locked").run()?;
     }
+    kernels::run(sh, &kernels::Args::default())?;
     tidy::run(sh)?;
     println!("ci: all green");
     Ok(())

@@ -11,6 +11,7 @@
 mod bench;
 mod ci;
 mod fixtures;
+mod kernels;
 mod reproduce;
 mod synth;
 mod test;
@@ -40,6 +41,8 @@ enum Task {
     Bench(bench::Args),
     /// The committed test data: its digests, or its regeneration.
     Fixtures(fixtures::Args),
+    /// Compiles every GPU kernel and looks at registers, spills and instructions; needs NVRTC, but no GPU.
+    Kernels(kernels::Args),
     /// A synthetic pair of checkpoints at the true shapes of a large model.
     Synth(synth::Args),
     /// The pipeline of a recipe, step by step, to one report.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&sh, &args),
         Task::Bench(args) => bench::run(&sh, &args),
         Task::Fixtures(args) => fixtures::run(&sh, &args),
+        Task::Kernels(args) => kernels::run(&sh, &args),
         Task::Synth(args) => synth::run(&sh, &args),
         Task::Reproduce(args) => reproduce::run(&sh, &args),
     });

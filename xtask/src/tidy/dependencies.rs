@@ -45,6 +45,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper-util", &["balancer", "eval", "server"]),
     ("hyper-rustls", &["eval"]),
     ("indicatif", &["cli"]),
+    ("libloading", &["cuda-jit"]),
     ("llguidance", &["server"]),
     ("landlock", &["eval"]),
     ("memmap2", &["checkpoint"]),

@@ -1,0 +1,134 @@
+//! Mistakes that must be found, or the gate is none.
+
+use xgraft_cuda_jit::{Nvrtc, Program};
+use xgraft_fp8_gemm::kernel::{Kernel, Tile};
+
+use crate::{check::check, sass::Disassembler};
+
+/// A kernel that is wrong, and a word of the fault that must be told.
+struct Canary {
+    what: &'static str,
+    kernel: Kernel,
+    program: Program,
+    fault: &'static str,
+    /// Whether only the machine code shows it.
+    in_sass: bool,
+}
+
+const TILE: Tile = Tile {
+    rows_a: 128,
+    rows_b: 128,
+    stages: 6,
+    groups: 2,
+    lora: false,
+};
+
+fn all() -> Vec<Canary> {
+    let tile = |rows_a, stages, groups, lora| {
+        Kernel::Prefill(Tile {
+            rows_a,
+            stages,
+            groups,
+            lora,
+            ..TILE
+        })
+    };
+    let canary = |what, kernel: Kernel, fault| Canary {
+        what,
+        kernel,
+        program: kernel.program(),
+        fault,
+        in_sass: false,
+    };
+    let right = tile(128, 6, 2, false);
+    let edited = |what, from: &str, to: &str, fault| {
+        let mut program = right.program();
+        assert!(program.text.contains(from), "no longer in the text: {from}");
+        program.text = program.text.replace(from, to);
+        Canary {
+            program,
+            ..canary(what, right, fault)
+        }
+    };
+    vec![
+        canary(
+            "four warp-groups of 152 registers",
+            tile(256, 4, 4, false),
+            "registers of",
+        ),
+        canary(
+            "eight slots of 49 KiB",
+            tile(256, 8, 2, false),
+            "shared memory",
+        ),
+        canary(
+            "three warp-groups with 152 registers for 160",
+            tile(192, 4, 3, true),
+            "spilled",
+        ),
+        edited(
+            "sums that are read before the wait",
+            "  pin(out);\n  wgmma_wait();",
+            "",
+            "serialised",
+        ),
+        edited(
+            "an array by a run-time index",
+            "float scale = __ldg(scales);",
+            "float scale = __ldg(scales); float spare[64]; for (u32 q = 0; q < 64; ++q) spare[q] = scales[q]; scale = spare[n % 64];",
+            "stack",
+        ),
+        edited(
+            "a text that is no C++",
+            "WAVES",
+            "WAVES WAVES",
+            "does not compile",
+        ),
+        Canary {
+            in_sass: true,
+            ..edited(
+                "no wgmma",
+                "  for (u32 step = 0; step < 4; ++step) wgmma_e4m3",
+                "  for (u32 step = 0; step < 0; ++step) wgmma_e4m3",
+                "no FP8 wgmma",
+            )
+        },
+        Canary {
+            in_sass: true,
+            ..edited(
+                "no exchange of registers",
+                "MORE(MATH_REGISTERS);",
+                "",
+                "registers",
+            )
+        },
+    ]
+}
+
+/// Prints each and how it was found; the number that were not.
+pub(crate) fn run(nvrtc: &Nvrtc, disassembler: Option<&Disassembler>) -> usize {
+    let mut missed = 0;
+    for canary in all() {
+        if canary.in_sass && disassembler.is_none() {
+            println!("  SKIPPED  {}: only the machine code shows it", canary.what);
+            continue;
+        }
+        let outcome = check(nvrtc, disassembler, canary.kernel, &canary.program);
+        let found = outcome
+            .faults
+            .iter()
+            .find(|fault| fault.contains(canary.fault));
+        match found {
+            Some(fault) => println!(
+                "  found    {}: {}",
+                canary.what,
+                fault.lines().next().unwrap_or("")
+            ),
+            None => {
+                println!("  MISSED   {}: {outcome}", canary.what);
+                missed += 1;
+            }
+        }
+    }
+    missed
+}

@@ -1,0 +1,46 @@
+// Arithmetic that every kernel uses, without an instruction of its own: the same text on a GPU and on a CPU.
+#define BLOCK 128u  // elements that share a scale
+
+DEVICE u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
+DEVICE u32 least(u32 a, u32 b) { return a < b ? a : b; }
+
+// The first block of k of a part of a split; schedule::split_range.
+DEVICE u32 split_cut(u32 k_blocks, u32 split, u32 part) { return (u32)((u64)part * k_blocks / split); }
+
+// Where a tile lies along m and n; schedule::Tiles::at.
+DEVICE void tile_at(u32 tile, u32 m_tiles, u32 n_tiles, u32 band, u32* i, u32* j) {
+  const u32 in_band = band * n_tiles, first = tile / in_band * band;
+  const u32 high = least(m_tiles - first, band), t = tile % in_band;
+  *i = first + t % high;
+  *j = t / high;
+}
+
+// One number of Y, in either type.
+DEVICE void store_one(void* y, u32 f32, u64 at, float v) {
+  if (f32) ((float*)y)[at] = v;
+  else ((u16*)y)[at] = (u16)bf16x2(v, 0.f);
+}
+
+// Two neighbours of Y of which `cols` exist; one store where their address allows it.
+DEVICE void store_pair(void* y, u32 f32, u64 at, float a, float b, u32 cols) {
+  if (cols >= 2 && (at & 1) == 0) {
+    if (f32) *(float2*)((float*)y + at) = make_float2(a, b);
+    else *(u32*)((u16*)y + at) = bf16x2(a, b);
+    return;
+  }
+  if (cols >= 1) store_one(y, f32, at, a);
+  if (cols >= 2) store_one(y, f32, at + 1, b);
+}
+
+// Parts of a sum that several blocks make, added in their order by whoever comes last: everybody writes its part and calls
+// this; the one that gets true may read them all. The counter is zero before and after.
+DEVICE bool comes_last(u32* counter, u32 parts, u32 barrier, u32 threads, u32 thread, u32* shared_flag) {
+  __threadfence();  // my part is seen before my arrival is
+  named_barrier(barrier, threads);
+  if (thread == 0) *shared_flag = atomicAdd(counter, 1u) == parts - 1;
+  named_barrier(barrier, threads);
+  if (*shared_flag == 0) return false;
+  __threadfence();  // their parts are read after their arrival was
+  if (thread == 0) *counter = 0;
+  return true;
+}

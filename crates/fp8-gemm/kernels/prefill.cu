@@ -1,0 +1,99 @@
+// Y = X·Wᵀ for many tokens. A persistent grid; one warp-group brings slots of 128 of k by TMA, MATH_GROUPS others multiply.
+// wgmma's M side is X (ROWS_A tokens), its N side is W (ROWS_B rows), which divides 128, so a tile has one weight scale a block.
+// x: [m, k] codes, scales [k_blocks][m up to 4]; w: [n, k] codes, scales sw [n_blocks][k_blocks]; y: [m, ldy] bf16 or f32.
+// With LORA: t [m, rank] and b [n, rank] BF16, `lora` slots of 64 of the rank after the last block of k.
+#define ROWS_OF_GROUP (ROWS_A / MATH_GROUPS)
+#define WAVES (ROWS_OF_GROUP / 64)
+
+KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
+#ifdef LORA
+                        MAP t, MAP b, u32 lora,
+#endif
+                        const float* __restrict__ sw, void* __restrict__ y, u32 m, u32 n, u32 k, u32 ldy, u32 f32, u32 band) {
+  SHARED(shared);
+  const u32 warp = uniform(threadIdx.x / 32), lane = lane_id(), group = warp / 4;
+  const u32 k_blocks = ceil_div(k, BLOCK), m_tiles = ceil_div(m, ROWS_A), n_tiles = ceil_div(n, ROWS_B);
+  Ring r = ring_of(shared);
+  wait_for_previous();
+
+  if (group == MATH_GROUPS) {
+    LESS(PRODUCER_REGISTERS);
+    if (warp == MATH_GROUPS * 4 && lane == 0) {
+      const u64 stay = stay_policy();
+      for (u32 tile = blockIdx.x; tile < m_tiles * n_tiles; tile += gridDim.x) {
+        u32 i, j;
+        tile_at(tile, m_tiles, n_tiles, band, &i, &j);
+        for (u32 kb = 0; kb < k_blocks; ++kb) {
+          PRODUCER_BEFORE(SLOT_BYTES);
+          const u32 bar = r.full + 8 * r.stage;
+          tma_load(r.a + r.stage * SLOT_A, &x, bar, kb * BLOCK, i * ROWS_A, stay);
+          tma_load(r.b + r.stage * SLOT_B, &w, bar, kb * BLOCK, j * ROWS_B, stay);
+          tma_load(r.s + r.stage * SLOT_S, &x_scales, bar, i * ROWS_A, kb, stay);
+          PRODUCER_AFTER;
+        }
+#ifdef LORA
+        for (u32 slot = 0; slot < lora; ++slot) {
+          PRODUCER_BEFORE(SLOT_BYTES_LORA);
+          const u32 bar = r.full + 8 * r.stage;
+          tma_load(r.a + r.stage * SLOT_A, &t, bar, slot * 64, i * ROWS_A, stay);
+          tma_load(r.b + r.stage * SLOT_B, &b, bar, slot * 64, j * ROWS_B, stay);
+          PRODUCER_AFTER;
+        }
+#endif
+      }
+      let_next_start();
+    }
+  } else {
+    MORE(MATH_REGISTERS);
+    const u32 first = group * ROWS_OF_GROUP;             // of this group's rows in the tile
+    const u32 row = first + (warp & 3) * 16 + lane / 4;  // of registers 0 and 1; 2 and 3 are eight below
+    for (u32 tile = blockIdx.x; tile < m_tiles * n_tiles; tile += gridDim.x) {
+      u32 i, j;
+      tile_at(tile, m_tiles, n_tiles, band, &i, &j);
+      const float* scales = sw + (u64)(j * ROWS_B / BLOCK) * k_blocks;
+      float sum[WAVES][REGS];
+#pragma unroll
+      for (u32 wave = 0; wave < WAVES; ++wave)
+#pragma unroll
+        for (u32 c = 0; c < REGS; ++c) sum[wave][c] = 0.f;
+      float scale = __ldg(scales);
+      for (u32 kb = 0; kb < k_blocks; ++kb) {
+        const float next = kb + 1 < k_blocks ? __ldg(scales + kb + 1) : 0.f;
+        CONSUMER_BEFORE;
+        float high[WAVES], low[WAVES];  // scales of the thread's two rows; read before wgmma, so before the slot is given back
+#pragma unroll
+        for (u32 wave = 0; wave < WAVES; ++wave) {
+          high[wave] = shared_f32(r.s + r.stage * SLOT_S + (row + wave * 64) * 4) * scale;
+          low[wave] = shared_f32(r.s + r.stage * SLOT_S + (row + wave * 64 + 8) * 4) * scale;
+        }
+#pragma unroll
+        for (u32 wave = 0; wave < WAVES; ++wave) {
+          float part[REGS];
+          slot_product(r, first + wave * 64, part);
+          if (wave == WAVES - 1) { CONSUMER_GIVE; }
+#pragma unroll
+          for (u32 c = 0; c < REGS; ++c) sum[wave][c] = fmaf(c & 2 ? low[wave] : high[wave], part[c], sum[wave][c]);
+        }
+        CONSUMER_NEXT;
+        scale = next;
+      }
+#ifdef LORA
+      for (u32 slot = 0; slot < lora; ++slot) {
+        CONSUMER_BEFORE;
+#pragma unroll
+        for (u32 wave = 0; wave < WAVES; ++wave) slot_expand(r, first + wave * 64, sum[wave]);
+        CONSUMER_GIVE;
+        CONSUMER_NEXT;
+      }
+#endif
+#pragma unroll
+      for (u32 wave = 0; wave < WAVES; ++wave)
+#pragma unroll
+        for (u32 c = 0; c < REGS; c += 2) {
+          const u32 at_row = i * ROWS_A + row + wave * 64 + (c & 2 ? 8 : 0), at_col = j * ROWS_B + c / 4 * 8 + (lane & 3) * 2;
+          if (at_row < m && at_col < n)
+            store_pair(y, f32, (u64)at_row * ldy + at_col, sum[wave][c], sum[wave][c + 1], n - at_col);
+        }
+    }
+  }
+}

@@ -1,0 +1,108 @@
+//! A whole product in the order of the kernels.
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::{E4M3_STEP, dot_bf16, dot_e4m3};
+use crate::{BLOCK, Shape, schedule::split_range};
+
+/// The operands of a product, as the kernels take them.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands<'a> {
+    /// m, n and k.
+    pub shape: Shape,
+    /// Codes of X, row-major `[m, k]`.
+    pub x: &'a [u8],
+    /// Scales of X, `[k_blocks, scale_stride]`: [`Shape::x_scale`].
+    pub x_scales: &'a [f32],
+    /// Codes of W, row-major `[n, k]`.
+    pub w: &'a [u8],
+    /// Scales of W, row-major `[n_blocks, k_blocks]`.
+    pub w_scales: &'a [f32],
+}
+
+/// What an adapter adds: T·Bᵀ with T = s·X·Aᵀ, already shrunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Adapter<'a> {
+    /// Rank.
+    pub rank: u32,
+    /// T, row-major `[m, rank]`.
+    pub t: &'a [bf16],
+    /// B, row-major `[n, rank]`.
+    pub b: &'a [bf16],
+}
+
+/// The 128 products of a block of k, four steps from zero: what is promoted.
+///
+/// **Shapes** at most 128 codes each; what is missing of a ragged block is zero.
+pub fn block(a: &[u8], b: &[u8]) -> f32 {
+    let steps = a.chunks(E4M3_STEP).zip(b.chunks(E4M3_STEP));
+    steps.fold(0.0, |sum, (a, b)| dot_e4m3(a, b, sum))
+}
+
+/// All products in one accumulator of the tensor core, never promoted: what the kernels do not do, to see why.
+pub fn plain(a: &[u8], b: &[u8]) -> f32 {
+    block(a, b)
+}
+
+/// One element of Y in f32.
+///
+/// Every block of k is promoted by one fused multiply-add with the product of its two scales. With `split` parts the blocks
+/// are cut into that many ranges, each summed from zero; the last range takes the adapter on top; then the parts are added in
+/// their order.
+///
+/// # Panics
+/// If an operand is shorter than the shape says.
+pub fn element(
+    operands: &Operands<'_>,
+    adapter: Option<&Adapter<'_>>,
+    split: u32,
+    (i, j): (u32, u32),
+) -> f32 {
+    let shape = operands.shape;
+    let k = shape.k as usize;
+    let x = &operands.x[i as usize * k..][..k];
+    let w = &operands.w[j as usize * k..][..k];
+    let part = |s: u32| {
+        let mut sum = 0f32;
+        for block_k in split_range(shape.k_blocks(), split, s) {
+            let at = (block_k * BLOCK) as usize;
+            let end = (at + BLOCK as usize).min(x.len());
+            let scale = operands.x_scales[shape.x_scale(i, block_k)]
+                * operands.w_scales[shape.w_scale(j, block_k)];
+            sum = scale.mul_add(block(&x[at..end], &w[at..end]), sum);
+        }
+        match adapter {
+            Some(adapter) if s == split - 1 => expand(adapter, (i, j), sum),
+            _ => sum,
+        }
+    };
+    let mut parts = (0..split).map(part);
+    let first = parts.next().unwrap_or(0.0);
+    parts.fold(first, |sum, part| sum + part)
+}
+
+/// `sum + T[i]·B[j]`, 16 of the rank at a time, as the extra slots of the ring do.
+fn expand(adapter: &Adapter<'_>, (i, j): (u32, u32), sum: f32) -> f32 {
+    let rank = adapter.rank as usize;
+    let (t, b) = (
+        &adapter.t[i as usize * rank..][..rank],
+        &adapter.b[j as usize * rank..][..rank],
+    );
+    let steps = t.chunks(16).zip(b.chunks(16));
+    steps.fold(sum, |sum, (t, b)| dot_bf16(t, b, sum))
+}
+
+/// Y in f32, row-major `[m, n]`: [`element`] for each.
+///
+/// # Panics
+/// As [`element`].
+pub fn product(operands: &Operands<'_>, adapter: Option<&Adapter<'_>>, split: u32) -> Vec<f32> {
+    let Shape { m, n, .. } = operands.shape;
+    let all = (0..u64::from(m) * u64::from(n)).into_par_iter();
+    all.map(|at| {
+        let (i, j) = ((at / u64::from(n)) as u32, (at % u64::from(n)) as u32);
+        element(operands, adapter, split, (i, j))
+    })
+    .collect()
+}

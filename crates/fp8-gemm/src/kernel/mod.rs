@@ -1,0 +1,9 @@
+//! The kernels: their texts, configurations, and what each takes of a multiprocessor.
+
+mod registry;
+mod resources;
+mod text;
+
+pub use registry::{Kernel, Tile, all};
+pub use resources::{MOST_SHARED, REGISTERS, Resources};
+pub use text::wgmma;

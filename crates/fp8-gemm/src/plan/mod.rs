@@ -1,0 +1,260 @@
+//! Which kernel computes a product, in which tiles and parts. Pure: the same question has the same answer on every machine.
+//!
+//! A row of the measured [`Table`] decides where there is one; else the [`model`](mod@model) guesses, and it is a guess: it was fitted to
+//! nothing, its constants are those of the hardware's data sheet.
+
+pub mod model;
+mod table;
+
+pub use table::{Row, Table};
+
+use crate::{
+    Error, Result, Shape,
+    call::{Call, Output},
+    kernel::{Kernel, Tile, all},
+};
+
+/// The GPU that is planned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// Compute capability, 9 and 0 for Hopper.
+    pub capability: (u32, u32),
+    /// Streaming multiprocessors.
+    pub multiprocessors: u32,
+}
+
+impl Gpu {
+    /// An H100 SXM.
+    pub const H100: Self = Self {
+        capability: (9, 0),
+        multiprocessors: 132,
+    };
+}
+
+/// What is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// Many tokens.
+    Prefill {
+        /// The tile.
+        tile: Tile,
+        /// Tiles of m in a band.
+        band: u32,
+    },
+    /// Few tokens.
+    Decode {
+        /// The tile.
+        tile: Tile,
+        /// Parts of k.
+        split: u32,
+    },
+    /// The readable kernel, which has no slots for an adapter: [`Call::expand`] follows where there is one.
+    Plain(Kernel),
+}
+
+/// Most parts of k.
+pub const MOST_PARTS: u32 = 16;
+/// Largest rank of an adapter.
+pub const MOST_RANK: u32 = 256;
+
+/// The kernel of a product with an adapter of a rank, 0 for none.
+///
+/// # Errors
+/// A GPU older than sm_80; a rank that is no multiple of 8 or above 256.
+pub fn choose(table: &Table, gpu: Gpu, shape: Shape, rank: u32) -> Result<Choice> {
+    if gpu.capability < (8, 0) {
+        return Err(Error::Gpu {
+            major: gpu.capability.0,
+            minor: gpu.capability.1,
+        });
+    }
+    if !rank.is_multiple_of(8) || rank > MOST_RANK {
+        return Err(Error::Rank { rank });
+    }
+    if gpu.capability != (9, 0) {
+        return Ok(Choice::Plain(Kernel::PlainPtx));
+    }
+    if !shape.has_tma_rows() {
+        return Ok(Choice::Plain(Kernel::Plain));
+    }
+    let measured = table.choice(gpu, shape, rank > 0);
+    Ok(measured.unwrap_or_else(|| guess(gpu, shape, rank)))
+}
+
+/// The candidate for which the model expects the least time; the first of several.
+fn guess(gpu: Gpu, shape: Shape, rank: u32) -> Choice {
+    let mut best = (f64::INFINITY, Choice::Plain(Kernel::Plain));
+    for candidate in candidates(shape, rank > 0) {
+        let time = model::microseconds(gpu, shape, rank, candidate);
+        if time < best.0 {
+            best = (time, candidate);
+        }
+    }
+    best.1
+}
+
+/// Everything that could compute a product on Hopper with TMA.
+pub fn candidates(shape: Shape, lora: bool) -> Vec<Choice> {
+    let kernels = all().into_iter();
+    let kernels = kernels.filter(|kernel| kernel.tile().is_some_and(|tile| tile.lora == lora));
+    kernels
+        .flat_map(|kernel| match kernel {
+            Kernel::Prefill(tile) => vec![Choice::Prefill { tile, band: 8 }],
+            Kernel::Decode(tile) => {
+                let most = shape.k_blocks().min(MOST_PARTS);
+                let splits = 1..=most;
+                splits.map(|split| Choice::Decode { tile, split }).collect()
+            }
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+/// Room that the parts of a product take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of [`crate::call::Operand::Parts`].
+    pub parts: u64,
+    /// Numbers of [`crate::call::Operand::Counters`].
+    pub counters: u32,
+}
+
+/// Room for every product of up to `most` tokens with a weight of `n` × `k` and an adapter of a rank, 0 for none: what is reserved
+/// once, so that nothing is allocated between two steps.
+///
+/// # Errors
+/// As [`choose`].
+pub fn room(table: &Table, gpu: Gpu, (most, n, k): (u32, u32, u32), rank: u32) -> Result<Room> {
+    let mut room = Room::default();
+    for m in 1..=most {
+        let shape = Shape::new(m, n, k)?;
+        let call = choose(table, gpu, shape, rank)?.call(gpu, shape, rank, Output::F32);
+        room.parts = room.parts.max(call.parts);
+        room.counters = room.counters.max(call.counters);
+    }
+    Ok(room)
+}
+
+impl Choice {
+    /// The kernel's configuration.
+    pub const fn kernel(self) -> Kernel {
+        match self {
+            Self::Prefill { tile, .. } => Kernel::Prefill(tile),
+            Self::Decode { tile, .. } => Kernel::Decode(tile),
+            Self::Plain(kernel) => kernel,
+        }
+    }
+
+    /// Parts of k; what the emulator must be told for the same bits.
+    pub const fn split(self) -> u32 {
+        match self {
+            Self::Decode { split, .. } => split,
+            _ => 1,
+        }
+    }
+
+    /// Grid and parameters.
+    ///
+    /// # Panics
+    /// If the choice was made for a product with an adapter and there is none, or the other way round.
+    pub fn call(self, gpu: Gpu, shape: Shape, rank: u32, output: Output) -> Call {
+        match self {
+            Self::Prefill { tile, band } => {
+                Call::prefill(tile, shape, rank, output, band, gpu.multiprocessors)
+            }
+            Self::Decode { tile, split } => Call::decode(tile, shape, rank, output, split),
+            Self::Plain(kernel) => Call::plain(kernel, shape, output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn chosen(m: u32, n: u32, k: u32) -> Choice {
+        let shape = Shape::new(m, n, k).expect("not empty");
+        choose(&Table::default(), Gpu::H100, shape, 0).expect("chosen")
+    }
+
+    /// n and k of the linear layers of Qwen3-32B: qkv, o, gate_up, down.
+    const LAYERS: [(u32, u32); 4] = [(10240, 5120), (5120, 8192), (51200, 5120), (5120, 25600)];
+
+    #[test]
+    fn one_token_is_decoded_by_the_narrowest_tile_on_nearly_all_multiprocessors() {
+        for (n, k) in LAYERS {
+            let Choice::Decode { tile, split } = chosen(1, n, k) else {
+                panic!("{n} {k}")
+            };
+            assert_eq!(tile.rows_b, 8);
+            let blocks = n.div_ceil(128) * split;
+            assert!(blocks >= 110, "{n} {k}: {blocks} blocks");
+        }
+    }
+
+    #[test]
+    fn thousands_of_tokens_are_prefilled_in_large_tiles() {
+        for (n, k) in LAYERS {
+            let Choice::Prefill { tile, .. } = chosen(4096, n, k) else {
+                panic!("{n} {k}")
+            };
+            assert!(tile.rows_a * tile.rows_b >= 128 * 128);
+        }
+    }
+
+    #[test]
+    fn what_tma_cannot_read_and_what_is_no_hopper_goes_to_the_plain_kernel() {
+        assert_eq!(chosen(1, 128, 100), Choice::Plain(Kernel::Plain));
+        let shape = Shape::new(1, 128, 128).expect("not empty");
+        let gpu = |capability| Gpu {
+            capability,
+            multiprocessors: 108,
+        };
+        let on = |capability| choose(&Table::default(), gpu(capability), shape, 0);
+        assert_eq!(on((8, 0)).expect("chosen"), Choice::Plain(Kernel::PlainPtx));
+        assert_eq!(
+            on((10, 0)).expect("chosen"),
+            Choice::Plain(Kernel::PlainPtx)
+        );
+        assert!(matches!(on((7, 5)), Err(Error::Gpu { major: 7, minor: 5 })));
+    }
+
+    #[test]
+    fn the_room_of_many_tokens_is_enough_for_each_number_of_them() {
+        let table = Table::default();
+        for (n, k) in LAYERS {
+            let room = room(&table, Gpu::H100, (300, n, k), 64).expect("planned");
+            assert!(room.parts < 64 << 20, "{n} {k}: {room:?}");
+            for m in [1, 7, 16, 64, 128, 129, 300] {
+                let shape = Shape::new(m, n, k).expect("not empty");
+                let choice = choose(&table, Gpu::H100, shape, 64).expect("chosen");
+                let call = choice.call(Gpu::H100, shape, 64, Output::Bf16);
+                assert!(call.parts <= room.parts && call.counters <= room.counters);
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_that_no_kernel_takes_are_refused() {
+        let shape = Shape::new(1, 128, 128).expect("not empty");
+        for rank in [4, 264] {
+            let choice = choose(&Table::default(), Gpu::H100, shape, rank);
+            assert!(matches!(choice, Err(Error::Rank { .. })));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_choice_is_a_call_that_the_hardware_takes(
+            m in 1u32..5000, n in 1u32..60000, k in 1u32..30000, rank in 0u32..33, multiprocessors in 1u32..200,
+        ) {
+            let shape = Shape::new(m, n, k).expect("not empty");
+            let gpu = Gpu { multiprocessors, ..Gpu::H100 };
+            let choice = choose(&Table::default(), gpu, shape, rank * 8).expect("chosen");
+            let call = choice.call(gpu, shape, rank * 8, Output::Bf16);
+            prop_assert!(call.check().is_ok(), "{:?}", call.check());
+            prop_assert!(choice.split() <= shape.k_blocks());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Every configuration compiles, where there is an NVRTC.
+
+use xgraft_cuda_jit::{Nvrtc, Target};
+use xgraft_fp8_gemm::kernel::all;
+
+#[test]
+fn every_configuration_compiles_without_spills_stack_or_serialised_wgmma() {
+    let Ok(nvrtc) = Nvrtc::find() else { return };
+    for kernel in all() {
+        let compiled = nvrtc
+            .compile(&kernel.program())
+            .unwrap_or_else(|error| panic!("{error}"));
+        if matches!(kernel.target(), Target::Cubin(_)) {
+            let report = compiled.report();
+            assert_eq!(report.kernels.len(), 1, "{}", kernel.name());
+            assert_eq!(
+                (report.spills(), report.stack()),
+                (0, 0),
+                "{}",
+                compiled.log
+            );
+            assert!(report.serialized.is_empty(), "{}", compiled.log);
+        }
+    }
+}
