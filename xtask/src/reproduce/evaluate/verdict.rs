@@ -106,12 +106,12 @@ fn table(cells: &[Cell]) -> String {
         "", "", "", "A", "B", "C", "A", "B", "C"
     );
     for cell in cells {
-        let shown = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.3}"));
-        let kept = cell
-            .kept
-            .map(|kept| shown(kept.map(|[value, ..]| 100.0 * value)));
-        let kl = cell.kl.map(|kl| shown(kl.map(|kl| 1e3 * kl)));
-        let [a, b, c] = kept.map(|text| text.chars().take(5).collect::<String>());
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
+        let kept = |kept: Option<[f64; 3]>| kept.map(|[value, ..]| format!("{:.1}", 100.0 * value));
+        let [a, b, c] = cell.kept.map(|of| shown(kept(of)));
+        let kl = cell
+            .kl
+            .map(|kl| shown(kl.map(|kl| format!("{:.3}", 1e3 * kl))));
         let _ = writeln!(
             text,
             "{:<10} {:>8.3} {:>5}   {a:>9} {b:>9} {c:>9}    {:>9} {:>9} {:>9}    {}",
