@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 /// How to check.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Args {
-    /// Fail where there is no NVRTC to compile with, in place of saying that compilation was skipped.
+    /// Fail where there is no NVRTC to compile with, in place of saying that compilation was skipped; run the tests that need one too.
     #[arg(long)]
     require: bool,
     /// Compile every image into this folder with a manifest of digests, for machines without NVRTC, in place of checking.
@@ -29,5 +29,12 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
         "cargo run --quiet --locked --package xgraft-fp8-gemm --example kernels -- {flags...}"
     )
     .run()?;
+    if args.require {
+        cmd!(
+            sh,
+            "cargo test --locked --package xgraft-cuda-jit --package xgraft-fp8-gemm --test it -- --ignored compile::"
+        )
+        .run()?;
+    }
     Ok(())
 }

@@ -226,6 +226,12 @@ impl Tokenizer {
         }
     }
 
+    /// Whether its tokens are whole words, between which a decoded text has spaces, and not bytes that can make any text.
+    #[must_use]
+    pub fn is_of_words(&self) -> bool {
+        matches!(self.pipeline, Pipeline::Words(_))
+    }
+
     /// The bytes that a token stands for, often part of a character; those of an added token are its text. Those of a word
     /// begin with the space that stands before it. `None` if no token has the id.
     #[must_use]

@@ -1,4 +1,4 @@
-//! What needs an NVRTC.
+//! What needs an NVRTC; `cargo xtask kernels --require` runs it.
 
 use std::{fs, sync::Barrier, thread};
 use xgraft_cuda_jit::{Arch, Cache, Error, Jit, Nvrtc, Origin, Program, Search, Shipped, Target};
@@ -9,19 +9,14 @@ fn fill() -> Program {
     Program::new("fill", FILL, Target::Cubin(Arch::SM90A)).define("VALUE", "1.f")
 }
 
-fn nvrtc() -> Option<Nvrtc> {
-    match Nvrtc::find() {
-        Ok(nvrtc) => Some(nvrtc),
-        Err(error) => {
-            eprintln!("not run: {error}");
-            None
-        }
-    }
+fn nvrtc() -> Nvrtc {
+    Nvrtc::find().unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn a_kernel_compiles_to_an_elf_file_and_its_registers_are_known() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let compiled = nvrtc.compile(&fill()).expect("compiles");
     assert!(compiled.image.starts_with(b"\x7fELF"));
     let report = compiled.report();
@@ -30,8 +25,9 @@ fn a_kernel_compiles_to_an_elf_file_and_its_registers_are_known() {
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn ptx_ends_in_the_nul_that_the_driver_wants() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let program = Program::new("fill", FILL, Target::Ptx(Arch::SM80)).define("VALUE", "1.f");
     let image = nvrtc.compile(&program).expect("compiles").image;
     assert_eq!(image.last(), Some(&0));
@@ -39,8 +35,9 @@ fn ptx_ends_in_the_nul_that_the_driver_wants() {
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn a_wrong_text_is_an_error_with_the_log() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let program = Program::new("broken", "this is not C", Target::Cubin(Arch::SM90A));
     let error = nvrtc.compile(&program).expect_err("no C");
     let Error::Compile { program, log } = error else {
@@ -51,23 +48,26 @@ fn a_wrong_text_is_an_error_with_the_log() {
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn a_nul_in_the_text_is_refused_before_the_compiler_sees_half_of_it() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let program = Program::new("nul", "int a;\0int b;", Target::Cubin(Arch::SM90A));
     let error = nvrtc.compile(&program).expect_err("a NUL");
     assert!(matches!(error, Error::Nul { what: "text", .. }));
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn equal_programs_compile_to_equal_bytes() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let (one, two) = (nvrtc.compile(&fill()), nvrtc.compile(&fill()));
     assert!(one.expect("compiles") == two.expect("compiles"));
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn a_damaged_entry_of_the_cache_is_made_again() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let folder = tempfile::tempdir().expect("a folder");
     let cache = Cache::at(folder.path());
     let get = || {
@@ -90,8 +90,9 @@ fn a_damaged_entry_of_the_cache_is_made_again() {
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn another_macro_is_another_entry() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let folder = tempfile::tempdir().expect("a folder");
     let cache = Cache::at(folder.path());
     let two = Program::new("fill", FILL, Target::Cubin(Arch::SM90A)).define("VALUE", "2.f");
@@ -102,8 +103,9 @@ fn another_macro_is_another_entry() {
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn many_who_write_one_entry_at_once_all_get_the_same_image() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let folder = tempfile::tempdir().expect("a folder");
     let start = Barrier::new(8);
     let images: Vec<Vec<u8>> = thread::scope(|scope| {
@@ -123,8 +125,9 @@ fn many_who_write_one_entry_at_once_all_get_the_same_image() {
 }
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn shipped_images_need_no_compiler_and_are_held_against_their_digest() {
-    let Some(nvrtc) = nvrtc() else { return };
+    let nvrtc = nvrtc();
     let folder = tempfile::tempdir().expect("a folder");
     let built = Shipped::build(folder.path(), &nvrtc, &[fill()]).expect("built");
     let shipped = Shipped::open(folder.path()).expect("opened");

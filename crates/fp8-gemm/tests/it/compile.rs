@@ -1,11 +1,12 @@
-//! Every configuration compiles, where there is an NVRTC.
+//! Every configuration compiles; `cargo xtask kernels --require` runs it.
 
 use xgraft_cuda_jit::{Nvrtc, Target};
 use xgraft_fp8_gemm::kernel::all;
 
 #[test]
+#[ignore = "gpu: needs NVRTC, though no GPU"]
 fn every_configuration_compiles_without_spills_stack_or_serialised_wgmma() {
-    let Ok(nvrtc) = Nvrtc::find() else { return };
+    let nvrtc = Nvrtc::find().unwrap_or_else(|error| panic!("{error}"));
     for kernel in all() {
         let compiled = nvrtc
             .compile(&kernel.program())

@@ -31,11 +31,11 @@ pub(crate) struct Run<'a> {
 static PROGRAMS: LazyLock<(tempfile::TempDir, Mutex<HashMap<String, PathBuf>>)> =
     LazyLock::new(|| (tempfile::tempdir().expect("a folder"), Mutex::default()));
 
-/// The program of a text; nothing if there is no C++ compiler.
-pub(crate) fn program(text: &str) -> Option<PathBuf> {
+/// The program of a text.
+pub(crate) fn program(text: &str) -> PathBuf {
     let mut programs = PROGRAMS.1.lock().expect("no panic while compiling");
     if let Some(program) = programs.get(text) {
-        return Some(program.clone());
+        return program.clone();
     }
     let folder = PROGRAMS.0.path();
     let (source, binary) = (
@@ -47,19 +47,19 @@ pub(crate) fn program(text: &str) -> Option<PathBuf> {
         .args(["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-o"])
         .args([&binary, &source])
         .output()
-        .ok()?;
+        .unwrap_or_else(|error| panic!("the kernels' text is tested with a C++ compiler, c++: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     programs.insert(text.to_owned(), binary.clone());
-    Some(binary)
+    binary
 }
 
 impl Run<'_> {
-    /// Every operand of bytes after the run; nothing if there is no C++ compiler.
-    pub(crate) fn outcome(&self) -> Option<HashMap<Operand, Vec<u8>>> {
+    /// Every operand of bytes after the run.
+    pub(crate) fn outcome(&self) -> HashMap<Operand, Vec<u8>> {
         let text = self.call.kernel.host_program(self.call.parameters.len());
-        let (outcome, errors) = self.run(&program(&text)?);
-        Some(outcome.unwrap_or_else(|| panic!("{}: {errors}", self.call.kernel.name())))
+        let (outcome, errors) = self.run(&program(&text));
+        outcome.unwrap_or_else(|| panic!("{}: {errors}", self.call.kernel.name()))
     }
 
     /// The operands after a program's run, or nothing and what it said.

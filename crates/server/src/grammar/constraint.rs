@@ -241,6 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn a_model_of_whole_words_writes_in_no_form() {
+        let tokenizer = Tokenizer::open(xgraft_fixtures::TINY.base()).unwrap();
+        let grammars = Grammars::new(&tokenizer, 128, &[0]).unwrap();
+        let form = Form {
+            param: "response_format",
+            expected: "a form",
+            grammar: Format::JsonObject.grammar(),
+        };
+        let error = grammars.compile(&form, Thinking::Over).err().unwrap();
+        assert!(format!("{error:?}").contains("whole words"), "{error:?}");
+    }
+
+    #[test]
     fn a_schema_allows_what_fits_it() {
         let schema = serde_json::json!({
             "type": "object",

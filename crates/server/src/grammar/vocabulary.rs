@@ -16,6 +16,8 @@ use crate::engine::{Constraint, TokenId};
 /// Makes constraints; one for a server.
 pub(crate) struct Grammars {
     factory: ParserFactory,
+    /// Of whole words, between which spaces stand by themselves, no text can be built letter by letter.
+    is_of_words: bool,
     marks: Option<Marks>,
 }
 
@@ -60,6 +62,7 @@ impl Grammars {
         limits.step_max_items = 12_500;
         Ok(Self {
             factory,
+            is_of_words: tokenizer.is_of_words(),
             marks: Marks::of(tokenizer, eos, vocab_size),
         })
     }
@@ -75,6 +78,10 @@ impl Grammars {
         let refuse = |fault: &str| {
             ApiError::invalid(param, format!("`{param}`: expected {expected}{fault}"))
         };
+        if self.is_of_words {
+            let message = format!("`{param}`: this model writes whole words, and no other text can be asked of it");
+            return Err(ApiError::invalid(param, message));
+        }
         let matcher = Matcher::new(self.factory.create_parser(form.grammar.clone()));
         if let Some(error) = matcher.get_error() {
             return Err(refuse(&fault(&error)));
