@@ -111,7 +111,7 @@ fn a_plan_adds_up() {
         bytes("tensor_bytes") + bytes("header_bytes"),
         files("safetensors")
     );
-    assert_eq!(bytes("other_bytes"), files("json"));
+    assert_eq!(bytes("other_bytes"), files("json") + files("jinja"));
     let int4 = plan["formats"]
         .as_array()
         .unwrap()
