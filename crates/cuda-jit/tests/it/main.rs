@@ -1,7 +1,6 @@
 //! Compilation, cache and shipped images with an NVRTC where there is one, and typed errors where there is none.
 //!
 //! A test that needs NVRTC says so and ends where there is none: the gate (`cargo xtask kernels`) shows that as skipped.
-#![expect(clippy::print_stderr, reason = "a test says why it did not run")]
 
 mod absent;
 mod compile;

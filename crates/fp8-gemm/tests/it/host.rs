@@ -47,7 +47,9 @@ pub(crate) fn program(text: &str) -> PathBuf {
         .args(["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-o"])
         .args([&binary, &source])
         .output()
-        .unwrap_or_else(|error| panic!("the kernels' text is tested with a C++ compiler, c++: {error}"));
+        .unwrap_or_else(|error| {
+            panic!("the kernels' text is tested with a C++ compiler, c++: {error}")
+        });
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     programs.insert(text.to_owned(), binary.clone());

@@ -223,10 +223,7 @@ fn the_order_of_blocks_warps_and_copies_changes_no_bit() {
     let call = Call::decode(tile, case.shape, 0, Output::F32, 5);
     let first = case.run(&call, Output::F32, 1);
     for seed in 2..12 {
-        assert!(
-            case.run(&call, Output::F32, seed) == first,
-            "{seed}"
-        );
+        assert!(case.run(&call, Output::F32, seed) == first, "{seed}");
     }
 }
 

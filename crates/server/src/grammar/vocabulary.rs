@@ -79,7 +79,9 @@ impl Grammars {
             ApiError::invalid(param, format!("`{param}`: expected {expected}{fault}"))
         };
         if self.is_of_words {
-            let message = format!("`{param}`: this model writes whole words, and no other text can be asked of it");
+            let message = format!(
+                "`{param}`: this model writes whole words, and no other text can be asked of it"
+            );
             return Err(ApiError::invalid(param, message));
         }
         let matcher = Matcher::new(self.factory.create_parser(form.grammar.clone()));
