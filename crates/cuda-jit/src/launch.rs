@@ -32,8 +32,8 @@ pub struct Launch {
     pub overlap: bool,
 }
 
-/// Most shared memory of a block on Hopper, of 228 KiB an SM.
-const MOST_SHARED: u64 = 227 * 1024;
+/// Bytes of shared memory that a block may have on Hopper, of 228 KiB an SM.
+pub const MOST_SHARED: u32 = 227 * 1024;
 
 impl Launch {
     /// Whether the hardware can run it.
@@ -69,11 +69,10 @@ impl Launch {
             && self.grid.1.is_multiple_of(self.cluster.1)
             && self.grid.2.is_multiple_of(self.cluster.2);
         within("blocks", grid, divided, "whole clusters")?;
-        let shared = u64::from(self.shared);
         within(
             "bytes of shared memory",
-            shared,
-            shared <= MOST_SHARED,
+            self.shared.into(),
+            self.shared <= MOST_SHARED,
             "at most 232448",
         )
     }

@@ -47,7 +47,7 @@ pub use error::{Error, Result};
 pub use ffi::driver::{Function, Module};
 pub use ffi::nvrtc::{Compiled, Nvrtc};
 pub use jit::Jit;
-pub use launch::{Arg, Dim, Launch};
+pub use launch::{Arg, Dim, Launch, MOST_SHARED};
 pub use program::{Arch, Program, Target, Version};
 pub use report::{Report, Usage};
 pub use search::{Search, VARIABLE};

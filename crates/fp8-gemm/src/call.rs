@@ -114,6 +114,16 @@ fn scales_of(shape: Shape, tokens: u32) -> TensorShape {
     }
 }
 
+/// Of X, W and the scales of X, in boxes of so many tokens and rows of W.
+fn maps(shape: Shape, tokens: u32, w_rows: u32) -> [Parameter; 3] {
+    let codes = |rows, box_rows| rows_of_128(Element::U8, rows, shape.k, box_rows);
+    [
+        Parameter::Map(Operand::X, codes(shape.m, tokens)),
+        Parameter::Map(Operand::W, codes(shape.n, w_rows)),
+        Parameter::Map(Operand::XScales, scales_of(shape, tokens)),
+    ]
+}
+
 fn launch(kernel: Kernel, grid: Dim) -> Launch {
     let resources = kernel.resources();
     Launch {
@@ -132,6 +142,17 @@ impl Output {
 }
 
 impl Call {
+    /// Of a kernel that computes each number in one block.
+    fn whole(kernel: Kernel, grid: Dim, parameters: Vec<Parameter>) -> Self {
+        Self {
+            kernel,
+            launch: launch(kernel, grid),
+            parameters,
+            parts: 0,
+            counters: 0,
+        }
+    }
+
     /// Many tokens, on so many multiprocessors. A rank of 0 stands for no adapter.
     ///
     /// # Panics
@@ -151,17 +172,8 @@ impl Call {
             n: shape.n.div_ceil(w_rows),
             band,
         };
-        let mut parameters = vec![
-            Parameter::Map(
-                Operand::X,
-                rows_of_128(Element::U8, shape.m, shape.k, x_rows),
-            ),
-            Parameter::Map(
-                Operand::W,
-                rows_of_128(Element::U8, shape.n, shape.k, w_rows),
-            ),
-            Parameter::Map(Operand::XScales, scales_of(shape, x_rows)),
-        ];
+        let [x, w, x_scales] = maps(shape, x_rows, w_rows);
+        let mut parameters = vec![x, w, x_scales];
         let t = rows_of_128(Element::Bf16, shape.m, rank, x_rows);
         let b = rows_of_128(Element::Bf16, shape.n, rank, w_rows);
         let maps = [Parameter::Map(Operand::T, t), Parameter::Map(Operand::B, b)];
@@ -172,13 +184,11 @@ impl Call {
         ]);
         parameters.extend([shape.m, shape.n, shape.k, shape.n].map(Parameter::Number));
         parameters.extend([output.flag(), Parameter::Number(band)]);
-        Self {
+        Self::whole(
             kernel,
-            launch: launch(kernel, Dim::x(tiles.count().min(multiprocessors))),
+            Dim::x(tiles.count().min(multiprocessors)),
             parameters,
-            parts: 0,
-            counters: 0,
-        }
+        )
     }
 
     /// Few tokens, with k in so many parts.
@@ -189,17 +199,8 @@ impl Call {
         let (w_rows, tokens) = (tile.rows_a, tile.rows_b);
         let kernel = Kernel::Decode(tile);
         let grid = Dim(shape.n.div_ceil(w_rows), split, shape.m.div_ceil(tokens));
-        let mut parameters = vec![
-            Parameter::Map(
-                Operand::W,
-                rows_of_128(Element::U8, shape.n, shape.k, w_rows),
-            ),
-            Parameter::Map(
-                Operand::X,
-                rows_of_128(Element::U8, shape.m, shape.k, tokens),
-            ),
-            Parameter::Map(Operand::XScales, scales_of(shape, tokens)),
-        ];
+        let [x, w, x_scales] = maps(shape, tokens, w_rows);
+        let mut parameters = vec![w, x, x_scales];
         let b = rows_of_128(Element::Bf16, shape.n, rank, w_rows);
         let t = rows_of_128(Element::Bf16, shape.m, rank, tokens);
         let maps = [Parameter::Map(Operand::B, b), Parameter::Map(Operand::T, t)];
@@ -247,13 +248,7 @@ impl Call {
         ];
         parameters.extend(numbers.map(Parameter::Number));
         parameters.push(output.flag());
-        Self {
-            kernel,
-            launch: launch(kernel, grid),
-            parameters,
-            parts: 0,
-            counters: 0,
-        }
+        Self::whole(kernel, grid, parameters)
     }
 
     /// Very few tokens in BF16, rows of X and W of whole 16 bytes.
@@ -264,13 +259,7 @@ impl Call {
         let mut parameters = pointers.map(Parameter::Pointer).to_vec();
         parameters.extend([shape.m, shape.n, shape.k, shape.k, shape.n].map(Parameter::Number));
         parameters.push(output.flag());
-        Self {
-            kernel,
-            launch: launch(kernel, grid),
-            parameters,
-            parts: 0,
-            counters: 0,
-        }
+        Self::whole(kernel, grid, parameters)
     }
 
     /// X in BF16 to codes, scales, and T with rows of `t_stride`; `tiles` entries of [`Operand::Tokens`], k in so many parts.
@@ -317,13 +306,7 @@ impl Call {
         let mut parameters = pointers.map(Parameter::Pointer).to_vec();
         parameters.extend([shape.n, t_stride, shape.n].map(Parameter::Number));
         parameters.push(output.flag());
-        Self {
-            kernel,
-            launch: launch(kernel, Dim(shape.n.div_ceil(64), tiles, 1)),
-            parameters,
-            parts: 0,
-            counters: 0,
-        }
+        Self::whole(kernel, Dim(shape.n.div_ceil(64), tiles, 1), parameters)
     }
 
     /// Whether the hardware takes grid, shared memory and every tensor map.

@@ -11,26 +11,21 @@ use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::BPE;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::{AddedToken, Encoding, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
+use tokenizers::{
+    AddedToken, Encoding, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizer,
+    TokenizerImpl,
+};
 
 const FILE: &str = "tokenizer.json";
 
 /// The library's pipeline. What it would do after the model is [`Frame`], and decoding is [`Vocabulary`].
+type Library<M, P> = TokenizerImpl<M, NormalizerWrapper, P, PostProcessorWrapper, ByteLevel>;
+
 #[derive(Debug)]
 enum Pipeline {
     /// With our way of cutting.
-    Bytes(Box<TokenizerImpl<BPE, NormalizerWrapper, Splits, PostProcessorWrapper, ByteLevel>>),
-    Words(
-        Box<
-            TokenizerImpl<
-                WordLevel,
-                NormalizerWrapper,
-                WhitespaceSplit,
-                PostProcessorWrapper,
-                ByteLevel,
-            >,
-        >,
-    ),
+    Bytes(Box<Library<BPE, Splits>>),
+    Words(Box<Library<WordLevel, WhitespaceSplit>>),
 }
 
 impl Pipeline {
@@ -106,7 +101,6 @@ impl Tokenizer {
                 source,
             }
         };
-        let tokens = added.iter().map(library_token);
         let pipeline = match parts.kind {
             Kind::Bytes {
                 splits,
@@ -124,15 +118,10 @@ impl Tokenizer {
                     .ignore_merges(ignore_merges)
                     .build()
                     .map_err(library("model"))?;
-                let mut pipeline = TokenizerImpl::new(model);
-                pipeline
-                    .with_normalizer(parts.normalizer)
-                    .map_err(library("normalizer"))?;
-                pipeline.with_pre_tokenizer(Some(splits));
-                pipeline
-                    .add_tokens(tokens)
-                    .map_err(library("added_tokens"))?;
-                Pipeline::Bytes(Box::new(pipeline))
+                let pipeline = prepared(model, splits, parts.normalizer, &added);
+                Pipeline::Bytes(Box::new(
+                    pipeline.map_err(|(part, why)| library(part)(why))?,
+                ))
             }
             Kind::Words { unknown } => {
                 let model = WordLevel::builder()
@@ -140,15 +129,10 @@ impl Tokenizer {
                     .unk_token(unknown)
                     .build()
                     .map_err(library("model"))?;
-                let mut pipeline = TokenizerImpl::new(model);
-                pipeline
-                    .with_normalizer(parts.normalizer)
-                    .map_err(library("normalizer"))?;
-                pipeline.with_pre_tokenizer(Some(WhitespaceSplit));
-                pipeline
-                    .add_tokens(tokens)
-                    .map_err(library("added_tokens"))?;
-                Pipeline::Words(Box::new(pipeline))
+                let pipeline = prepared(model, WhitespaceSplit, parts.normalizer, &added);
+                Pipeline::Words(Box::new(
+                    pipeline.map_err(|(part, why)| library(part)(why))?,
+                ))
             }
         };
         check_added_ids(&pipeline, &added, file)?;
@@ -293,6 +277,24 @@ fn vocabulary(vocab: &[(String, TokenId)], added: &[file::AddedToken]) -> Vocabu
         vocabulary.set(token.id, token.content.as_bytes(), token.special);
     }
     vocabulary
+}
+
+/// The library's pipeline of a model; the part of it that is wrong, and why.
+fn prepared<M: Model, P: PreTokenizer>(
+    model: M,
+    splits: P,
+    normalizer: Option<NormalizerWrapper>,
+    added: &[file::AddedToken],
+) -> std::result::Result<Library<M, P>, (&'static str, tokenizers::Error)> {
+    let mut pipeline = TokenizerImpl::new(model);
+    pipeline
+        .with_normalizer(normalizer)
+        .map_err(|why| ("normalizer", why))?;
+    pipeline.with_pre_tokenizer(Some(splits));
+    pipeline
+        .add_tokens(added.iter().map(library_token))
+        .map_err(|why| ("added_tokens", why))?;
+    Ok(pipeline)
 }
 
 /// Words, and added tokens too, with the space before them.

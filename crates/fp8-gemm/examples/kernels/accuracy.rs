@@ -1,7 +1,7 @@
 //! The emulator beside f64, promoted and not.
 
 use xgraft_fp8_codec::E4m3;
-use xgraft_fp8_gemm::emulator::{block, plain};
+use xgraft_fp8_gemm::emulator::chain;
 
 /// Prints the root mean square of the error over that of the exact result.
 pub(crate) fn print() {
@@ -37,9 +37,9 @@ fn errors(k: usize, mask: u8) -> (f64, f64) {
         let (a, b) = (codes(), codes());
         let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| value(a) * value(b)).sum();
         let blocks = a.chunks(128).zip(b.chunks(128));
-        let sum = blocks.fold(0f32, |sum, (a, b)| sum + block(a, b));
+        let sum = blocks.fold(0f32, |sum, (a, b)| sum + chain(a, b));
         promoted += (f64::from(sum) - exact).powi(2);
-        never += (f64::from(plain(&a, &b)) - exact).powi(2);
+        never += (f64::from(chain(&a, &b)) - exact).powi(2);
         norm += exact * exact;
     }
     ((promoted / norm).sqrt(), (never / norm).sqrt())

@@ -11,4 +11,4 @@ mod dot;
 mod product;
 
 pub use dot::{E4M3_STEP, dot_bf16, dot_e4m3};
-pub use product::{Adapter, Operands, block, element, plain, product};
+pub use product::{Adapter, Operands, chain, element, product};

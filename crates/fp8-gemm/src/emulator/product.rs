@@ -32,17 +32,12 @@ pub struct Adapter<'a> {
     pub b: &'a [bf16],
 }
 
-/// The 128 products of a block of k, four steps from zero: what is promoted.
+/// Products in one accumulator, step after step from zero. The kernels promote what 128 of them give, a block of k; more show why.
 ///
-/// **Shapes** at most 128 codes each; what is missing of a ragged block is zero.
-pub fn block(a: &[u8], b: &[u8]) -> f32 {
+/// **Shapes** as many codes of `a` as of `b`; what is missing of a ragged block is zero.
+pub fn chain(a: &[u8], b: &[u8]) -> f32 {
     let steps = a.chunks(E4M3_STEP).zip(b.chunks(E4M3_STEP));
     steps.fold(0.0, |sum, (a, b)| dot_e4m3(a, b, sum))
-}
-
-/// All products in one accumulator of the tensor core, never promoted: what the kernels do not do, to see why.
-pub fn plain(a: &[u8], b: &[u8]) -> f32 {
-    block(a, b)
 }
 
 /// One element of Y in f32.
@@ -70,7 +65,7 @@ pub fn element(
             let end = (at + BLOCK as usize).min(x.len());
             let scale = operands.x_scales[shape.x_scale(i, block_k)]
                 * operands.w_scales[shape.w_scale(j, block_k)];
-            sum = scale.mul_add(block(&x[at..end], &w[at..end]), sum);
+            sum = scale.mul_add(chain(&x[at..end], &w[at..end]), sum);
         }
         match adapter {
             Some(adapter) if s == split - 1 => expand(adapter, (i, j), sum),

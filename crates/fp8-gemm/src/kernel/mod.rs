@@ -5,5 +5,5 @@ mod resources;
 mod text;
 
 pub use registry::{Kernel, Tile, all};
-pub use resources::{MOST_SHARED, REGISTERS, Resources};
+pub use resources::{REGISTERS, Resources};
 pub use text::wgmma;

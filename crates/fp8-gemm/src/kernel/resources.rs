@@ -1,9 +1,9 @@
 //! What a kernel takes of a multiprocessor.
 
+use xgraft_cuda_jit::MOST_SHARED;
+
 use super::Tile;
 
-/// Bytes of shared memory that a block may have on Hopper.
-pub const MOST_SHARED: u32 = 232_448;
 /// Registers of a multiprocessor.
 pub const REGISTERS: u32 = 65_536;
 

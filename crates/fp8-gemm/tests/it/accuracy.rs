@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use xgraft_fp8_codec::E4m3;
 use xgraft_fp8_gemm::{
     Shape,
-    emulator::{Operands, block, dot_e4m3, plain, product},
+    emulator::{Operands, chain, dot_e4m3, product},
 };
 
 /// A fixed stream of codes.
@@ -40,9 +40,9 @@ fn errors(k: usize, mask: u8) -> (f64, f64) {
         let (a, b) = (stream.codes(k, mask), stream.codes(k, mask));
         let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| value(a) * value(b)).sum();
         let blocks = a.chunks(128).zip(b.chunks(128));
-        let sum = blocks.fold(0f32, |sum, (a, b)| 1f32.mul_add(block(a, b), sum));
+        let sum = blocks.fold(0f32, |sum, (a, b)| 1f32.mul_add(chain(a, b), sum));
         promoted += (f64::from(sum) - exact).powi(2);
-        never += (f64::from(plain(&a, &b)) - exact).powi(2);
+        never += (f64::from(chain(&a, &b)) - exact).powi(2);
         norm += exact * exact;
     }
     ((promoted / norm).sqrt(), (never / norm).sqrt())

@@ -1,5 +1,7 @@
 //! Every kernel's text, run on the CPU, against the emulator: f32 bit for bit where the tensor core's model is exact.
 
+use std::collections::HashMap;
+
 use half::bf16;
 use xgraft_fp8_codec::{E4m3, Overflow};
 use xgraft_fp8_gemm::{
@@ -347,11 +349,24 @@ impl Adapters {
         ]
     }
 
-    fn extra(&self) -> Vec<Vec<u8>> {
-        self.matrices
-            .iter()
-            .map(|matrix| bytes_of(matrix, bf16::to_le_bytes))
-            .collect()
+    /// Runs a call whose `table` is of these matrices.
+    fn run(
+        &self,
+        call: &Call,
+        mut operands: Vec<(Operand, Data)>,
+        table: Operand,
+    ) -> HashMap<Operand, Vec<u8>> {
+        operands.extend(self.operands(table));
+        let matrices = self.matrices.iter();
+        let run = Run {
+            call,
+            operands,
+            extra: matrices
+                .map(|matrix| bytes_of(matrix, bf16::to_le_bytes))
+                .collect(),
+            seed: 5,
+        };
+        run.outcome()
     }
 }
 
@@ -384,7 +399,7 @@ fn quantizing_gives_the_codecs_codes_and_shrinks_each_tokens_own_adapter() {
         let call = Call::quantize(shape, tiles.len() as u32 / 3, split, stride);
         call.check().expect("the hardware takes it");
         let scales = (shape.k_blocks() * shape.scale_stride()) as usize;
-        let mut operands = vec![
+        let operands = vec![
             (Operand::X, Data::Bytes(bytes_of(&x, bf16::to_le_bytes))),
             (Operand::Codes, Data::Bytes(vec![0xee; (m * k) as usize])),
             (Operand::XScales, Data::Bytes(vec![0xee; scales * 4])),
@@ -399,14 +414,7 @@ fn quantizing_gives_the_codecs_codes_and_shrinks_each_tokens_own_adapter() {
                 Data::Bytes(vec![0; call.counters as usize * 4]),
             ),
         ];
-        operands.extend(adapters.operands(Operand::AOf));
-        let run = Run {
-            call: &call,
-            operands,
-            extra: adapters.extra(),
-            seed: 5,
-        };
-        let outcome = run.outcome();
+        let outcome = adapters.run(&call, operands, Operand::AOf);
         let found = f32s(&outcome[&Operand::XScales]);
         let t = bf16s(&outcome[&Operand::T]);
         for token in 0..m {
@@ -475,7 +483,7 @@ fn expanding_adds_each_tokens_own_adapter_and_leaves_the_others() {
     tiles.retain(|tile| tile[2] != NO_ADAPTER);
     let call = Call::expand(shape, tiles.len() as u32, stride, Output::F32);
     call.check().expect("the hardware takes it");
-    let mut operands = vec![
+    let operands = vec![
         (Operand::T, Data::Bytes(bytes_of(&t, bf16::to_le_bytes))),
         (
             Operand::Tokens,
@@ -483,14 +491,7 @@ fn expanding_adds_each_tokens_own_adapter_and_leaves_the_others() {
         ),
         (Operand::Y, Data::Bytes(bytes_of(&before, f32::to_le_bytes))),
     ];
-    operands.extend(adapters.operands(Operand::BOf));
-    let run = Run {
-        call: &call,
-        operands,
-        extra: adapters.extra(),
-        seed: 5,
-    };
-    let outcome = run.outcome();
+    let outcome = adapters.run(&call, operands, Operand::BOf);
     for (at, &ours) in f32s(&outcome[&Operand::Y]).iter().enumerate() {
         let (token, col) = (at as u32 / n, at as u32 % n);
         let mut sum = f64::from(before[at]);
