@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: builds the benchmarks in release and starts their harness.
 
+pub(crate) mod gpu;
+
 use crate::workspace;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -7,7 +9,10 @@ use xshell::{Shell, cmd};
 
 /// Which suites, against which peers.
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    elsewhere: Option<Elsewhere>,
     /// `extract`, `codec`, `autopsy`, `orthogonality`, `serve`, `balance`; all by default.
     #[arg(value_name = "NAMES")]
     names: Vec<String>,
@@ -28,7 +33,17 @@ pub(crate) struct Args {
     quick: bool,
 }
 
+/// Suites that run on another machine.
+#[derive(clap::Subcommand, Debug)]
+enum Elsewhere {
+    /// The GPU's kernels against cuBLASLt, torch, Triton and DeepGEMM: makes the bundle for a machine that has a GPU.
+    Gpu(gpu::Args),
+}
+
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
+    if let Some(Elsewhere::Gpu(args)) = &args.elsewhere {
+        return gpu::run(sh, args);
+    }
     cmd!(
         sh,
         "cargo build --release --locked --package benches --package xgraft-cli --package xgraft-fixtures --bins"

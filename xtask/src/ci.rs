@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: everything a change must pass. CI runs exactly this.
 
-use crate::{kernels, test, tidy};
+use crate::{bench::gpu, kernels, test, tidy};
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
@@ -27,6 +27,16 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
         cmd!(sh, "cargo doc --workspace --no-deps --locked").run()?;
     }
     kernels::run(sh, &kernels::Args::default())?;
+    if cmd!(sh, "python3 --version")
+        .quiet()
+        .ignore_stdout()
+        .run()
+        .is_ok()
+    {
+        gpu::test_driver(sh)?;
+    } else {
+        println!("SKIPPED the tests of the GPU benchmarks' driver: no python3");
+    }
     tidy::run(sh)?;
     println!("ci: all green");
     Ok(())

@@ -8,6 +8,7 @@ pub mod autopsy;
 pub mod balance;
 pub mod codec;
 pub mod extract;
+pub mod gpu;
 mod machine;
 pub mod orthogonality;
 mod pairs;

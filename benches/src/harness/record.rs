@@ -148,7 +148,7 @@ fn peers(programs: &Programs) -> String {
 }
 
 /// The date in UTC: `2026-11-21`.
-fn today() -> String {
+pub(super) fn today() -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

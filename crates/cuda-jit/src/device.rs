@@ -47,7 +47,10 @@ impl Device {
     /// # Errors
     /// No driver, a driver without a function that is used, or no such GPU.
     pub fn open(ordinal: u32) -> Result<Self> {
-        let context = Context::open(ordinal)?;
+        Self::of(Context::open(ordinal)?)
+    }
+
+    pub(crate) fn of(context: Context) -> Result<Self> {
         let ask = |which| context.attribute(which);
         let capability = Capability {
             major: ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,

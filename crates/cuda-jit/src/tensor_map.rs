@@ -57,6 +57,11 @@ pub struct TensorShape {
 }
 
 impl TensorShape {
+    /// Bytes from the first element to the last.
+    pub const fn bytes(&self) -> u64 {
+        (self.rows.saturating_sub(1) * self.row_stride + self.cols) * self.element.bytes()
+    }
+
     /// Whether the hardware takes it.
     ///
     /// # Errors

@@ -46,6 +46,48 @@ pub enum Operand {
     FactorOf,
 }
 
+impl Operand {
+    /// Every one.
+    pub const ALL: [Self; 15] = [
+        Self::X,
+        Self::XScales,
+        Self::W,
+        Self::WScales,
+        Self::T,
+        Self::B,
+        Self::Y,
+        Self::Parts,
+        Self::Counters,
+        Self::Codes,
+        Self::Tokens,
+        Self::AOf,
+        Self::BOf,
+        Self::RankOf,
+        Self::FactorOf,
+    ];
+
+    /// Its name in errors and in what other languages ask for.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X => "x",
+            Self::XScales => "x_scales",
+            Self::W => "w",
+            Self::WScales => "w_scales",
+            Self::T => "t",
+            Self::B => "b",
+            Self::Y => "y",
+            Self::Parts => "parts",
+            Self::Counters => "counters",
+            Self::Codes => "codes",
+            Self::Tokens => "tokens",
+            Self::AOf => "a_of",
+            Self::BOf => "b_of",
+            Self::RankOf => "rank_of",
+            Self::FactorOf => "factor_of",
+        }
+    }
+}
+
 /// A parameter of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameter {
@@ -136,6 +178,14 @@ fn launch(kernel: Kernel, grid: Dim) -> Launch {
 }
 
 impl Output {
+    /// Bytes of a number.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Bf16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
     const fn flag(self) -> Parameter {
         Parameter::Number(matches!(self, Self::F32) as u32)
     }

@@ -5,17 +5,19 @@
 )]
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use xgraft_cuda_jit::{Arg, Device, DeviceMemory, Function, Jit, Module, Target};
+use xgraft_cuda_jit::{Arg, Device, DeviceMemory, Function, Jit, Launch, Module, Target};
 
 use crate::{
     Error, Result,
     call::{Call, Operand, Parameter},
     kernel::Kernel,
     plan::Gpu,
+    trial::{Data, Machine, Outcome, Run},
 };
 
 /// A GPU and the kernels that were loaded on it.
@@ -74,53 +76,162 @@ impl Cuda {
         Ok(function)
     }
 
-    /// Starts a call on the device's stream and returns at once.
+    /// A call with the addresses of its operands: tensor maps are encoded and the kernel is loaded here, not when it is started.
     ///
     /// An operand that is not given is a null pointer, which only [`Operand::Codes`] may be.
     ///
     /// # Errors
-    /// As [`Self::load`]; parts or counters shorter than the call asks for; what the driver refuses.
-    ///
-    /// # Safety
-    /// Every operand must have the shape that [`Operand`] and the call give it, tables must hold addresses of matrices of the shapes
-    /// that [`Operand`] says, and all of it must live until the stream has passed the call.
-    pub unsafe fn start(&self, call: &Call, operands: &[(Operand, &DeviceMemory)]) -> Result<()> {
+    /// As [`Self::load`]; an operand that is shorter than its tensor map, parts or counters shorter than the call asks for; what the
+    /// driver refuses.
+    pub fn prepare(&self, call: &Call, operands: &[(Operand, Region)]) -> Result<Prepared> {
         call.check()?;
         let find = |operand: Operand| {
-            operands
-                .iter()
-                .find(|(name, _)| *name == operand)
-                .map(|(_, memory)| *memory)
+            let mut operands = operands.iter();
+            let found = operands.find(|(name, _)| *name == operand);
+            found.map_or(Region::default(), |(_, region)| *region)
         };
-        let len = |operand| find(operand).map_or(0, DeviceMemory::len);
-        for (what, operand, expected) in [
-            ("parts", Operand::Parts, call.parts as usize),
-            ("counters", Operand::Counters, call.counters as usize * 4),
-        ] {
-            let found = len(operand);
-            if found < expected {
-                return Err(Error::Length {
-                    what,
-                    found,
-                    expected,
-                });
-            }
-        }
-        let address = |operand| find(operand).map_or(0, DeviceMemory::address);
+        at_least("parts", find(Operand::Parts), call.parts)?;
+        let counters = u64::from(call.counters) * 4;
+        at_least("counters", find(Operand::Counters), counters)?;
         let mut args = Vec::with_capacity(call.parameters.len());
         for parameter in &call.parameters {
             args.push(match parameter {
                 Parameter::Map(operand, shape) => {
-                    Arg::Map(self.device.tensor_map(address(*operand), shape)?)
+                    let region = find(*operand);
+                    at_least(operand.name(), region, shape.bytes())?;
+                    Arg::Map(self.device.tensor_map(region.address, shape)?)
                 }
-                Parameter::Pointer(operand) => Arg::Pointer(address(*operand)),
+                Parameter::Pointer(operand) => Arg::Pointer(find(*operand).address),
                 Parameter::Number(number) => Arg::U32(*number),
             });
         }
-        let function = self.load(call.kernel)?;
+        Ok(Prepared {
+            function: self.load(call.kernel)?,
+            launch: call.launch,
+            args,
+        })
+    }
+}
+
+fn at_least(what: &'static str, region: Region, bytes: u64) -> Result<()> {
+    let fits = region.bytes >= bytes;
+    fits.then_some(()).ok_or(Error::Length {
+        what,
+        found: region.bytes as usize,
+        expected: bytes as usize,
+    })
+}
+
+/// Device memory, whoever owns it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Region {
+    /// Its address on the device.
+    pub address: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl From<&DeviceMemory> for Region {
+    fn from(memory: &DeviceMemory) -> Self {
+        Self {
+            address: memory.address(),
+            bytes: memory.len() as u64,
+        }
+    }
+}
+
+/// What no kernel writes.
+const READ_ONLY: [Operand; 4] = [Operand::X, Operand::W, Operand::WScales, Operand::B];
+
+impl Machine for Cuda {
+    fn outcome(&self, run: &Run<'_>) -> std::result::Result<Outcome, String> {
+        self.run(run).map_err(|error| in_full(&error))
+    }
+}
+
+impl Cuda {
+    fn run(&self, run: &Run<'_>) -> Result<Outcome> {
+        let extra = run.extra.iter().map(|bytes| self.device.copy_of(bytes));
+        let extra: Vec<DeviceMemory> = extra.collect::<std::result::Result<_, _>>()?;
+        let address = |place: &usize| extra[*place].address().to_le_bytes();
+        let mut operands = Vec::new();
+        for (operand, data) in &run.operands {
+            let bytes = match data {
+                Data::Bytes(bytes) => Cow::Borrowed(bytes),
+                Data::Table(places) => Cow::Owned(places.iter().flat_map(address).collect()),
+            };
+            operands.push((*operand, self.device.copy_of(&bytes)?, bytes));
+        }
+        let regions: Vec<_> = operands
+            .iter()
+            .map(|(operand, memory, _)| (*operand, memory.into()))
+            .collect();
+        let prepared = self.prepare(run.call, &regions)?;
+        let mut first: Option<HashMap<Operand, Vec<u8>>> = None;
+        let mut unsteady = 0;
+        let written = operands
+            .iter()
+            .filter(|(operand, ..)| !READ_ONLY.contains(operand));
+        for _ in 0..=run.repeats {
+            for (_, memory, bytes) in written.clone().filter(|_| first.is_some()) {
+                memory.write(bytes)?;
+            }
+            // SAFETY: a `Run` has every operand in the shape that its call gives it, and all of it lives until it was read below.
+            unsafe { prepared.start() }?;
+            let mut after = HashMap::new();
+            for (operand, memory, _) in written.clone() {
+                // Whatever is left in the parts is nobody's.
+                if *operand != Operand::Parts {
+                    let mut bytes = vec![0; memory.len()];
+                    memory.read(&mut bytes)?;
+                    after.insert(*operand, bytes);
+                }
+            }
+            match &first {
+                Some(first) => unsteady += u32::from(*first != after),
+                None => first = Some(after),
+            }
+        }
+        Ok(Outcome {
+            operands: first.unwrap_or_default(),
+            unsteady,
+        })
+    }
+}
+
+/// An error with its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// A call that can be started as often as wanted.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    function: Function,
+    launch: Launch,
+    args: Vec<Arg>,
+}
+
+impl Prepared {
+    /// Starts the kernel on the device's stream and returns at once. Allocates nothing on the device and waits for nothing, so that
+    /// a graph can be captured of it.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    ///
+    /// # Safety
+    /// Every operand must have the shape that [`Operand`] and the call give it, tables must hold addresses of matrices of the shapes
+    /// that [`Operand`] says, and all of it must live until the stream has passed the call.
+    pub unsafe fn start(&self) -> Result<()> {
         // SAFETY: number, order and types of the arguments are those of the call, which the tests run against the kernel's text;
         // that the operands are as they must be is the caller's promise.
-        unsafe { function.launch(&call.launch, &mut args) }?;
+        unsafe { self.function.launch(&self.launch, &self.args) }?;
         Ok(())
     }
 }

@@ -29,6 +29,7 @@ pub mod products;
 pub mod ring;
 pub mod schedule;
 mod shape;
+pub mod trial;
 
 pub use error::{Error, Result};
 pub use shape::{BLOCK, Shape};

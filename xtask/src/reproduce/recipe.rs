@@ -142,11 +142,16 @@ pub(super) struct Evaluate {
     /// Every so many questions the distance of each arm from the fine-tune is measured.
     #[serde(default = "one")]
     pub(super) kl_every: u32,
+    /// Only of adapters of these ranks, unless everything is measured; of all when absent.
+    pub(super) kl_ranks: Option<Vec<u32>>,
     /// More questions, for arms whose differences are small.
     pub(super) more_questions: Option<PathBuf>,
     /// These arms: `tuned`, `A-fp8-block-r32`, `C-int2`.
     #[serde(default)]
     pub(super) more_arms: Vec<String>,
+    /// And these, where everything is measured.
+    #[serde(default)]
+    pub(super) more_arms_of_all: Vec<String>,
     /// Arms that also answer as agents, with programs in a sandbox; left out where there is no Python.
     #[serde(default)]
     pub(super) agent_arms: Vec<String>,
@@ -295,7 +300,10 @@ impl Recipe {
     pub(super) fn fill(&mut self) {
         for evaluate in &mut self.evaluate {
             evaluate.kl_every = 1;
+            evaluate.kl_ranks = None;
             evaluate.schemes = None;
+            let all = std::mem::take(&mut evaluate.more_arms_of_all);
+            evaluate.more_arms.extend(all);
         }
     }
 
@@ -417,11 +425,13 @@ mod tests {
     #[test]
     fn a_full_run_leaves_no_question_out() {
         let more = "[[methods]]\nschemes = ['int8']\nranks = [8]\n\
-                    [[evaluate]]\nmethods = ''\nquestions = 'q'\nkl-every = 4\nschemes = ['int8']\n";
+                    [[evaluate]]\nmethods = ''\nquestions = 'q'\nkl-every = 4\nkl-ranks = [8]\nschemes = ['int8']\n\
+                    more-arms = ['tuned']\nmore-arms-of-all = ['base']\n";
         let mut recipe = Recipe::parse(&format!("{LEAST}{more}"), "x").expect("parses");
         recipe.fill();
         let all = &recipe.evaluate[0];
-        assert_eq!((all.kl_every, &all.schemes), (1, &None));
+        assert_eq!((all.kl_every, &all.kl_ranks), (1, &None));
+        assert_eq!((&all.schemes, all.more_arms.len()), (&None, 2));
     }
 
     #[test]

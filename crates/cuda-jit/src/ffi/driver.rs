@@ -81,7 +81,9 @@ fn check(call: &'static str, code: sys::CUresult) -> Result<()> {
 pub(crate) struct Context {
     device: sys::CUdevice,
     context: sys::CUcontext,
-    pub(crate) stream: sys::CUstream,
+    stream: sys::CUstream,
+    /// Whether the stream is somebody else's.
+    borrowed: bool,
 }
 
 // SAFETY: handles of the driver may be used from every thread once the context is current there, which every function here sees to.
@@ -89,34 +91,55 @@ unsafe impl Send for Context {}
 // SAFETY: as above; the driver locks what it shares.
 unsafe impl Sync for Context {}
 
+impl Device {
+    /// The GPU with this number, on a stream of another program part: a framework's, say.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    ///
+    /// # Safety
+    /// The stream must be one of the device's primary context, and must live until the device, its clones, and whatever was made of
+    /// them are dropped.
+    pub unsafe fn open_on(ordinal: u32, stream: u64) -> Result<Self> {
+        let mut context = Context::retain(ordinal)?;
+        context.stream = stream as sys::CUstream;
+        context.borrowed = true;
+        Self::of(context)
+    }
+}
+
 impl Context {
     pub(crate) fn open(ordinal: u32) -> Result<Self> {
+        let mut this = Self::retain(ordinal)?;
+        let flags = sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32;
+        // SAFETY: the call writes a handle in the context that is current; it is destroyed in `drop`.
+        check("cuStreamCreate", unsafe {
+            sys::cuStreamCreate(&raw mut this.stream, flags)
+        })?;
+        Ok(this)
+    }
+
+    /// The context, made current, on the default stream.
+    fn retain(ordinal: u32) -> Result<Self> {
         present()?;
         let mut device = 0;
         let mut context = ptr::null_mut();
-        let mut stream = ptr::null_mut();
-        // SAFETY: each call writes one handle; the ones before it have succeeded. The context is released and the stream
-        // destroyed in `drop`.
+        // SAFETY: each call writes one handle; the ones before it have succeeded. The context is released in `drop`.
         unsafe {
             check("cuInit", sys::cuInit(0))?;
             let ordinal = c_int::try_from(ordinal).unwrap_or(c_int::MAX);
             check("cuDeviceGet", sys::cuDeviceGet(&raw mut device, ordinal))?;
             let retained = sys::cuDevicePrimaryCtxRetain(&raw mut context, device);
             check("cuDevicePrimaryCtxRetain", retained)?;
-            let mut this = Self {
-                device,
-                context,
-                stream,
-            };
-            this.make_current()?;
-            let flags = sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32;
-            check(
-                "cuStreamCreate",
-                sys::cuStreamCreate(&raw mut stream, flags),
-            )?;
-            this.stream = stream;
-            Ok(this)
         }
+        let this = Self {
+            device,
+            context,
+            stream: ptr::null_mut(),
+            borrowed: false,
+        };
+        this.make_current()?;
+        Ok(this)
     }
 
     pub(crate) fn make_current(&self) -> Result<()> {
@@ -188,9 +211,9 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: both were made in `open`, and nothing that borrows them outlives the device that holds this.
+        // SAFETY: both were made here, and nothing that borrows them outlives the device that holds this.
         unsafe {
-            if !self.stream.is_null() {
+            if !self.borrowed && !self.stream.is_null() {
                 sys::cuStreamDestroy_v2(self.stream);
             }
             sys::cuDevicePrimaryCtxRelease_v2(self.device);
@@ -346,7 +369,7 @@ impl Function {
     /// # Safety
     /// The arguments must have the number, order and types of the kernel's parameters, and every pointer among them must be to
     /// device memory that is as long as the kernel reads or writes and lives until the stream has passed the kernel.
-    pub unsafe fn launch(&self, launch: &Launch, args: &mut [Arg]) -> Result<()> {
+    pub unsafe fn launch(&self, launch: &Launch, args: &[Arg]) -> Result<()> {
         launch.check()?;
         if launch.shared > self.shared {
             return Err(Error::Launch {
@@ -358,7 +381,7 @@ impl Function {
         let device = &self.module.device;
         device.make_current()?;
         let mut attributes = attributes(launch);
-        let mut pointers: Vec<*mut c_void> = args.iter_mut().map(pointer).collect();
+        let mut pointers: Vec<*mut c_void> = args.iter().map(pointer).collect();
         // SAFETY: a C struct of integers and pointers, for which zeros are a value.
         let mut config: sys::CUlaunchConfig = unsafe { zeroed() };
         (config.gridDimX, config.gridDimY, config.gridDimZ) =
@@ -369,8 +392,8 @@ impl Function {
         config.hStream = device.stream;
         config.attrs = attributes.as_mut_ptr();
         config.numAttrs = attributes.len() as u32;
-        // SAFETY: configuration, attributes and arguments live until the call returns, which copies them; that the arguments
-        // fit the kernel is the caller's promise.
+        // SAFETY: configuration, attributes and arguments live until the call returns, which copies them and writes none of them; that
+        // the arguments fit the kernel is the caller's promise.
         let code = unsafe {
             sys::cuLaunchKernelEx(
                 &raw const config,
@@ -406,12 +429,13 @@ fn attributes(launch: &Launch) -> Vec<sys::CUlaunchAttribute> {
     all
 }
 
-fn pointer(arg: &mut Arg) -> *mut c_void {
+/// The driver declares arguments as mutable and reads them.
+fn pointer(arg: &Arg) -> *mut c_void {
     match arg {
-        Arg::U32(value) => ptr::from_mut(value).cast(),
-        Arg::F32(value) => ptr::from_mut(value).cast(),
-        Arg::Pointer(value) => ptr::from_mut(value).cast(),
-        Arg::Map(map) => ptr::from_mut(map).cast(),
+        Arg::U32(value) => ptr::from_ref(value).cast_mut().cast(),
+        Arg::F32(value) => ptr::from_ref(value).cast_mut().cast(),
+        Arg::Pointer(value) => ptr::from_ref(value).cast_mut().cast(),
+        Arg::Map(map) => ptr::from_ref(map).cast_mut().cast(),
     }
 }
 

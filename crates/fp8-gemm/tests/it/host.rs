@@ -9,23 +9,10 @@ use std::{
 };
 
 use xgraft_cuda_jit::{Element, Swizzle};
-use xgraft_fp8_gemm::call::{Call, Operand, Parameter};
-
-/// An operand of a run.
-pub(crate) enum Data {
-    /// Bytes.
-    Bytes(Vec<u8>),
-    /// Addresses of extra operands, by their place among them.
-    Table(Vec<usize>),
-}
-
-/// A kernel to run, its operands by name, and what tables point to.
-pub(crate) struct Run<'a> {
-    pub(crate) call: &'a Call,
-    pub(crate) operands: Vec<(Operand, Data)>,
-    pub(crate) extra: Vec<Vec<u8>>,
-    pub(crate) seed: u64,
-}
+use xgraft_fp8_gemm::{
+    call::{Operand, Parameter},
+    trial::{Data, Machine, Outcome, Run},
+};
 
 /// Compiled programs, by their text.
 static PROGRAMS: LazyLock<(tempfile::TempDir, Mutex<HashMap<String, PathBuf>>)> =
@@ -56,105 +43,120 @@ pub(crate) fn program(text: &str) -> PathBuf {
     binary
 }
 
-impl Run<'_> {
-    /// Every operand of bytes after the run.
-    pub(crate) fn outcome(&self) -> HashMap<Operand, Vec<u8>> {
-        let text = self.call.kernel.host_program(self.call.parameters.len());
-        let (outcome, errors) = self.run(&program(&text));
-        outcome.unwrap_or_else(|| panic!("{}: {errors}", self.call.kernel.name()))
-    }
+/// The CPU. Every repeat runs blocks, warps and copies in another order.
+pub(crate) struct Host;
 
-    /// The operands after a program's run, or nothing and what it said.
-    pub(crate) fn run(&self, program: &PathBuf) -> (Option<HashMap<Operand, Vec<u8>>>, String) {
-        let mut child = Command::new(program)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it runs");
-        let input = self.input();
-        let mut stdin = child.stdin.take().expect("piped");
-        let output = std::thread::scope(|scope| {
-            scope.spawn(move || stdin.write_all(&input));
-            child.wait_with_output().expect("it ends")
-        });
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() {
-            return (None, format!("{errors} ({})", output.status));
+impl Machine for Host {
+    fn outcome(&self, run: &Run<'_>) -> Result<Outcome, String> {
+        run.call.check().map_err(|error| error.to_string())?;
+        let text = run.call.kernel.host_program(run.call.parameters.len());
+        let program = program(&text);
+        let operands = run_program(run, &program, 1)?;
+        let mut unsteady = 0;
+        for repeat in 0..run.repeats {
+            let again = run_program(run, &program, 2 + u64::from(repeat))?;
+            let same = |(operand, bytes): (&Operand, &Vec<u8>)| {
+                *operand == Operand::Parts || operands[operand] == *bytes
+            };
+            unsteady += u32::from(!again.iter().all(same));
         }
-        let mut rest = output.stdout.as_slice();
-        let mut outcome = HashMap::new();
-        for (operand, data) in &self.operands {
-            if let Data::Bytes(bytes) = data {
-                let (mine, after) = rest.split_at(bytes.len());
-                outcome.insert(*operand, mine.to_vec());
-                rest = after;
+        Ok(Outcome { operands, unsteady })
+    }
+}
+
+/// The operands of bytes after a program's run, in the order of a seed.
+pub(crate) fn run_program(
+    run: &Run<'_>,
+    program: &PathBuf,
+    seed: u64,
+) -> Result<HashMap<Operand, Vec<u8>>, String> {
+    let mut child = Command::new(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let input = input(run, seed);
+    let mut stdin = child.stdin.take().expect("piped");
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(&input));
+        child.wait_with_output().expect("it ends")
+    });
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{errors} ({})", output.status));
+    }
+    let mut rest = output.stdout.as_slice();
+    let mut outcome = HashMap::new();
+    for (operand, data) in &run.operands {
+        if let Data::Bytes(bytes) = data {
+            let (mine, after) = rest.split_at(bytes.len());
+            outcome.insert(*operand, mine.to_vec());
+            rest = after;
+        }
+    }
+    Ok(outcome)
+}
+
+fn input(run: &Run<'_>, seed: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let count = run.operands.len() + run.extra.len();
+    bytes.extend((count as u32).to_le_bytes());
+    let mut put = |table: bool, data: &[u8]| {
+        bytes.push(u8::from(table));
+        bytes.extend((data.len() as u64).to_le_bytes());
+        bytes.extend(data);
+    };
+    for (_, data) in &run.operands {
+        match data {
+            Data::Bytes(data) => put(false, data),
+            Data::Table(places) => {
+                let place = |&place: &usize| ((run.operands.len() + place) as u64).to_le_bytes();
+                put(true, &places.iter().flat_map(place).collect::<Vec<_>>());
             }
         }
-        (Some(outcome), errors)
     }
-
-    fn input(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let count = self.operands.len() + self.extra.len();
-        bytes.extend((count as u32).to_le_bytes());
-        let mut put = |table: bool, data: &[u8]| {
-            bytes.push(u8::from(table));
-            bytes.extend((data.len() as u64).to_le_bytes());
-            bytes.extend(data);
-        };
-        for (_, data) in &self.operands {
-            match data {
-                Data::Bytes(data) => put(false, data),
-                Data::Table(places) => {
-                    let place =
-                        |&place: &usize| ((self.operands.len() + place) as u64).to_le_bytes();
-                    put(true, &places.iter().flat_map(place).collect::<Vec<_>>());
-                }
-            }
-        }
-        self.extra.iter().for_each(|data| put(false, data));
-        let launch = &self.call.launch;
-        for number in [launch.grid.0, launch.grid.1, launch.grid.2, launch.block.0] {
-            bytes.extend(number.to_le_bytes());
-        }
-        bytes.extend(self.seed.to_le_bytes());
-        bytes.extend((self.call.parameters.len() as u32).to_le_bytes());
-        for parameter in &self.call.parameters {
-            match parameter {
-                Parameter::Map(operand, map) => {
-                    bytes.push(0);
-                    bytes.extend(self.place(*operand).to_le_bytes());
-                    bytes.extend((map.element.bytes() as u32).to_le_bytes());
-                    for number in [map.rows, map.cols, map.row_stride] {
-                        bytes.extend(number.to_le_bytes());
-                    }
-                    let swizzled = u32::from(map.swizzle == Swizzle::Bytes128);
-                    for number in [map.box_rows, map.box_cols, swizzled] {
-                        bytes.extend(number.to_le_bytes());
-                    }
-                    assert!(matches!(
-                        map.element,
-                        Element::U8 | Element::Bf16 | Element::F32
-                    ));
-                }
-                Parameter::Pointer(operand) => {
-                    bytes.push(1);
-                    bytes.extend(self.place(*operand).to_le_bytes());
-                }
-                Parameter::Number(number) => {
-                    bytes.push(2);
+    run.extra.iter().for_each(|data| put(false, data));
+    let launch = &run.call.launch;
+    for number in [launch.grid.0, launch.grid.1, launch.grid.2, launch.block.0] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend(seed.to_le_bytes());
+    bytes.extend((run.call.parameters.len() as u32).to_le_bytes());
+    for parameter in &run.call.parameters {
+        match parameter {
+            Parameter::Map(operand, map) => {
+                bytes.push(0);
+                bytes.extend(place(run, *operand).to_le_bytes());
+                bytes.extend((map.element.bytes() as u32).to_le_bytes());
+                for number in [map.rows, map.cols, map.row_stride] {
                     bytes.extend(number.to_le_bytes());
                 }
+                let swizzled = u32::from(map.swizzle == Swizzle::Bytes128);
+                for number in [map.box_rows, map.box_cols, swizzled] {
+                    bytes.extend(number.to_le_bytes());
+                }
+                assert!(matches!(
+                    map.element,
+                    Element::U8 | Element::Bf16 | Element::F32
+                ));
+            }
+            Parameter::Pointer(operand) => {
+                bytes.push(1);
+                bytes.extend(place(run, *operand).to_le_bytes());
+            }
+            Parameter::Number(number) => {
+                bytes.push(2);
+                bytes.extend(number.to_le_bytes());
             }
         }
-        bytes
     }
+    bytes
+}
 
-    /// The operand's place in the input; none for one that was not given.
-    fn place(&self, operand: Operand) -> u32 {
-        let mut operands = self.operands.iter();
-        let place = operands.position(|(name, _)| *name == operand);
-        place.map_or(u32::MAX, |place| place as u32)
-    }
+/// The operand's place in the input; none for one that was not given.
+fn place(run: &Run<'_>, operand: Operand) -> u32 {
+    let mut operands = run.operands.iter();
+    let place = operands.position(|(name, _)| *name == operand);
+    place.map_or(u32::MAX, |place| place as u32)
 }

@@ -6,6 +6,7 @@ mod energy;
 mod extraction;
 mod findings;
 mod grid;
+mod kernels;
 mod methods;
 mod origin;
 mod orthogonality;
@@ -24,6 +25,7 @@ pub(crate) const ALL: &[Chapter] = &[
     check::section,
     methods::section,
     orthogonality::section,
+    kernels::section,
     findings::section,
     origin::section,
 ];

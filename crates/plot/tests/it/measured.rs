@@ -204,6 +204,51 @@ fn what_arms_answered_is_in_every_figure_and_the_table() {
     assert!(page(&one).contains(pair), "{}", page(&one));
 }
 
+/// Products on a GPU whose times are `slow` times as long.
+fn kernels(slow: f64) -> Rendered {
+    let mut rows = vec![Row::new("peak_bytes", 3e12), Row::new("peak_flops", 2e15)];
+    for (arm, tokens, us) in [
+        ("xgraft", 16, 44.0),
+        ("xgraft", 1, 42.0),
+        ("deepgemm", 1, 60.0),
+        ("xgraft-lora r64", 1, 43.0),
+    ] {
+        let row = Row::new("kernel_us", slow * us).arm(arm).module("down");
+        rows.push(row.task(format!("m={tokens}")));
+    }
+    for tokens in [1, 16] {
+        for (metric, value) in [
+            ("kernel_floor_us", 40.0),
+            ("kernel_bytes", 1.3e8),
+            ("kernel_flops", 2.6e8 * f64::from(tokens)),
+        ] {
+            let row = Row::new(metric, value).module("down");
+            rows.push(row.task(format!("m={tokens}")));
+        }
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    jsonl::write_file(&dir.path().join("rows.jsonl"), &rows).expect("writes");
+    let source = format!("run={}", dir.path().display());
+    report("x", &[Source::parse(&source)]).expect("renders")
+}
+
+#[test]
+fn times_of_kernels_stand_over_their_floor_and_under_their_roof() {
+    let (one, other) = (kernels(1.0), kernels(2.0));
+    let page = |rendered: &Rendered| rendered.report.markdown();
+    let row = "| down | 16 | xgraft | 44.0 | 44.0 to 44.0 | 1.10 | 95 | 2.95 |";
+    assert!(page(&one).contains(row), "{}", page(&one));
+    assert!(
+        page(&other).contains("| down | 16 | xgraft | 88.0 | 88.0 to 88.0 | 2.20 | 47 | 1.48 |")
+    );
+    for name in ["kernels-floor-run", "kernels-roofline-run"] {
+        let (one, other) = (figure(&one, name), figure(&other, name));
+        assert_ne!(one, other, "{name}");
+        // The product with an adapter is in the table alone.
+        assert!(one.contains("deepgemm") && !one.contains("lora"), "{one}");
+    }
+}
+
 #[test]
 fn no_chapter_has_a_number_typed_in() {
     no_numbers_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/chapters"));

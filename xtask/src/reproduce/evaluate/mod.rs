@@ -192,7 +192,7 @@ impl Pair<'_> {
         let arms = served
             .iter()
             .flat_map(|serving| arms(serving).into_iter().map(move |arm| (serving, arm)));
-        let arms = arms.filter(|(_, arm)| is_distant(arm));
+        let arms = arms.filter(|(_, arm)| self.is_distant(arm));
         arms.map(|(serving, arm)| {
             let mut arguments = Arguments::new("calibrate");
             arguments.texts.push("compare".to_owned());
@@ -226,13 +226,25 @@ impl Pair<'_> {
         self.schemes().flat_map(of).collect()
     }
 
+    /// The fine-tune is at no distance from itself, what is spoiled is caught by its answers, and some ranks are left out.
+    fn is_distant(&self, arm: &str) -> bool {
+        let ranks = self.evaluate.kl_ranks.as_ref();
+        let left_out = |ranks: &Vec<u32>| {
+            let rank = arm
+                .rsplit_once("-r")
+                .and_then(|(_, rank)| rank.parse().ok());
+            rank.is_some_and(|rank| !ranks.contains(&rank))
+        };
+        arm != REFERENCE && !arm.starts_with(controls::PREFIX) && !ranks.is_some_and(left_out)
+    }
+
     fn stats(&self, kind: &str, name: &str, arms: &[&str], reference: &str) -> Step {
         let arguments = self.compare("stats", kind, arms, reference);
         self.step(&format!("{kind}-{name}"), Kind::Stats, arguments)
     }
 
     fn with_distances(&self, mut arguments: Arguments, arms: &[&str]) -> Arguments {
-        for arm in arms.iter().filter(|arm| is_distant(arm)) {
+        for arm in arms.iter().filter(|arm| self.is_distant(arm)) {
             let distances = self.folder(&format!("kl-{arm}"));
             let named = format!("{arm}={}", distances.display());
             arguments.texts.extend(["--kl".to_owned(), named]);
@@ -303,11 +315,6 @@ fn serving(name: &str, model: &Path, adapters: Vec<(String, PathBuf)>) -> Servin
     }
 }
 
-/// The fine-tune is at no distance from itself, and what is spoiled is caught by its answers.
-fn is_distant(arm: &str) -> bool {
-    arm != REFERENCE && !arm.starts_with(controls::PREFIX)
-}
-
 /// The arms of what is served that are among these names.
 fn named_in<'s>(names: &[String], serving: &'s Serving) -> Vec<&'s str> {
     let wanted = |arm: &&str| names.iter().any(|name| name == arm);
@@ -366,10 +373,15 @@ mod tests {
         let answers = PathBuf::from("out/text.eval-tuned");
         let of_pair = |step: &&Step| step.name.starts_with("text.kl-");
         let distances: Vec<&Step> = steps.iter().filter(of_pair).collect();
-        assert_eq!(distances.len(), 1 + 5 * 5);
+        // The base, and of each format A, B and C at rank 32.
+        assert_eq!(distances.len(), 1 + 5 * 3);
         assert!(distances.iter().all(|step| step.inputs.contains(&answers)));
-        let adapter = PathBuf::from("out/text.adapter-B-int2-r8");
-        assert!(named(&steps, "text.kl-B-int2-r8").inputs.contains(&adapter));
+        let adapter = PathBuf::from("out/text.adapter-B-int2-r32");
+        assert!(
+            named(&steps, "text.kl-B-int2-r32")
+                .inputs
+                .contains(&adapter)
+        );
         let counted = named(&steps, "text.eval-stats");
         let shown = counted.shown();
         assert!(

@@ -1,0 +1,473 @@
+"""The steps. Runs in its own process, because an error of CUDA can leave a process useless; `run.py` starts it anew."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from cases import LIMIT, ROUNDS, STEP, STEP_LAYERS, TUNE_HOPELESS, TUNE_SAMPLES, Case, Impl
+from cases import case_floor_us, implementations, is_ours, ordered, seconds
+from device import DeviceError, Fatal
+from journal import Journal, write_whole
+
+DONE, FATAL, OUT_OF_TIME, UNEXPECTED, AGAIN, STOPPED = 0, 1, 3, 70, 75, 130
+MACHINE = "machine.json"
+TOOLS = ("memcheck", "racecheck", "synccheck")
+# At most this part of the whole time.
+SHARE = {"load": 0.08, "check": 0.25, "sanitize": 0.12, "tune": 0.25}
+WARM_SECONDS, WARM_CASE_SECONDS = 4.0, 0.1
+
+
+class Ended(Exception):
+    """Ends this process with an exit code."""
+
+    def __init__(self, code):
+        super().__init__(code)
+        self.code = code
+
+
+def key(row):
+    return row["layer"], row["m"], row["rank"], row["impl"]
+
+
+def tune_key(row):
+    return row["layer"], row["m"], row["kernel"], row["number"]
+
+
+def sample_row(case, impl, **more):
+    row = {"layer": case.layer, "m": case.m, "n": case.n, "k": case.k, "rank": impl.rank, "impl": impl.name}
+    row |= {"scale_mode": impl.scale_mode, "config": "", "includes_quant": impl.includes_quant, "l2": "cold"}
+    row |= {"unit": "step" if case.layer == STEP else "launch", "launches": 0, "copies": 0}
+    return row | {"samples_us": [], "sm_mhz": [], "round_of": [], "error": None, "check": None} | more
+
+
+def tune_row(case, candidate, **more):
+    row = {"layer": case.layer, "m": case.m, "n": case.n, "k": case.k, "rank": 0}
+    row |= {name: candidate[name] for name in ("kernel", "number", "chosen")}
+    return row | {"samples_us": [], "error": None, "check": None} | more
+
+
+class Worker:
+    def __init__(self, options, channel):
+        self.options, self.channel = options, channel
+        self.out, self.bundle = Path(options["out"]), Path(options["bundle"])
+        self.limit = options["minutes"] * 60 * 0.98
+        self.stopping = False
+        self.left_out, self.step = options["left_out"], options["steps"][0]
+        if options["mock"] is not None:
+            from mock import MockDevice
+            self.device = MockDevice(options["mock"], options["elapsed"], options["faults"])
+        else:
+            from cuda import CudaDevice
+            self.device = CudaDevice(self.bundle, options["started"])
+        self.mock = self.device.mock
+        self.warmed = self.spoiled = False
+
+    # What the parent hears of: where we are, and how long it may take.
+
+    def tell(self, limit, row=None, file=None, **more):
+        if os.getppid() != self.options["parent"]:
+            raise Ended(STOPPED)
+        message = {"now": self.device.now(), "limit": limit, "step": self.step, "row": row, "file": file} | more
+        os.write(self.channel, json.dumps(message).encode() + b"\n")
+        if self.stopping:
+            raise Ended(STOPPED)
+
+    def say(self, text):
+        left = max(0, int(self.options["minutes"] * 60 - self.device.now()))
+        mock = "MOCK " if self.mock else ""
+        print(f"{mock}[{left // 60:2}:{left % 60:02} left] {text}", flush=True)
+
+    def journal(self, name):
+        return Journal(self.out / name, self.mock)
+
+    def until(self, step):
+        """When a step must end."""
+        return min(self.limit, self.device.now() + SHARE.get(step, 1) * self.options["minutes"] * 60)
+
+    def leave_out(self, what):
+        if what not in self.left_out:
+            self.left_out.append(what)
+            self.tell(60, left_out=self.left_out)
+
+    def run(self):
+        self.machine()
+        steps = {"load": self.load, "check": self.check, "sanitize": self.sanitize}
+        steps |= {"tune": self.tune, "time": self.time}
+        for self.step in self.options["steps"]:
+            self.tell(60)
+            if self.step in steps:
+                steps[self.step]()
+        self.tell(60, left_out=self.left_out)
+        if self.left_out:
+            self.say(f"out of time, left out ({len(self.left_out)}): " + ", ".join(self.left_out))
+        return OUT_OF_TIME if self.left_out else DONE
+
+    # machine
+
+    def machine(self):
+        bundle = json.loads((self.bundle / "bundle.json").read_text())
+        own = {name: bundle[name] for name in ("revision", "compiler", "images", "files")}
+        path, identity = self.out / MACHINE, self.device.identity()
+        if path.exists():
+            before = json.loads(path.read_text())
+            pairs = {
+                "mock": (before["mock"], self.mock),
+                "revision": (before["bundle"]["revision"], own["revision"]),
+                "images": (before["bundle"]["images"], own["images"]),
+                "files": (before["bundle"]["files"], own["files"]),
+                "device": (before["identity"], identity),
+            }
+            for what, (old, new) in pairs.items():
+                if old != new:
+                    old, new = ("others", "these") if what == "files" else (old, new)
+                    raise Fatal(f"{self.out} holds a run of another {what} ({old}, now {new}): take another --out")
+        else:
+            started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            machine = {"mock": self.mock, "started": started, "bundle": own, "identity": identity}
+            write_whole(path, machine | self.device.describe())
+        self.say(f"machine: {identity['name']}, revision {own['revision']}")
+
+    # load, check and sanitize: programs of their own
+
+    def tool(self, command, until):
+        """Runs a program until it ends, its time does, or we are stopped: (exit code or None, what it said)."""
+        with tempfile.TemporaryFile() as words:
+            try:
+                child = subprocess.Popen(command, cwd=self.bundle, stdin=subprocess.DEVNULL, stdout=words,
+                                         stderr=subprocess.STDOUT)
+            except OSError as error:
+                return None, str(error)
+            try:
+                while child.poll() is None:
+                    self.tell(60)
+                    if self.device.now() >= until:
+                        child.terminate()
+                        child.wait(10)
+                        return None, "it did not end in its time"
+                    time.sleep(0.05)
+            finally:
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
+            words.seek(0)
+            return child.returncode, words.read().decode(errors="replace").strip()
+
+    def load(self):
+        journal = self.journal("load.jsonl")
+        for mode, more in (("images", []), ("cold", ["--cold"])):
+            if any(row["mode"] == mode for row in journal.rows):
+                continue
+            if self.mock:
+                journal.append([{"mode": mode, "kernel": "all", "origin": None, "ms": None, "error": "not run"}])
+                continue
+            until = self.until("load")
+            if self.device.now() >= until:
+                self.leave_out(f"load {mode}")
+                continue
+            self.say(f"load: {mode}")
+            part = self.out / "load.part"
+            part.unlink(missing_ok=True)
+            code, words = self.tool(["./gpu", "load", "--images", "images", "--out", part, *more], until)
+            rows = [{"mode": mode, **row} for row in Journal(part, False).rows]
+            if code != 0:
+                last = words.splitlines()[-1] if words else ""
+                empty = {"mode": mode, "kernel": "all", "origin": None, "ms": None}
+                rows.append(empty | {"error": f"exit {code}: {last}"})
+            journal.append(rows)
+            part.unlink(missing_ok=True)
+
+    def names(self):
+        code, words = self.tool(["./gpu", "check", "--list"], self.limit)
+        if code != 0:
+            raise Fatal(f"./gpu check --list: exit {code}: {words[-200:]}")
+        return words.split("\n")
+
+    def check(self):
+        journal = self.journal("check.jsonl")
+        names = self.names()
+        missing = set(names) - {row["case"] for row in journal.rows}
+        if not missing:
+            return
+        self.say(f"check: {len(missing)} of {len(names)} cases to do")
+        if self.mock:
+            empty = {"ok": None, "compared": 0, "wrong": 0, "worst": None, "repeats": 0, "note": "not run"}
+            journal.append([{"case": name, "kernel": None, **empty} for name in names if name in missing])
+            return
+        until = self.until("check")
+        allowed = int(until - self.device.now())
+        command = ["./gpu", "check", "--images", "images", "--out", journal.path, "--seconds", str(allowed)]
+        code, words = self.tool(command, until + 60)
+        rows = self.journal("check.jsonl").rows
+        wrong = [row["case"] for row in rows if row["ok"] is False]
+        self.say(f"check: {len(rows)} of {len(names)} done, {len(wrong)} wrong {wrong[:5]}")
+        if code not in (0, 1, 3):
+            self.say(f"check: ended with {code}: {words[-300:]}")
+        undone = set(names) - {row["case"] for row in rows}
+        if undone:
+            self.leave_out(f"check ({len(undone)} cases)")
+
+    def wrong_kernels(self):
+        return {row["kernel"] for row in self.journal("check.jsonl").rows if row["ok"] is False}
+
+    def sanitize(self):
+        journal = self.journal("sanitize.jsonl")
+        program = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
+        until = self.until("sanitize")
+        for index, tool in enumerate(TOOLS):
+            if any(row["tool"] == tool for row in journal.rows):
+                continue
+            row = {"tool": tool, "ok": None, "exit": None, "seconds": None, "summary": None, "error": None}
+            if self.mock or not program:
+                journal.append([row | {"error": "not run" if self.mock else "compute-sanitizer is not there"}])
+                continue
+            begun = self.device.now()
+            if begun >= until:
+                self.leave_out(f"sanitize {tool}")
+                continue
+            self.say(f"sanitize: {tool}")
+            part = self.out / "sanitize.part"
+            part.unlink(missing_ok=True)
+            command = [program, "--tool", tool, "--error-exitcode", "9"]
+            command += ["./gpu", "check", "--images", "images", "--out", part, "--small"]
+            # What one tool leaves of the time the others may have.
+            code, words = self.tool(command, begun + (until - begun) / (len(TOOLS) - index))
+            part.unlink(missing_ok=True)
+            summary = [line for line in words.splitlines() if "SUMMARY" in line]
+            row |= {"exit": code, "seconds": round(self.device.now() - begun, 1)}
+            row |= {"summary": summary[-1].strip("= ") if summary else None}
+            if code is None:
+                row["error"] = words[-300:]
+            else:
+                row["ok"] = code == 0
+                row["error"] = None if code == 0 else words[-300:]
+            journal.append([row])
+
+    # tune and time
+
+    def cases(self):
+        return ordered(self.options["layers"], self.options["tokens"])
+
+    def begin(self, case):
+        """Operands of a case; what failed, if they could not be had."""
+        self.tell(180)
+        try:
+            self.device.begin(case)
+        except DeviceError as error:
+            self.spoiled = error.poisoned
+            return f"no operands: {error}"
+
+    def write(self, journal, rows):
+        self.tell(60)
+        journal.append(rows)
+        if self.spoiled:
+            raise Ended(AGAIN)
+
+    def attempt(self, case, impl, row, file):
+        """An implementation that is right and can be timed; else None, with the error in the row."""
+        self.tell(150, row, file)
+        try:
+            ready = self.device.ready(impl)
+        except DeviceError as error:
+            if error.poisoned:
+                self.poisoned(row, file, error)
+            row["error"] = str(error)
+            return None
+        # JSON has no NaN.
+        row["check"] = {"rel_rms": ready.rel_rms if math.isfinite(ready.rel_rms) else None}
+        if not ready.rel_rms <= LIMIT[impl.scale_mode]:
+            row["error"] = f"wrong: rel_rms {ready.rel_rms:.3g}"
+            return None
+        return ready
+
+    def sampled(self, ready, index, row, file):
+        """Microseconds a launch, MHz."""
+        self.tell(30, row, file)
+        try:
+            return self.device.sample(ready, index)
+        except DeviceError as error:
+            self.poisoned(row, file, error)
+
+    def poisoned(self, row, file, error):
+        self.say(f"{row['layer']} m={row['m']} {row.get('impl') or row['kernel']}: {error}; going on in a new process")
+        self.journal(file).append([row | {"error": str(error)}])
+        raise Ended(AGAIN)
+
+    def warm(self, timed, file):
+        """Runs what will be timed until clock and temperature settle."""
+        until = self.device.now() + (WARM_CASE_SECONDS if self.warmed else WARM_SECONDS)
+        while timed and self.device.now() < min(until, self.limit):
+            for row, ready in timed:
+                self.sampled(ready, -1, row, file)
+        self.warmed = self.warmed or bool(timed)
+
+    def tune(self):
+        journal, wrong = self.journal("tune.jsonl"), self.wrong_kernels()
+        done = {tune_key(row) for row in journal.rows}
+        until = self.until("tune")
+        cases = [case for case in self.cases() if case.layer != STEP]
+        for place, case in enumerate(cases):
+            self.tell(60)
+            try:
+                candidates = self.device.candidates(case, 0)
+            except DeviceError as error:
+                self.say(f"tune {case}: {error}")
+                continue
+            candidates = [c for c in candidates if tune_key(tune_row(case, c)) not in done]
+            if not candidates:
+                continue
+            if self.device.now() + seconds(case, len(candidates), TUNE_SAMPLES, self.device.l2_bytes) > until:
+                self.leave_out(f"tune {case}")
+                continue
+            self.say(f"tune {place + 1}/{len(cases)} {case}: {len(candidates)} candidates")
+            self.write(journal, self.tune_case(case, candidates, wrong))
+
+    def tune_case(self, case, candidates, wrong):
+        failed = self.begin(case)
+        rows, timed = [], []
+        for candidate in candidates:
+            row = tune_row(case, candidate)
+            rows.append(row)
+            row["error"] = failed or ("its check was wrong" if candidate["kernel"] in wrong else None)
+            if row["error"]:
+                continue
+            impl = Impl("xgraft", picks=((case.layer, candidate["kernel"], candidate["number"]),))
+            ready = self.attempt(case, impl, row, "tune.jsonl")
+            if ready:
+                timed.append((row, ready))
+        self.warm(timed, "tune.jsonl")
+        for index in range(TUNE_SAMPLES):
+            best = min((row["samples_us"][0] for row, _ in timed if row["samples_us"]), default=None)
+            for row, ready in timed:
+                if row["samples_us"] and row["samples_us"][0] > TUNE_HOPELESS * best:
+                    continue
+                us, _ = self.sampled(ready, index, row | {"samples_us": []}, "tune.jsonl")
+                row["samples_us"].append(round(us, 4))
+        return rows
+
+    def pick(self, tuned, layer, m):
+        """The fastest that was tuned, or else what our library chooses."""
+        rows = [row for row in tuned if (row["layer"], row["m"]) == (layer, m) and row["samples_us"]]
+        if rows:
+            best = min(rows, key=lambda row: statistics.median(row["samples_us"]))
+            return (layer, best["kernel"], best["number"])
+        candidates = self.device.candidates(Case(layer, m), 0)
+        chosen = next((c for c in candidates if c["chosen"]), candidates[0])
+        return (layer, chosen["kernel"], chosen["number"])
+
+    def time(self):
+        journal, wrong = self.journal("samples.jsonl"), self.wrong_kernels()
+        tuned = self.journal("tune.jsonl").rows
+        done = {key(row) for row in journal.rows}
+        cases = self.cases()
+        for place, case in enumerate(cases):
+            todo = [i for i in implementations(case) if (case.layer, case.m, i.rank, i.name) not in done]
+            if not todo:
+                continue
+            if self.device.now() + seconds(case, len(todo), ROUNDS, self.device.l2_bytes) > self.limit:
+                self.leave_out(f"time {case}")
+                continue
+            self.say(f"time {place + 1}/{len(cases)} {case}: {len(todo)} implementations")
+            rows = self.time_case(case, todo, tuned, wrong)
+            if rows:
+                self.left_out = [what for what in self.left_out if what != f"time {case}"]
+                self.write(journal, rows)
+                self.report(case, rows)
+
+    def time_case(self, case, todo, tuned, wrong):
+        """A line for each implementation; nothing if time ran out before all were there."""
+        failed = self.begin(case)
+        picks, unpicked = self.picks(tuned, case)
+        rows, timed = [], []
+        for impl in todo:
+            ours = is_ours(impl)
+            if ours and impl.name != "xgraft-w8a16":
+                impl = replace(impl, picks=picks)
+            row = sample_row(case, impl)
+            rows.append(row)
+            stopped = sorted(wrong.intersection(impl.kernels()))
+            row["error"] = failed or (ours and unpicked) or None
+            if stopped:
+                row["error"] = f"the check of {stopped[0]} was wrong"
+            if row["error"]:
+                continue
+            ready = self.attempt(case, impl, row, "samples.jsonl")
+            if ready:
+                row |= {"config": ready.config, "launches": ready.launches, "copies": ready.copies}
+                timed.append((row, ready))
+        self.warm(timed, "samples.jsonl")
+        return rows if self.rounds(case, timed) else None
+
+    def picks(self, tuned, case):
+        """The kernels of ours for a case, and why there are none if there are none."""
+        layers = STEP_LAYERS if case.layer == STEP else (case.layer,)
+        try:
+            return tuple(self.pick(tuned, layer, case.m) for layer in layers), None
+        except DeviceError as error:
+            return (), str(error)
+
+    def rounds(self, case, timed):
+        """One sample of each, again and again. False if time ran out before all were there."""
+        for index in range(ROUNDS):
+            for row, ready in timed:
+                if self.device.now() > self.limit:
+                    self.leave_out(f"time {case}")
+                    return False
+                empty = row | {"samples_us": [], "sm_mhz": [], "round_of": []}
+                us, mhz = self.sampled(ready, index, empty, "samples.jsonl")
+                row["samples_us"].append(round(us, 4))
+                row["sm_mhz"].append(mhz)
+                row["round_of"].append(index)
+        return True
+
+    def report(self, case, rows):
+        medians = {key(row): statistics.median(row["samples_us"]) for row in rows if row["samples_us"]}
+        ours = medians.get((case.layer, case.m, 0, "xgraft"))
+        if ours:
+            ratios = [f"{impl} {us / ours:.2f}x" for (_, _, rank, impl), us in medians.items() if not rank]
+            floor = ours / case_floor_us(case)
+            self.say(f"    xgraft {ours:.2f} us, {floor:.2f}x floor; against it: {', '.join(ratios[1:])}")
+        for row in rows:
+            if row["error"]:
+                rank = f" r{row['rank']}" if row["rank"] else ""
+                self.say(f"    no samples: {row['impl']}{rank}: {row['error']}")
+
+
+def watch_parent():
+    """The parent holds the other end of our standard input: when that closes it is dead, and so are we."""
+    os.read(0, 1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def main(options, channel):
+    threading.Thread(target=watch_parent, daemon=True).start()
+    try:
+        worker = Worker(options, channel)
+
+        def stop(*_):
+            worker.stopping = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = worker.run()
+    except Ended as ended:
+        code = ended.code
+    except (Fatal, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = FATAL
+    except Exception:  # The parent records it with what was being done, and goes on.
+        traceback.print_exc()
+        code = UNEXPECTED
+    sys.stdout.flush()
+    # Not through the interpreter's end: destructors of a poisoned context can hang.
+    os._exit(code)

@@ -1,0 +1,136 @@
+//! What a run on a GPU brought back.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// One implementation of one product, with every sample.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Sample {
+    pub(super) layer: String,
+    pub(super) m: u32,
+    pub(super) n: u32,
+    pub(super) k: u32,
+    pub(super) rank: u32,
+    #[serde(rename = "impl")]
+    pub(super) name: String,
+    pub(super) config: Option<String>,
+    pub(super) samples_us: Vec<f64>,
+    pub(super) error: Option<String>,
+    #[serde(default)]
+    mock: bool,
+}
+
+/// One case of the check.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Check {
+    pub(super) case: String,
+    pub(super) ok: bool,
+    #[serde(default)]
+    pub(super) compared: u64,
+}
+
+/// One kernel that was loaded.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Load {
+    pub(super) kernel: String,
+    pub(super) origin: String,
+    pub(super) ms: f64,
+}
+
+/// The folder of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    pub(super) machine: Value,
+    pub(super) samples: Vec<Sample>,
+    pub(super) checks: Vec<Check>,
+    pub(super) loads: Vec<Load>,
+    /// Nothing in it was measured.
+    pub(super) mock: bool,
+}
+
+/// What the driver writes.
+pub(super) const FILES: [&str; 6] = [
+    "machine.json",
+    "load.jsonl",
+    "check.jsonl",
+    "sanitize.jsonl",
+    "tune.jsonl",
+    "samples.jsonl",
+];
+
+impl Folder {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let name = path.join(FILES[0]);
+        let text = fs::read(&name).with_context(|| {
+            format!(
+                "cannot read {}: a folder that the driver wrote with --out is expected",
+                name.display()
+            )
+        })?;
+        let machine: Value = serde_json::from_slice(&text)
+            .with_context(|| format!("{}: no machine", name.display()))?;
+        let samples: Vec<Sample> = lines(&path.join("samples.jsonl"))?;
+        let mock = machine["mock"] != Value::Bool(false) || samples.iter().any(|line| line.mock);
+        Ok(Self {
+            machine,
+            samples,
+            checks: lines(&path.join("check.jsonl"))?,
+            loads: lines(&path.join("load.jsonl"))?,
+            mock,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where a step of the driver wrote nothing, nothing is known.
+    pub(super) fn median(&self, layer: &str, m: u32, name: &str, rank: u32) -> Option<f64> {
+        let mut samples = self.samples.iter();
+        let found = samples.find(|sample| {
+            (
+                sample.layer.as_str(),
+                sample.m,
+                sample.name.as_str(),
+                sample.rank,
+            ) == (layer, m, name, rank)
+        })?;
+        found.median()
+    }
+}
+
+impl Sample {
+    /// Ordered from least to most.
+    pub(super) fn ordered(&self) -> Vec<f64> {
+        let mut ordered = self.samples_us.clone();
+        ordered.sort_by(f64::total_cmp);
+        ordered
+    }
+
+    pub(super) fn median(&self) -> Option<f64> {
+        let ordered = self.ordered();
+        let last = ordered.len().checked_sub(1)?;
+        Some(0.5 * (ordered[last / 2] + ordered[last.div_ceil(2)]))
+    }
+
+    /// Its name, with the rank of an adapter.
+    pub(super) fn arm(&self) -> String {
+        match self.rank {
+            0 => self.name.clone(),
+            rank => format!("{} r{rank}", self.name),
+        }
+    }
+}
+
+fn lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>> {
+    let Ok(text) = fs::read_to_string(path) else {
+        return Ok(Vec::new());
+    };
+    let parse = |(at, line): (usize, &str)| {
+        serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), at + 1))
+    };
+    text.lines().enumerate().map(parse).collect()
+}
