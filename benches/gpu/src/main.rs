@@ -29,10 +29,10 @@ enum Args {
     /// Runs every kernel on operands whose result is known.
     Check {
         /// The folder of images with its kernels.json.
-        #[arg(long)]
+        #[arg(long, default_value = "images")]
         images: PathBuf,
         /// Where the lines go; cases that are there are not run again.
-        #[arg(long)]
+        #[arg(long, default_value = "check.jsonl")]
         out: PathBuf,
         /// Begin no case after so many seconds.
         #[arg(long)]
@@ -47,10 +47,10 @@ enum Args {
     /// Loads every kernel and says how long it took.
     Load {
         /// The folder of images with its kernels.json.
-        #[arg(long)]
+        #[arg(long, default_value = "images")]
         images: PathBuf,
         /// Where the lines go; the file is written anew.
-        #[arg(long)]
+        #[arg(long, default_value = "load.jsonl")]
         out: PathBuf,
         /// Compile each with NVRTC into an empty cache, then load them from it, in place of the images.
         #[arg(long)]
@@ -112,11 +112,22 @@ fn trials(gpu: Gpu, small: bool) -> Result<Vec<Trial>> {
 fn check(images: &Path, out: &Path, most: Option<Duration>, small: bool) -> Result<ExitCode> {
     let began = Instant::now();
     let (mut file, mut lines) = resume(out)?;
+    let begun = out.with_extension("begun");
     let cuda = Cuda::new(
         Device::open(0)?,
         Jit::new(Some(Shipped::open(images)?), None),
     );
     let trials = trials(cuda.gpu(), small)?;
+    // The case that ended this program the last time would end it again.
+    if let Ok(case) = fs::read_to_string(&begun)
+        && let Some(trial) = trials.iter().find(|trial| trial.name() == case)
+        && !lines.contains_key(&case)
+    {
+        let note = "the program ended in this case".to_owned();
+        let line = Line::of(trial, trial::Verdict::default(), Some(note));
+        line.append(&mut file)?;
+        lines.insert(case, false);
+    }
     for trial in &trials {
         let case = trial.name();
         if lines.contains_key(&case) {
@@ -125,10 +136,10 @@ fn check(images: &Path, out: &Path, most: Option<Duration>, small: bool) -> Resu
         if most.is_some_and(|most| began.elapsed() > most) {
             return Ok(ExitCode::from(UNFINISHED));
         }
+        fs::write(&begun, &case)?;
         let line = judged(trial, &cuda);
         let failed = line.note.is_some();
-        writeln!(file, "{}", serde_json::to_string(&line)?)?;
-        file.sync_data()?;
+        line.append(&mut file)?;
         lines.insert(case, line.ok);
         if failed {
             // What a kernel did wrong may stay in the context: go on in a new process.
@@ -146,20 +157,32 @@ fn check(images: &Path, out: &Path, most: Option<Duration>, small: bool) -> Resu
 }
 
 fn judged(trial: &Trial, cuda: &Cuda) -> Line {
-    let (verdict, note) = match trial.judge(cuda.gpu(), cuda) {
-        Ok(verdict) => (verdict, None),
-        Err(error) => (trial::Verdict::default(), Some(error)),
-    };
-    Line {
-        case: trial.name(),
-        kernel: trial.kernel().name(),
-        ok: verdict.is_right(),
-        compared: verdict.compared,
-        wrong: verdict.wrong,
-        worst: verdict.worst.is_finite().then_some(verdict.worst),
-        repeats: trial.repeats(),
-        unsteady: verdict.unsteady,
-        note,
+    match trial.judge(cuda.gpu(), cuda) {
+        Ok(verdict) => Line::of(trial, verdict, None),
+        Err(error) => Line::of(trial, trial::Verdict::default(), Some(error)),
+    }
+}
+
+impl Line {
+    fn of(trial: &Trial, verdict: trial::Verdict, note: Option<String>) -> Self {
+        Self {
+            case: trial.name(),
+            kernel: trial.kernel().name(),
+            ok: verdict.is_right(),
+            compared: verdict.compared,
+            wrong: verdict.wrong,
+            worst: verdict.worst.is_finite().then_some(verdict.worst),
+            repeats: trial.repeats(),
+            unsteady: verdict.unsteady,
+            note,
+        }
+    }
+
+    /// It is on the disk when this returns.
+    fn append(&self, file: &mut File) -> Result<()> {
+        writeln!(file, "{}", serde_json::to_string(self)?)?;
+        file.sync_data()?;
+        Ok(())
     }
 }
 

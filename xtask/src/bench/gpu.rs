@@ -132,7 +132,7 @@ fn take(sh: &Shell, results: &Path, runs: &str, rehearsal: bool) -> Result<()> {
     let rehearsal = rehearsal.then_some("--rehearsal");
     cmd!(
         sh,
-        "cargo run --release --quiet --locked --package benches --bin gpu_results -- --results {results} --runs {runs} {rehearsal...}"
+        "cargo run --quiet --locked --package benches --bin gpu_results -- --results {results} --runs {runs} {rehearsal...}"
     )
     .run()?;
     Ok(())

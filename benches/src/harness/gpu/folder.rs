@@ -29,17 +29,20 @@ pub(super) struct Sample {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Check {
     pub(super) case: String,
-    pub(super) ok: bool,
+    /// None where nothing was run.
+    pub(super) ok: Option<bool>,
     #[serde(default)]
-    pub(super) compared: u64,
+    pub(super) compared: Option<u64>,
 }
 
 /// One kernel that was loaded.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Load {
     pub(super) kernel: String,
-    pub(super) origin: String,
-    pub(super) ms: f64,
+    /// `shipped`, `compiled` or `cache`.
+    pub(super) origin: Option<String>,
+    /// None where nothing was run.
+    pub(super) ms: Option<f64>,
 }
 
 /// The folder of a run.

@@ -18,7 +18,7 @@ const OURS: &str = "xgraft";
 pub(super) fn all(run: &Folder, peaks: Peaks) -> Vec<Line> {
     let ask = Ask { run, peaks };
     let every: Vec<_> = LARGE.into_iter().chain(SMALL).collect();
-    let mut lines = ask.right();
+    let mut lines = vec![ask.right()];
     lines.extend([
         ask.floor(
             "few_large",
@@ -237,8 +237,12 @@ impl Ask<'_> {
     fn loads(&self) -> [Line; 2] {
         let of = |origin: &str, all: bool| {
             let loads = self.run.loads.iter();
-            let loads = loads.filter(|load| load.origin == origin && (load.kernel == "all") == all);
-            loads.map(|load| 1e-3 * load.ms).reduce(f64::max)
+            let loads = loads.filter(|load| {
+                load.origin.as_deref() == Some(origin) && (load.kernel == "all") == all
+            });
+            loads
+                .filter_map(|load| Some(1e-3 * load.ms?))
+                .reduce(f64::max)
         };
         let line = |what: &str, from: &str, value| Line {
             value,
@@ -261,29 +265,29 @@ impl Ask<'_> {
     }
 
     /// Whether they are right at all.
-    fn right(&self) -> Vec<Line> {
-        let checks = &self.run.checks;
+    fn right(&self) -> Line {
+        let run = self.run.checks.iter().filter(|check| check.ok.is_some());
+        let checks: Vec<_> = run.collect();
         if checks.is_empty() {
-            return vec![
-                Line::new("cases of the check that failed".to_owned()).named("check_failed"),
-            ];
+            return Line::new("cases of the check that failed".to_owned()).named("check_failed");
         }
-        let failed: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
-        let numbers: u64 = checks.iter().map(|check| check.compared).sum();
+        let failed: Vec<_> = checks
+            .iter()
+            .filter(|check| check.ok == Some(false))
+            .collect();
+        let numbers: u64 = checks.iter().filter_map(|check| check.compared).sum();
         let first = failed.first();
         let from = first.map_or_else(
             || format!("{} cases, {numbers} numbers", checks.len()),
             |check| format!("{} cases; the first is {}", checks.len(), check.case),
         );
-        vec![
-            Line {
-                value: Some(failed.len() as f64),
-                show: |value| format!("{value:.0}"),
-                from,
-                ..Line::new("cases of the check that failed".to_owned())
-            }
-            .named("check_failed")
-            .must(Goal::AtMost(0.0)),
-        ]
+        Line {
+            value: Some(failed.len() as f64),
+            show: |value| format!("{value:.0}"),
+            from,
+            ..Line::new("cases of the check that failed".to_owned())
+        }
+        .named("check_failed")
+        .must(Goal::AtMost(0.0))
     }
 }

@@ -74,7 +74,12 @@ fn readme(run: &Folder, table: &Table) -> String {
     } else {
         ""
     };
-    let machine = serde_json::to_string_pretty(&run.machine).unwrap_or_default();
+    let mut machine = run.machine.clone();
+    // Their digests are in machine.json.
+    if let Some(bundle) = machine["bundle"].as_object_mut() {
+        bundle.remove("files");
+    }
+    let machine = serde_json::to_string_pretty(&machine).unwrap_or_default();
     let errors = run.samples.iter().filter_map(|sample| {
         let error = sample.error.as_deref()?;
         Some(format!(
