@@ -133,6 +133,9 @@ pub(super) struct Evaluate {
     pub(super) schemes: Option<Vec<String>>,
     /// The questions of every arm.
     pub(super) questions: PathBuf,
+    /// The questions were made up, and everything that is said of answers says so.
+    #[serde(default)]
+    pub(super) synthetic: bool,
     /// `eval1`, or a file of tasks.
     #[serde(default = "eval1")]
     pub(super) tasks: String,

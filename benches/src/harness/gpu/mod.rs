@@ -51,7 +51,12 @@ pub fn take(results: &Path, runs: &Path, rehearsal: bool) -> Result<(PathBuf, Ta
         dir: folder.clone(),
         totals: false,
     };
-    xgraft_plot::report("FP8 products on a GPU", &[source])?.write(&folder)?;
+    let title = if run.mock {
+        "A rehearsal on a device that pretends: nothing here was measured"
+    } else {
+        "FP8 products on a GPU"
+    };
+    xgraft_plot::report(title, &[source])?.write(&folder)?;
     Ok((folder, table))
 }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::sandbox::Language;
+use crate::task::without_thoughts;
 
 /// What a model's message asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +62,14 @@ pub(super) fn close(message: &str) -> String {
 }
 
 /// What a closed message asks for. `compat` keeps the published harness's mistakes: tags that are not in small letters, and fenced
-/// blocks, are taken for programs and then not found.
+/// blocks, are taken for programs and then not found, and a solution that is only thought of ends the conversation.
 pub(super) fn step(message: &str, compat: bool) -> Step {
-    if SOLUTION.is_match(message) {
+    let said = if compat {
+        message
+    } else {
+        without_thoughts(message)
+    };
+    if SOLUTION.is_match(said) {
         return Step::Solve;
     }
     if compat {
@@ -202,6 +208,15 @@ mod tests {
             );
             assert_eq!(step("the answer is A", compat), Step::Correct);
         }
+    }
+
+    #[test]
+    fn a_solution_that_is_only_thought_of_is_none() {
+        let thought = close("<think>I guess <solution>A");
+        assert_eq!(step(&thought, false), Step::Think);
+        assert_eq!(step(&thought, true), Step::Solve);
+        let said = "<think>maybe <solution>A</solution></think><solution>B</solution>";
+        assert_eq!(step(said, false), Step::Solve);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod words;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -23,8 +23,10 @@ pub use self::error::{ClientError, Kind};
 
 use self::words::{base_of, said_by};
 
-/// The longest answer that is read.
-const MOST_BYTES: usize = 64 << 20;
+/// The longest answer that is read, and what each token may take of it: more where the request asks for logprobs.
+const MOST_BYTES: u64 = 1 << 20;
+const TOKEN_BYTES: u64 = 256;
+const TOKEN_WITH_LOGPROBS_BYTES: u64 = 8 << 10;
 
 /// A key that no message and no log shows.
 #[derive(Clone)]
@@ -190,7 +192,7 @@ impl Client {
     pub async fn check(&self, model: &str, patience: Duration) -> Result<(), ClientError> {
         let url = format!("{}/models", self.base);
         let body = match self
-            .exchange(Method::GET, &url, Bytes::new(), patience)
+            .exchange(Method::GET, &url, Bytes::new(), (patience, MOST_BYTES))
             .await
         {
             Err(ClientError::Status { status, .. }) if status == StatusCode::NOT_FOUND => {
@@ -198,7 +200,7 @@ impl Client {
             }
             other => other?,
         };
-        let models: Models = decode(&url, &body, "a list of models")?;
+        let models: Models = self.decode(&url, &body, "a list of models")?;
         if models.data.iter().any(|one| one.id == model) {
             return Ok(());
         }
@@ -212,6 +214,15 @@ impl Client {
                 names.join(", ")
             },
         })
+    }
+
+    /// Whether anything is said at this address.
+    pub async fn is_there(&self, patience: Duration) -> bool {
+        let url = format!("{}/models", self.base);
+        let said = self
+            .exchange(Method::GET, &url, Bytes::new(), (patience, MOST_BYTES))
+            .await;
+        matches!(said, Ok(_) | Err(ClientError::Status { .. }))
     }
 
     /// Lets a conversation go on.
@@ -237,10 +248,15 @@ impl Client {
             found: source.to_string(),
         })?;
         let body = self
-            .exchange(Method::POST, &url, body.into(), patience)
+            .exchange(
+                Method::POST,
+                &url,
+                body.into(),
+                (patience, ask.most_bytes()),
+            )
             .await?;
         let expected = "a chat completion";
-        let answer: Answer = decode(&url, &body, expected)?;
+        let answer: Answer = self.decode(&url, &body, expected)?;
         let choice = answer.choices.into_iter().next();
         let choice = choice.ok_or_else(|| ClientError::Form {
             url,
@@ -248,7 +264,7 @@ impl Client {
             found: "no choice".to_owned(),
         })?;
         Ok(Said {
-            text: choice.message.content.unwrap_or_default(),
+            text: self.masked(choice.message.content.unwrap_or_default()),
             cut: choice.finish_reason.as_deref() == Some("length"),
             usage: answer.usage.unwrap_or_default(),
         })
@@ -259,9 +275,9 @@ impl Client {
         method: Method,
         url: &str,
         body: Bytes,
-        patience: Duration,
+        (patience, most): (Duration, u64),
     ) -> Result<Bytes, ClientError> {
-        let work = self.exchange_at_leisure(method, url, body);
+        let work = self.exchange_at_leisure(method, url, body, most);
         match tokio::time::timeout(patience, work).await {
             Ok(done) => done,
             Err(_) => Err(ClientError::Slow {
@@ -276,6 +292,7 @@ impl Client {
         method: Method,
         url: &str,
         body: Bytes,
+        most: u64,
     ) -> Result<Bytes, ClientError> {
         let mut request = Request::builder()
             .method(method)
@@ -293,24 +310,60 @@ impl Client {
         let response = response.map_err(|error| unreachable(url, &error))?;
         let status = response.status();
         let wait = response.headers().get(RETRY_AFTER).and_then(seconds);
-        let body = Limited::new(response.into_body(), MOST_BYTES)
+        let most_here = usize::try_from(most).unwrap_or(usize::MAX);
+        let body = Limited::new(response.into_body(), most_here)
             .collect()
             .await;
-        let body = body.map_err(|error| unreachable(url, error.as_ref()))?;
+        let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
+            Ok(_) => ClientError::Form {
+                url: url.to_owned(),
+                expected: "an answer of so many tokens",
+                found: format!("more than {most} bytes"),
+            },
+            Err(error) => unreachable(url, error.as_ref()),
+        })?;
         let body = body.to_bytes();
         if status.is_success() {
             return Ok(body);
         }
-        let said = said_by(&body);
         Err(ClientError::Status {
             url: url.to_owned(),
             status,
-            said: self
-                .key
-                .as_ref()
-                .map_or(said.clone(), |key| key.out_of(&said)),
+            said: self.masked(said_by(&body)),
             wait,
         })
+    }
+
+    /// What a server says, without the key.
+    fn masked(&self, said: String) -> String {
+        match &self.key {
+            Some(key) => key.out_of(&said),
+            None => said,
+        }
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(
+        &self,
+        url: &str,
+        body: &[u8],
+        expected: &'static str,
+    ) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|_| ClientError::Form {
+            url: url.to_owned(),
+            expected,
+            found: self.masked(said_by(body)),
+        })
+    }
+}
+
+impl Ask<'_> {
+    /// The longest body that can be its answer.
+    fn most_bytes(&self) -> u64 {
+        let token = match self.sampling.extra.get("logprobs") {
+            None | Some(Value::Null | Value::Bool(false)) => TOKEN_BYTES,
+            Some(_) => TOKEN_WITH_LOGPROBS_BYTES,
+        };
+        MOST_BYTES + token.saturating_mul(self.max_tokens.min(1 << 20))
     }
 }
 
@@ -340,18 +393,6 @@ fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> ClientEr
 fn seconds(value: &HeaderValue) -> Option<Duration> {
     let seconds: u64 = value.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.min(3600)))
-}
-
-fn decode<T: serde::de::DeserializeOwned>(
-    url: &str,
-    body: &[u8],
-    expected: &'static str,
-) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|_| ClientError::Form {
-        url: url.to_owned(),
-        expected,
-        found: said_by(body),
-    })
 }
 
 #[cfg(test)]

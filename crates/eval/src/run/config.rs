@@ -12,6 +12,9 @@ use crate::agent::AgentConfig;
 use crate::client::Sampling;
 use crate::task::Tasks;
 
+/// The plan's file in a run's folder.
+const FILE: &str = "run.json";
+
 /// What is measured. Two processes may work on one run only if all of this is the same for both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -29,6 +32,9 @@ pub struct Plan {
     pub repeat: u32,
     /// The number that everything random begins with.
     pub seed: u64,
+    /// The questions were made up in the form of the tasks, and say nothing of a model's knowledge.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic: bool,
     /// How a question is put and scored.
     pub tasks: Tasks,
     /// What the server does with a conversation.
@@ -112,13 +118,20 @@ impl Plan {
         hasher.finalize().to_hex().to_string()
     }
 
+    /// Whether the plan in a run's folder says that its questions are synthetic; a folder without a plan says nothing.
+    pub(crate) fn is_synthetic(run: &Path) -> bool {
+        let file = std::fs::read(run.join(FILE)).unwrap_or_default();
+        let plan: serde_json::Value = serde_json::from_slice(&file).unwrap_or_default();
+        plan["synthetic"] == true
+    }
+
     /// Writes the plan into a new folder, or finds it there.
     pub(crate) fn settle(&self, out: &Path) -> Result<(), RunError> {
         for folder in ["events", "claims", "workers"] {
             let folder = out.join(folder);
             std::fs::create_dir_all(&folder).map_err(RunError::io("create", &folder))?;
         }
-        let path = out.join("run.json");
+        let path = out.join(FILE);
         let encode = |source| RunError::Encode { source };
         let mut bytes = serde_json::to_vec_pretty(self).map_err(encode)?;
         bytes.push(b'\n');

@@ -65,14 +65,10 @@ pub enum RunError {
         source: ClientError,
     },
     /// The endpoint fails for every question.
-    #[error(
-        "the endpoint failed {count} questions in a row, each {attempts} times; the last time: {error}"
-    )]
+    #[error("{count} questions in a row have failed at the endpoint; the last one: {error}")]
     Down {
         /// Questions.
         count: usize,
-        /// Times.
-        attempts: u32,
         /// The last failure.
         error: String,
     },
@@ -99,9 +95,9 @@ impl RunError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::OtherRun { .. } => Some("give another --out, or ask for the run that is there"),
-            Self::Down { .. } => {
-                Some("start the endpoint, then the same command: what is done stays done")
-            }
+            Self::Down { .. } => Some(
+                "see that the endpoint runs and takes such requests, then the same command: what is done stays done",
+            ),
             Self::Refused {
                 source: ClientError::Status { status, .. },
             } if matches!(status.as_u16(), 401 | 403) => {

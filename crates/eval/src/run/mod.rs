@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod session;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,6 +64,8 @@ struct Worker {
     board: Mutex<Board>,
     log: Log,
     in_a_row: AtomicUsize,
+    /// How often each failure of the endpoint ended an attempt.
+    failures: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Works on a run until every attempt has ended, here or in another process.
@@ -108,6 +111,7 @@ pub async fn run(
         board: Mutex::new(board),
         log,
         in_a_row: AtomicUsize::new(0),
+        failures: Mutex::default(),
     });
     let ended = worker.clone().drive(interval, &stop).await;
     Worker::close(worker, &ended)?.and_report(ended)
@@ -217,7 +221,9 @@ impl Worker {
             return Ok(());
         }
         self.board().fail(key);
-        self.failed(trajectory.detail.clone().unwrap_or_default())
+        let why = trajectory.detail.clone().unwrap_or_default();
+        *self.failures().entry(why.clone()).or_default() += 1;
+        self.failed(why)
     }
 
     /// Goes on after a failure, unless the endpoint fails everything.
@@ -226,11 +232,7 @@ impl Worker {
         if count < self.shared.work.concurrency.max(3) {
             return Ok(());
         }
-        Err(RunError::Down {
-            count,
-            attempts: self.shared.work.retries.attempts,
-            error,
-        })
+        Err(RunError::Down { count, error })
     }
 
     /// Brings the counters up to date.
@@ -265,7 +267,15 @@ impl Worker {
                 .board
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner),
+            failures: worker
+                .failures
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
         })
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn board(&self) -> std::sync::MutexGuard<'_, Board> {
@@ -300,19 +310,21 @@ struct Closed {
     shared: Shared,
     questions: Vec<Question>,
     board: Board,
+    failures: BTreeMap<String, u64>,
 }
 
 impl Closed {
     fn and_report(mut self, ended: Result<Ended, RunError>) -> Result<Report, RunError> {
         self.board.ledger.refresh()?;
         let failures = self.board.failures();
-        let report = Report::make(
+        let mut report = Report::make(
             &self.shared.plan,
             &self.questions,
             &self.board.ledger,
             failures,
             ended.as_ref().is_ok_and(|ended| *ended == Ended::Done),
         );
+        report.failures = self.failures;
         report.write(&self.shared, &self.questions, &self.board.ledger)?;
         let _ = ended?;
         Ok(report)

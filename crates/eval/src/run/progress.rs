@@ -15,6 +15,9 @@ struct Counters {
     before: AtomicU64,
     classes: [AtomicU64; 5],
     retries: AtomicU64,
+    waiting: AtomicU64,
+    sent: AtomicU64,
+    answers: AtomicU64,
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
 }
@@ -80,6 +83,16 @@ impl Progress {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A request is sent.
+    pub(crate) fn sent(&self) -> Waiting<'_> {
+        Waiting {
+            counters: &self.0,
+            others: self.0.waiting.fetch_add(1, Ordering::Relaxed),
+            number: self.0.sent.fetch_add(1, Ordering::Relaxed) + 1,
+            answers: self.0.answers.load(Ordering::Relaxed),
+        }
+    }
+
     pub(crate) fn tokens(&self, usage: Usage) {
         let Counters {
             prompt_tokens,
@@ -88,5 +101,40 @@ impl Progress {
         } = &*self.0;
         prompt_tokens.fetch_add(usage.prompt_tokens, Ordering::Relaxed);
         completion_tokens.fetch_add(usage.completion_tokens, Ordering::Relaxed);
+    }
+}
+
+/// A request that waits for its answer.
+pub(crate) struct Waiting<'a> {
+    counters: &'a Counters,
+    /// Others that waited when it was sent.
+    others: u64,
+    /// Requests of this process up to it.
+    number: u64,
+    /// Answers of this process when it was sent.
+    answers: u64,
+}
+
+impl Waiting<'_> {
+    /// Its answer is there.
+    pub(crate) fn answered(&self) {
+        self.counters.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether others were answered while it waited; none if nobody else has waited.
+    pub(crate) fn others_answered(&self) -> Option<bool> {
+        let answers = self.counters.answers.load(Ordering::Relaxed);
+        let alone = self.others == 0 && self.counters.sent.load(Ordering::Relaxed) == self.number;
+        match answers > self.answers {
+            true => Some(true),
+            false if alone => None,
+            false => Some(false),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

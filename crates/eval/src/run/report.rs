@@ -31,6 +31,9 @@ pub struct Report {
     pub tasks: BTreeMap<String, TaskCounts>,
     /// Tokens of all answers that count.
     pub usage: Usage,
+    /// Why attempts of this process have no score, and how many: what the endpoint said.
+    #[serde(skip)]
+    pub failures: BTreeMap<String, u64>,
 }
 
 /// How the attempts at one task ended.
@@ -88,6 +91,7 @@ impl Report {
             all: TaskCounts::default(),
             tasks: BTreeMap::new(),
             usage: Usage::default(),
+            failures: BTreeMap::new(),
         };
         for ((place, _), brief) in ledger.done() {
             let task = questions[place].task.clone();

@@ -6,8 +6,13 @@ use tokio::time::sleep;
 use xgraft_dataset::{Message, Question, Role, Timing, Usage};
 
 use super::config::{Plan, Work};
-use super::progress::Progress;
+use super::progress::{Progress, Waiting};
 use crate::client::{Ask, Client, ClientError, Kind, Said};
+
+/// A conversation that is refused with so few tokens to follow is itself too long.
+const FEWEST: u64 = 64;
+/// How long an endpoint has to show that it is there.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// What all conversations of a run share.
 #[derive(Debug)]
@@ -134,31 +139,45 @@ impl<'a> Session<'a> {
         Ok(said)
     }
 
+    /// Asks until there is an answer or no hope.
+    ///
+    /// A server refuses a conversation that is too long together with the tokens that are asked for. Whether the conversation itself
+    /// is, the next request says, which asks for half as many.
     async fn insist(&mut self, ask: &Ask<'_>) -> Result<Said, End> {
         let Shared { client, work, .. } = self.shared;
-        let mut attempt = 1;
+        let (mut ask, mut attempt) = (*ask, 1);
         loop {
             let left = self.left()?;
             let patience = left.min(work.request_timeout);
             let start = Instant::now();
-            let error = match client.ask(ask, patience).await {
+            let waiting = self.shared.progress.sent();
+            let error = match client.ask(&ask, patience).await {
                 Ok(said) => {
+                    waiting.answered();
                     self.spent += start.elapsed();
                     return Ok(said);
                 }
                 Err(error) => error,
             };
             let out_of_time = matches!(error, ClientError::Slow { .. }) && patience == left;
-            if out_of_time {
+            // A model that never stops looks like a server that has stopped, but for what happens beside it.
+            if out_of_time && self.is_alive(&waiting).await {
                 self.spent += start.elapsed();
                 self.left()?;
             }
+            drop(waiting);
             match error.kind() {
+                Kind::Overflow if ask.max_tokens > FEWEST => {
+                    ask.max_tokens = (ask.max_tokens / 2).max(FEWEST);
+                    let words = format!("{error}; asked again for {} tokens", ask.max_tokens);
+                    (self.retried)(attempt, Duration::ZERO, &words);
+                }
                 Kind::Overflow => return Err(End::Overflow(error.to_string())),
                 Kind::Refused => return Err(End::Refused(error)),
                 Kind::Rejected => return Err(End::Infrastructure(error.to_string())),
                 Kind::Passing if attempt >= work.retries.attempts => {
-                    return Err(End::Infrastructure(error.to_string()));
+                    let words = format!("{error} ({attempt} times)");
+                    return Err(End::Infrastructure(words));
                 }
                 Kind::Passing => {
                     let wait = self.wait(attempt, &error);
@@ -167,6 +186,14 @@ impl<'a> Session<'a> {
                     attempt += 1;
                 }
             }
+        }
+    }
+
+    /// Whether the endpoint has answered others in the meantime, or, where nobody else waits, answers anything now.
+    async fn is_alive(&self, waiting: &Waiting<'_>) -> bool {
+        match waiting.others_answered() {
+            Some(answered) => answered,
+            None => self.shared.client.is_there(PROBE).await,
         }
     }
 

@@ -141,6 +141,8 @@ pub struct Arm {
     pub size: Option<Size>,
     /// What its server took of memory, in 10⁹ bytes.
     pub resident: Option<f64>,
+    /// Whether its questions were made up.
+    pub synthetic: bool,
     /// How far it is from the reference on each question; empty where nobody measured it.
     pub distances: BTreeMap<String, OfQuestion>,
 }
@@ -161,6 +163,7 @@ impl Arm {
             seconds: None,
             size: None,
             resident: None,
+            synthetic: false,
             distances: BTreeMap::new(),
         }
     }

@@ -14,7 +14,12 @@ impl Report {
         let comparisons = self.comparisons.iter().flat_map(comparison_rows);
         let level = Row::new("interval_level", 1.0 - self.alpha);
         let pairs = self.pairs.iter().flat_map(pair_rows);
-        let rows = arms.chain(comparisons).chain(pairs).chain([level]);
+        let synthetic = self.synthetic.then(|| Row::new("synthetic", 1.0));
+        let rows = arms
+            .chain(comparisons)
+            .chain(pairs)
+            .chain([level])
+            .chain(synthetic);
         rows.filter(|row| row.value.is_finite())
             .map(|row| row.source("eval stats"))
             .collect()

@@ -85,6 +85,7 @@ pub fn analyse(
     Ok(Report {
         schema: "xgraft.eval-stats/1",
         reference: reference.name.clone(),
+        synthetic: arms.iter().any(|arm| arm.synthetic),
         margin: options.margin,
         alpha: options.alpha,
         arms: arms.iter().map(|arm| describe(arm, options)).collect(),

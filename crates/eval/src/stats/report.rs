@@ -39,6 +39,8 @@ pub struct Report {
     pub schema: &'static str,
     /// The arm that the others are compared with.
     pub reference: String,
+    /// Whether questions were made up in the form of their tasks.
+    pub synthetic: bool,
     /// The margin of equivalence, as a share.
     pub margin: f64,
     /// The level of every test, and 1 − that of every interval.

@@ -9,6 +9,7 @@ use xgraft_dataset::{Class, Trajectory};
 use super::{Arm, Scoring, Size, StatsError};
 use crate::annotate::{FOLDER, Key, LABELS, LabelRow, read_labels};
 use crate::attempts;
+use crate::run::Plan;
 
 /// What somebody who served the arm of a run left in its folder.
 const SERVED: &str = "served.json";
@@ -61,6 +62,10 @@ pub fn read_arms(
         counter.add(&attempt.at, &attempt.trajectory, clusters)?;
     }
     let mut arms: Vec<Arm> = counter.arms.into_values().collect();
+    let synthetic = Plan::is_synthetic(path);
+    for arm in &mut arms {
+        arm.synthetic = synthetic;
+    }
     if let ([arm], Some(served)) = (&mut arms[..], served(path)?) {
         arm.size = Some(Size {
             published: None,

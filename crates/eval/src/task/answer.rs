@@ -32,7 +32,8 @@ pub fn answer_in(text: &str, place: Place) -> Option<String> {
     (!answer.is_empty()).then(|| answer.to_owned())
 }
 
-fn without_thoughts(text: &str) -> &str {
+/// What is said and not thought.
+pub(crate) fn without_thoughts(text: &str) -> &str {
     let said = match text.rfind("</think>") {
         Some(at) => &text[at + "</think>".len()..],
         None => text,

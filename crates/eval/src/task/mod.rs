@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xgraft_dataset::Question;
 
+pub(crate) use self::answer::without_thoughts;
 pub use self::answer::{Place, answer_in};
 pub use self::score::{Scorer, Verdict};
 

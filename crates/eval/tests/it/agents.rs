@@ -93,6 +93,7 @@ async fn work(url: &str, case: Case, out: &Path) {
         questions: 1,
         repeat: 1,
         seed: 0,
+        synthetic: false,
         tasks: Tasks::eval1(),
         sampling: Sampling {
             temperature: 0.7,

@@ -41,6 +41,7 @@ fn harness(arguments: &[OsString]) -> ExitCode {
             questions: questions.len(),
             repeat: 1,
             seed: 0,
+            synthetic: false,
             tasks: Tasks::eval1(),
             sampling: Sampling {
                 temperature: 0.0,

@@ -35,6 +35,7 @@ fn plan(questions: &[Question]) -> Plan {
         questions: questions.len(),
         repeat: 1,
         seed: 0,
+        synthetic: false,
         tasks: Tasks::eval1(),
         sampling: Sampling {
             temperature: 0.0,
@@ -66,13 +67,17 @@ fn work(out: &Path) -> Work {
     }
 }
 
-fn go(url: &str, out: &Path, plan: Plan, questions: Vec<Question>) -> Result<Report, RunError> {
-    let key = ApiKey::new("sk-very-secret").unwrap();
-    let client = Client::new(url, Some(key)).unwrap();
+fn runtime() -> tokio::runtime::Runtime {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.unwrap().block_on(run(
+    runtime.unwrap()
+}
+
+fn go(url: &str, out: &Path, plan: Plan, questions: Vec<Question>) -> Result<Report, RunError> {
+    let key = ApiKey::new("sk-very-secret").unwrap();
+    let client = Client::new(url, Some(key)).unwrap();
+    runtime().block_on(run(
         plan,
         work(out),
         client,
@@ -207,6 +212,120 @@ fn a_slow_answer_is_given_up_after_the_time_limit() {
 }
 
 #[test]
+fn an_endpoint_that_hangs_is_no_model_that_never_stops() {
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", hung.local_addr().unwrap());
+    let endpoint = Endpoint::start(|_| Reply::says("A").after(Duration::from_secs(3)));
+    // Nobody is answered: one question alone, whose endpoint is silent; four, whose endpoint says what models it has and no more.
+    for (url, count) in [(&url, 1), (&endpoint.url, 3)] {
+        let out = tempfile::tempdir().unwrap();
+        let questions = questions(count);
+        let mut plan = plan(&questions);
+        plan.limits.seconds = 1;
+        let mut work = work(out.path());
+        work.retries.attempts = 1;
+        let client = Client::new(url, None).unwrap();
+        let (progress, stop) = (Progress::default(), Stop::default());
+        let ended = runtime().block_on(run(plan, work, client, questions, None, progress, stop));
+        let words = match ended {
+            Ok(report) => {
+                assert_eq!(report.all.scored(), 0);
+                report.failures.into_keys().collect()
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(words.contains("has not answered in 1 s"), "{words}");
+    }
+}
+
+#[test]
+fn a_model_that_never_stops_overflows_while_others_are_answered() {
+    let endpoint = Endpoint::start(|request| match prompt_of(request).as_str() {
+        "question 0" => Reply::says("A").after(Duration::from_secs(3)),
+        _ => Reply::says("A").after(Duration::from_millis(300)),
+    });
+    let out = tempfile::tempdir().unwrap();
+    let questions = questions(8);
+    let mut plan = plan(&questions);
+    plan.limits.seconds = 1;
+    let report = go(&endpoint.url, out.path(), plan, questions).unwrap();
+    assert_eq!((report.all.right, report.all.overflow), (7, 1));
+}
+
+#[test]
+fn tokens_that_the_context_has_no_room_for_are_not_asked_for() {
+    let endpoint = Endpoint::start(|request| {
+        let asked = request["max_tokens"].as_u64().unwrap();
+        let room = if prompt_of(request) == "question 0" {
+            300
+        } else {
+            10
+        };
+        if asked <= room {
+            return Reply::says("A");
+        }
+        let words = format!(
+            "maximum context length is 8192 tokens (8000 in the messages, {asked} in the completion)"
+        );
+        Reply::status(
+            400,
+            &serde_json::json!({"error": {"message": words}}).to_string(),
+        )
+    });
+    let out = tempfile::tempdir().unwrap();
+    let questions = questions(2);
+    let mut plan = plan(&questions);
+    plan.sampling.max_tokens = 1000;
+    let report = go(&endpoint.url, out.path(), plan, questions).unwrap();
+    // The second conversation leaves no room for any answer.
+    assert_eq!((report.all.right, report.all.overflow), (1, 1));
+    assert!(logs(out.path()).contains("asked again for 250 tokens"));
+}
+
+#[test]
+fn a_key_is_in_no_log_whatever_says_it() {
+    for reply in [
+        || {
+            Reply::status(
+                200,
+                r#"{"error": {"message": "bad key Bearer sk-very-secret"}}"#,
+            )
+        },
+        || {
+            Reply::status(
+                500,
+                r#"{"error": {"message": "bad key Bearer sk-very-secret"}}"#,
+            )
+        },
+        || Reply::says("my key is sk-very-secret"),
+    ] {
+        let endpoint = Endpoint::start(move |_| reply());
+        let out = tempfile::tempdir().unwrap();
+        let _ = ask(&endpoint, out.path(), 1);
+        let logs = logs(out.path());
+        assert!(logs.contains('…') && !logs.contains("secret"), "{logs}");
+    }
+}
+
+#[test]
+fn what_an_endpoint_says_against_every_question_is_told() {
+    let endpoint = Endpoint::start(|_| Reply::status(400, r#"{"error": {"message": "unfit"}}"#));
+    let out = tempfile::tempdir().unwrap();
+    let report = ask(&endpoint, out.path(), 2).unwrap();
+    let (words, count) = report.failures.first_key_value().unwrap();
+    assert!(words.contains("unfit") && *count == 2, "{words}");
+}
+
+#[test]
+fn an_answer_without_an_end_is_not_held() {
+    let endpoint = Endpoint::start(|_| Reply::says(&"A".repeat(2 << 20)));
+    let out = tempfile::tempdir().unwrap();
+    let report = ask(&endpoint, out.path(), 1).unwrap();
+    let (words, _) = report.failures.first_key_value().unwrap();
+    assert!(words.contains("found more than"), "{words}");
+}
+
+#[test]
 fn a_folder_of_another_run_is_refused() {
     let endpoint = Endpoint::start(|_| Reply::says("A"));
     let out = tempfile::tempdir().unwrap();
@@ -277,10 +396,7 @@ fn two_processes_share_a_run_and_ask_nothing_twice() {
 #[test]
 fn the_first_look_at_an_endpoint_says_what_is_wrong() {
     let endpoint = Endpoint::start(|_| Reply::says("A"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let check = |url: &str, model: &str| {
         let client = Client::new(url, None).unwrap();
         runtime.block_on(client.check(model, Duration::from_secs(5)))

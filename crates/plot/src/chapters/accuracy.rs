@@ -30,6 +30,13 @@ pub(super) fn section(inputs: &Inputs) -> Result<Option<Section>> {
          An interval that holds another arm's dot is no proof that both are equal; the table has the tests.",
     );
     for input in evaluated {
+        if input.total("synthetic").is_some() {
+            let label = &input.label;
+            section = section.say(format!(
+                "{label}: synthetic questions, made up in the form of these tasks. They show what a method keeps of a fine-tune, and nothing of \
+                 what a model knows."
+            ));
+        }
         let arms = Arms::of(input);
         section = section.figure(arms.accuracy()?).figure(arms.by_task()?);
         section = section.figure(arms.endings()?);

@@ -216,13 +216,13 @@ impl<'a> Kernels<'a> {
             panels: self.layers.iter().map(panel).collect(),
             columns: 2,
             series: self.series(),
-            behind: Some("the data sheet's roof".to_owned()),
+            behind: Some("roof".to_owned()),
         };
         let name = self.named("kernels-roofline");
         Ok(Figure {
             svg: figure.render(&name)?,
             caption: format!(
-                "{}: rates under the roof of memory and arithmetic.",
+                "{}: rates under the data sheet's roof of memory and arithmetic.",
                 self.input.label
             ),
             alt: "Rates by operations a byte, one panel a layer".to_owned(),

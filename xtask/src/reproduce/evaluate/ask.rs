@@ -65,9 +65,10 @@ pub(in super::super) fn ask_and_kill(
     let second = until(50)?;
     client.kill().context("cannot kill the client")?;
     client.wait()?;
-    println!(
-        "  killed a server (process {server}) after {first} of {questions} answers, and the client after {second}; starting it again"
+    let mut said = format!(
+        "killed a server (process {server}) after {first} of {questions} answers, and the client after {second}; started it again\n"
     );
+    println!("  {}", said.trim_end());
     finish(binary, step, &out, fleet)?;
     let answers = fs::read_to_string(out.join(ANSWERS))?;
     ensure!(
@@ -75,8 +76,11 @@ pub(in super::super) fn ask_and_kill(
         "{}: its answers differ from those of the run without kills",
         out.display()
     );
-    println!("  {questions} answers, each once: the bytes of the run without kills");
-    Ok(())
+    let all = format!("{questions} answers, each once: the bytes of the run without kills");
+    println!("  {all}");
+    said += &all;
+    let file = out.with_file_name(format!("{}.stdout.txt", step.name));
+    fs::write(&file, said).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The folder of the run; what another configuration left there is gone.

@@ -153,6 +153,9 @@ impl Pair<'_> {
     ) -> Step {
         let mut arguments = Arguments::new("eval");
         arguments.texts.push("run".to_owned());
+        if self.evaluate.synthetic {
+            arguments.texts.push("--synthetic".to_owned());
+        }
         let mut arguments = arguments
             .option("--model", arm)
             .option("--tasks", &self.evaluate.tasks)

@@ -28,6 +28,9 @@ pub(crate) struct EvalRun {
     /// The questions, JSONL or Parquet.
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
+    /// The questions were made up in the form of these tasks: every table and page says so.
+    #[arg(long)]
+    pub(crate) synthetic: bool,
     /// The folder of the run.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -41,11 +44,11 @@ pub(crate) struct EvalRun {
     #[arg(long, value_name = "ID,…", value_delimiter = ',')]
     pub(crate) ids: Vec<String>,
     /// How often each question is asked.
-    #[arg(long, value_name = "K", default_value_t = 1)]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), default_value = "1")]
     pub(crate) repeat: u32,
     /// Questions in work at a time.
-    #[arg(long, value_name = "N", default_value_t = 72)]
-    pub(crate) concurrency: usize,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), default_value = "72")]
+    pub(crate) concurrency: u16,
     #[command(flatten)]
     pub(crate) random: Random,
     /// What the model is told first; for an agent it takes the place of the built-in prompt, and `{resources}` in it is replaced.

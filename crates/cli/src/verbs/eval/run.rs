@@ -18,6 +18,8 @@ use crate::args::{Always, EvalRun, SandboxArg};
 use crate::output::{note, say_json};
 use crate::{SANDBOX, interrupt};
 
+/// As many different failures are told.
+const FAILURES: usize = 3;
 /// How long the endpoint has to say which models it has.
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 
@@ -33,6 +35,11 @@ pub(crate) fn run(args: &EvalRun, always: &Always) -> anyhow::Result<ExitCode> {
         show::table(&report)?;
     }
     if !report.complete {
+        let mut failures: Vec<_> = report.failures.iter().collect();
+        failures.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (why, count) in failures.into_iter().take(FAILURES) {
+            note(&format!("{count} failed: {why}"));
+        }
         let missing = report.missing();
         note(&format!(
             "{missing} attempts have no score; the same command makes them"
@@ -60,7 +67,7 @@ async fn work(args: &EvalRun) -> anyhow::Result<Report> {
     let plan = plan(args, tasks, &questions, agent.as_ref())?;
     let work = Work {
         out: args.out.clone(),
-        concurrency: args.concurrency.max(1),
+        concurrency: usize::from(args.concurrency),
         lease: args.lease,
         request_timeout: args.request_timeout,
         retries: Retries {
@@ -132,8 +139,9 @@ fn plan(
         arm: args.arm.clone().unwrap_or_else(|| args.model.clone()),
         data: Plan::digest(questions),
         questions: questions.len(),
-        repeat: args.repeat.max(1),
+        repeat: args.repeat,
         seed: args.random.seed,
+        synthetic: args.synthetic,
         tasks,
         sampling: Sampling {
             temperature: args.temperature.unwrap_or(usual),

@@ -12,7 +12,12 @@ use crate::table::Table;
 
 /// Tables of arms, tasks, cost, comparisons and claims, and what this many questions can show.
 pub(super) fn render(report: &Report) -> String {
-    let mut text = accuracy(report);
+    let mut text = if report.synthetic {
+        "synthetic questions: made up in the form of these tasks, they say nothing of what a model knows\n\n".to_owned()
+    } else {
+        String::new()
+    };
+    text += &accuracy(report);
     text += &tasks(report);
     text += &cost(report);
     text += &repeats(report);
@@ -161,7 +166,12 @@ fn cost(report: &Report) -> String {
                 .map_or("-".to_owned(), |seconds| format!("{seconds:.1}")),
         ]);
     }
-    format!("\n{}", table.render())
+    let note = if report.arms.iter().any(|arm| arm.resident_gb.is_some()) {
+        "resident: one server when this arm had been asked; arms of one server are asked one after the other, and its memory grows\n"
+    } else {
+        ""
+    };
+    format!("\n{}{note}", table.render())
 }
 
 fn repeats(report: &Report) -> String {
