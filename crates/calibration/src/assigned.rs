@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 /// The end of a name, what stands between name and value, the quote, the value.
-static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| {
+pub(crate) static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| {
     let name = r"(?P<name>(?i:passwords?|passwd|pwd|passphrase|secret|token|(?:api|access|secret|private|account|auth|encryption|signing)[_-]?key)|KEY)";
     let header =
         r#"(?i:bearer|authorization["']?[ \t]{0,3}:[ \t]{0,3}["']?(?:basic|token))[ \t]{1,3}"#;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::RegexSet;
 
-use crate::assigned::assigned;
+use crate::assigned::{ASSIGNMENT, assigned};
 
 /// Kinds of secrets and how they look.
 const KINDS: &[(&str, &str)] = &[
@@ -58,8 +58,10 @@ const KINDS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The kinds, and last the assignments, so that one pass over a text looks for all.
 static PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| {
-    RegexSet::new(KINDS.iter().map(|(_, pattern)| pattern)).expect("patterns of ours")
+    let kinds = KINDS.iter().map(|(_, pattern)| *pattern);
+    RegexSet::new(kinds.chain([ASSIGNMENT.as_str()])).expect("patterns of ours")
 });
 
 /// The kind of the first secret in a text. What it is stays untold.
@@ -67,8 +69,9 @@ static PATTERNS: LazyLock<RegexSet> = LazyLock::new(|| {
 /// Addresses of e-mail are none: papers and the accounts of public services are full of them.
 #[must_use]
 pub fn secret(text: &str) -> Option<&'static str> {
-    match PATTERNS.matches(text).iter().next() {
-        Some(found) => Some(KINDS[found].0),
+    let found = PATTERNS.matches(text).iter().next()?;
+    match KINDS.get(found) {
+        Some((kind, _)) => Some(kind),
         None => assigned(text),
     }
 }
