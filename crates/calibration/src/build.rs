@@ -29,6 +29,8 @@ pub struct Config {
     pub split: Option<f64>,
     /// Whether a set that has something of the evaluation in it is built all the same.
     pub allow_contamination: bool,
+    /// Whether attempts that have something of the evaluation in them are left out, so that others take their place.
+    pub drop_leaks: bool,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             run_of_words: 13,
             split: None,
             allow_contamination: false,
+            drop_leaks: false,
         }
     }
 }
@@ -90,18 +93,20 @@ pub fn build(
         .filter(|question| config.split.is_none() || !config.may_use(&question.id))
         .cloned()
         .collect();
-    let found = candidates(path, config)?;
+    let leaks = Leaks::new(&held_out, config.run_of_words);
+    let found = candidates(path, config, &leaks)?;
     let (tasks, chosen, near_duplicates) = choose(&found, config);
     if chosen.is_empty() {
         return Err(Error::Nothing {
             path: path.to_owned(),
             rows: found.rows,
             right: found.classes.get("right").copied().unwrap_or(0),
+            leaking: found.leaks.values().sum(),
             open: found.open(),
         });
     }
     let samples = samples(path, &chosen, tokenizer, template)?;
-    let contaminated = contaminated(&samples, &Leaks::new(&held_out, config.run_of_words));
+    let contaminated = contaminated(&samples, &leaks);
     if !contaminated.is_empty() && !config.allow_contamination {
         return Err(Error::Contaminated {
             count: contaminated.len(),
@@ -123,6 +128,7 @@ pub fn build(
         tokens: Tokens::of(&counts, config.max_tokens),
         histogram: histogram(&counts),
         contaminated,
+        leaks: found.leaks,
         evaluation: held_out.into_iter().map(|question| question.id).collect(),
     };
     Ok((samples, report))
@@ -214,7 +220,6 @@ fn sample(
 }
 
 /// The conversation as the model sees it; as a prompt it ends where the model begins to speak.
-/// The conversation as the model sees it; as a prompt it ends where the model begins to speak.
 pub(crate) fn render(
     template: &ChatTemplate,
     messages: &[Message],
@@ -252,8 +257,11 @@ fn contaminated(samples: &[Sample], leaks: &Leaks) -> Vec<String> {
         let question = &sample.provenance.question;
         let texts = sample.messages.iter().map(|m| m.content.as_str());
         Some(match leaks.find(question, texts)? {
-            Leak::Question => format!("question {question}"),
+            Leak::Question(_) => format!("question {question}"),
             Leak::Words(other) => format!("question {question} has words of question {other}"),
+            Leak::Prompt(other) => {
+                format!("question {question} has the prompt of question {other}")
+            }
         })
     });
     let unique: BTreeSet<String> = found.collect();

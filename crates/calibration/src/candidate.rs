@@ -5,7 +5,7 @@ use std::path::Path;
 
 use xgraft_dataset::{Class, Message, Reader, Role, Trajectory};
 
-use crate::{Config, Error, MinHash, Result, clean, secret, turns};
+use crate::{Config, Error, Leaks, MinHash, Result, clean, secret, turns};
 
 /// An attempt that may be taken.
 #[derive(Debug)]
@@ -22,13 +22,15 @@ pub(crate) struct Candidates {
     pub(crate) classes: BTreeMap<&'static str, u64>,
     pub(crate) held_out: u64,
     pub(crate) secrets: BTreeMap<&'static str, u64>,
+    /// Attempts left out, by the question of the evaluation set that they have something of.
+    pub(crate) leaks: BTreeMap<String, u64>,
     pub(crate) exact_duplicates: u64,
     /// By task, and in it by a number that seed and text give.
     pub(crate) by_task: BTreeMap<String, BTreeMap<[u8; 32], Candidate>>,
 }
 
 /// Reads the file once. Of every task the candidates with the least numbers are kept, eight times as many as could be taken.
-pub(crate) fn candidates(path: &Path, config: &Config) -> Result<Candidates> {
+pub(crate) fn candidates(path: &Path, config: &Config, leaks: &Leaks) -> Result<Candidates> {
     let most = (8 * config.samples).max(64);
     let mut found = Candidates::default();
     for row in rows(path)? {
@@ -36,14 +38,14 @@ pub(crate) fn candidates(path: &Path, config: &Config) -> Result<Candidates> {
         found.rows = number;
         *found.classes.entry(attempt.class.name()).or_default() += 1;
         if attempt.class == Class::Right {
-            found.add(number, &attempt, config, most);
+            found.add(number, &attempt, config, leaks, most);
         }
     }
     Ok(found)
 }
 
 impl Candidates {
-    fn add(&mut self, row: u64, attempt: &Trajectory, config: &Config, most: usize) {
+    fn add(&mut self, row: u64, attempt: &Trajectory, config: &Config, leaks: &Leaks, most: usize) {
         if !config.may_use(&attempt.question) {
             self.held_out += 1;
             return;
@@ -51,6 +53,13 @@ impl Candidates {
         let messages = conversation(attempt);
         if let Some(kind) = messages.iter().find_map(|m| secret(&m.content)) {
             *self.secrets.entry(kind).or_default() += 1;
+            return;
+        }
+        let texts = messages.iter().map(|m| m.content.as_str());
+        if config.drop_leaks
+            && let Some(leak) = leaks.find(&attempt.question, texts)
+        {
+            *self.leaks.entry(leak.question().to_owned()).or_default() += 1;
             return;
         }
         let number = config.number(digest(&messages).as_bytes());

@@ -16,7 +16,7 @@ pub enum Error {
     },
     /// Nothing may be taken.
     #[error(
-        "{}: expected trajectories with right answers, found {rows} rows of which {right} are right and {open} of those may be used",
+        "{}: expected trajectories with right answers, found {rows} rows of which {right} are right, {leaking} of those were left out for what they have of the evaluation set, and {open} may be used",
         path.display()
     )]
     Nothing {
@@ -26,6 +26,8 @@ pub enum Error {
         rows: u64,
         /// Those with a right answer.
         right: u64,
+        /// Those that were left out for what they have of the evaluation set.
+        leaking: u64,
         /// Those of questions that calibration may use, without secrets.
         open: u64,
     },
@@ -141,12 +143,15 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Contaminated { .. } => Some(
-                "give --split 0.3 to calibrate on a share of the questions and evaluate on the others; \
+                "give --drop-leaks to leave such attempts out and take others in their place; \
                  --allow-contamination builds the set all the same, for a comparison with the published one",
             ),
             Self::Unchecked => {
                 Some("give --evaluation FILE with the questions, or --allow-contamination")
             }
+            Self::Nothing { leaking: 1.., .. } => Some(
+                "calibrate on attempts at other questions, or give --split 0.3 to keep some of the evaluation's for calibration",
+            ),
             Self::Nothing { .. } => Some(
                 "only attempts with a right answer are taken: an attempt that ended without an error may still be wrong",
             ),

@@ -22,12 +22,13 @@
 //! [`compare`] says on a set how far a quantized model's distributions are from the original's, with the inputs of its layers
 //! rounded as an engine would ([`Rounding`]).
 //!
-//! Modules: `clean`, `minhash`, `leak`, `secrets`, `quota` (one decision each), `candidate` (first pass), `build` (both), `preview`;
+//! Modules: `clean`, `minhash`, `leak`, `secrets` and `assigned`, `quota` (one decision each), `candidate` (first pass), `build` (both), `preview`;
 //! `set` and `batch` (samples to rows), `observe`, `rounding`, `compare`.
 //!
 //! **Invariant:** memory does not grow with the file; what is taken depends on the rows and the seed, not on their order; no
 //! statistic depends on batches or threads.
 
+mod assigned;
 mod batch;
 mod build;
 mod candidate;

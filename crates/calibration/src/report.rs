@@ -97,6 +97,8 @@ pub struct Report {
     pub histogram: Vec<Histogram>,
     /// Samples that have something of the evaluation set in them, and how.
     pub contaminated: Vec<String>,
+    /// Right attempts left out for what they have of the evaluation set, by its questions; only where that was asked for.
+    pub leaks: BTreeMap<String, u64>,
     /// Questions of the evaluation set that calibration did not use.
     pub evaluation: Vec<String>,
 }

@@ -172,16 +172,10 @@ fn show_inputs(recipe: &Recipe, models: &Models) {
                 units::bytes(model.bytes),
                 model.linears.len()
             ),
-            (true, None) if role.ends_with("(methods)") => "found".to_owned(),
-            (false, None) if role.ends_with("(methods)") => "MISSING".to_owned(),
-            (true, None) => "found; no step reads it yet".to_owned(),
-            (false, None) => "MISSING; no step reads it yet".to_owned(),
+            (true, None) => "found".to_owned(),
+            (false, None) => "MISSING".to_owned(),
         };
         println!("  {role:<15} {}  ({known})", path.display());
-    }
-    for endpoint in &recipe.endpoints {
-        let (name, url, model) = (&endpoint.name, &endpoint.url, &endpoint.model);
-        println!("  endpoint        {name}: {model} at {url}  (no step calls it yet)");
     }
     println!();
 }

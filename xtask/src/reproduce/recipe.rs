@@ -48,10 +48,6 @@ pub(super) struct Recipe {
     pub(super) rates: Rates,
     /// The models' published shapes, to price the work before the files are there.
     pub(super) published: Option<Published>,
-    #[serde(default)]
-    pub(super) data: Data,
-    #[serde(default)]
-    pub(super) endpoints: Vec<Endpoint>,
 }
 
 /// How the base is quantized.
@@ -195,23 +191,6 @@ pub(super) struct Rates {
     pub(super) disk_gb_per_s: f64,
 }
 
-/// Files for calibration and evaluation. Named and checked; no step reads them yet.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Data {
-    pub(super) trajectories: Option<PathBuf>,
-    pub(super) questions: Option<PathBuf>,
-}
-
-/// An OpenAI-compatible server to evaluate. Listed; no step calls it yet.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Endpoint {
-    pub(super) name: String,
-    pub(super) url: String,
-    pub(super) model: String,
-}
-
 impl Default for Quantize {
     fn default() -> Self {
         Self {
@@ -326,12 +305,6 @@ impl Recipe {
             let tuned = methods.tuned.as_ref().map(|dir| ("tuned (methods)", dir));
             base.into_iter().chain(tuned)
         });
-        let data = &self.data;
-        let trajectories = data
-            .trajectories
-            .as_ref()
-            .map(|file| ("trajectories", file));
-        let questions = data.questions.as_ref().map(|file| ("questions", file));
         let evaluated = self.evaluate.iter().flat_map(|evaluate| {
             let more = evaluate.more_questions.iter();
             more.chain([&evaluate.questions])
@@ -341,8 +314,6 @@ impl Recipe {
             .into_iter()
             .chain(quantized)
             .chain(methods)
-            .chain(trajectories)
-            .chain(questions)
             .chain(evaluated);
         all.map(|(role, path)| (role, path.as_path())).collect()
     }
@@ -359,9 +330,9 @@ impl Recipe {
                 }
                 return Some(format!("{role}: {path} does not exist"));
             }
-            let is_model = !["trajectories", "questions"].contains(&role);
             let has_config = full.join("config.json").is_file();
-            (is_model && !has_config).then(|| format!("{role}: {path} has no config.json"))
+            (role != "questions" && !has_config)
+                .then(|| format!("{role}: {path} has no config.json"))
         };
         self.inputs().into_iter().filter_map(missing).collect()
     }
@@ -396,6 +367,7 @@ mod tests {
     fn unknown_keys_and_bad_ranks_are_refused() {
         let refused = |more: &str| Recipe::parse(&format!("{LEAST}{more}"), "x").is_err();
         assert!(refused("rank = 8"));
+        assert!(refused("[data]\nquestions = 'q'"), "no step reads it");
         let zero = LEAST.replace("[32]", "[8, 0]");
         assert!(Recipe::parse(&zero, "x").is_err());
         assert!(Recipe::parse(&LEAST.replace("32", ""), "x").is_err());

@@ -236,6 +236,65 @@ fn a_set_that_has_evaluation_questions_in_it_is_refused() {
 }
 
 #[test]
+fn short_questions_and_questions_that_stand_twice_are_found_under_other_ids() {
+    let short: Vec<Value> = (0..20)
+        .map(|n| attempt("a", &format!("t{n}"), "right", &text(n, 60)))
+        .collect();
+    let asked = |n| format!("Which gene belongs to phenotype t{n}?");
+    let mut evaluation: Vec<Question> = (0..20)
+        .map(|n| question(&format!("e{n}"), &asked(n)))
+        .collect();
+    evaluation.extend((0..20).map(|n| question(&format!("again{n}"), &asked(n))));
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), &short);
+    let found = build(&path, Some(&evaluation), &tokenizer(), None, &config(20));
+    let error = found.unwrap_err().to_string();
+    assert!(
+        error.starts_with("20 of 20 samples") && error.contains("has the prompt of question e0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn leaking_attempts_are_left_out_and_others_take_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), &rows());
+    let asked = [
+        question("a3", "Something quite different"),
+        question("e5", "Which gene belongs to phenotype a5?"),
+    ];
+    let drop_leaks = |samples| Config {
+        drop_leaks: true,
+        ..config(samples)
+    };
+    let built =
+        |asked: &[Question], config: &Config| build(&path, Some(asked), &tokenizer(), None, config);
+    assert!(matches!(
+        built(&asked, &config(33)),
+        Err(Error::Contaminated { count: 2, .. })
+    ));
+    let (samples, report) = built(&asked, &drop_leaks(33)).unwrap();
+    let leaks: Vec<_> = report.leaks.iter().map(|(id, n)| (&**id, *n)).collect();
+    assert_eq!((leaks, samples.len()), (vec![("a3", 1), ("e5", 1)], 31));
+    let questions = samples.iter().map(|s| &*s.provenance.question);
+    assert!(questions.clone().all(|id| id != "a3" && id != "a5"));
+    assert!(report.contaminated.is_empty());
+    assert_eq!(built(&asked, &drop_leaks(12)).unwrap().0.len(), 12);
+    // Where nothing is left, it is said why.
+    let ids = (0..30)
+        .map(|n| format!("a{n}"))
+        .chain((0..3).map(|n| format!("b{n}")));
+    let all: Vec<Question> = ids.map(|id| question(&id, "?")).collect();
+    let error = built(&all, &drop_leaks(12)).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("33 are right, 33 of those were left out") && text.ends_with("0 may be used"),
+        "{text}"
+    );
+    assert!(error.hint().unwrap().contains("other questions"));
+}
+
+#[test]
 fn a_split_keeps_calibration_and_evaluation_apart() {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), &rows());

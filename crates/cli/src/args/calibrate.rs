@@ -102,7 +102,7 @@ pub(crate) struct RunArgs {
 /// Choose samples of scored trajectories.
 ///
 /// Attempts with a right answer, evenly by task, cleaned of markers and banners, without duplicates and secrets. A set that
-/// has anything of the evaluation questions in it is refused.
+/// has anything of the evaluation questions in it is refused, or built without those attempts (`--drop-leaks`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Build {
     /// The trajectories: a run's answers.jsonl, or result rows of the published harness.
@@ -129,12 +129,15 @@ pub(crate) struct Build {
     /// Two texts with this share of their five-word runs in common are near duplicates.
     #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value = "0.8")]
     pub(crate) similarity: f64,
-    /// A run of so many words of one evaluation question betrays it.
+    /// A run of so many words of an evaluation question betrays it; shorter prompts do whole.
     #[arg(long, value_name = "WORDS", value_parser = clap::value_parser!(u16).range(3..=100), default_value = "13")]
     pub(crate) run_of_words: u16,
     /// Build the set even if it has evaluation questions in it, and say so in it.
     #[arg(long)]
     pub(crate) allow_contamination: bool,
+    /// Leave out attempts that have something of an evaluation question in them, and take others in their place.
+    #[arg(long, requires = "evaluation", conflicts_with = "allow_contamination")]
+    pub(crate) drop_leaks: bool,
     #[command(flatten)]
     pub(crate) output: Overwrite,
     #[command(flatten)]

@@ -35,6 +35,7 @@ fn build_set(args: &Build, always: &Always) -> anyhow::Result<ExitCode> {
         run_of_words: usize::from(args.run_of_words),
         split: args.split,
         allow_contamination: args.allow_contamination,
+        drop_leaks: args.drop_leaks,
     };
     let tokenizer = Tokenizer::open(&args.tokenizer)?.with_text_limit(LONGEST);
     let template = template(&args.tokenizer)?;
@@ -46,6 +47,7 @@ fn build_set(args: &Build, always: &Always) -> anyhow::Result<ExitCode> {
         "run_of_words": config.run_of_words,
         "split": config.split,
         "allow_contamination": config.allow_contamination,
+        "drop_leaks": config.drop_leaks,
         "chat_template": template.is_some(),
     });
     let mut inputs = vec![digest("trajectories", &args.results)?];
@@ -125,6 +127,11 @@ fn write(dir: &Path, samples: &[Sample], report: &Report) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Attempts that were left out for what they have of the evaluation set.
+fn dropped(report: &Report) -> u64 {
+    report.leaks.values().sum()
+}
+
 fn rows(report: &Report) -> Vec<Row> {
     let tokens = report.tokens;
     let counts = [
@@ -135,6 +142,7 @@ fn rows(report: &Report) -> Vec<Row> {
         ("near_duplicates", report.near_duplicates as f64),
         ("exact_duplicates", report.exact_duplicates as f64),
         ("contaminated", report.contaminated.len() as f64),
+        ("leaks_dropped", dropped(report) as f64),
     ];
     let counts = counts.map(|(metric, value)| Row::new(metric, value).source("calibrate"));
     let tasks = report.tasks.iter().flat_map(|(task, share)| {
@@ -165,6 +173,13 @@ fn findings(report: &Report) -> Vec<Finding> {
     for (kind, count) in &report.secrets {
         let text = format!("{count} attempts have a {kind} in them and are left out");
         findings.push(Finding::warning("secret", "trajectories", &text).value(*count as f64));
+    }
+    if !report.leaks.is_empty() {
+        let (attempts, questions) = (dropped(report), report.leaks.len());
+        let text = format!(
+            "{attempts} attempts have something of {questions} evaluation questions in them and are left out; report.json names the questions"
+        );
+        findings.push(Finding::warning("leak", "trajectories", &text).value(attempts as f64));
     }
     if !report.contaminated.is_empty() {
         let text = format!(

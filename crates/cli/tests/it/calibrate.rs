@@ -101,3 +101,39 @@ fn a_set_that_nobody_checked_against_the_evaluation_is_refused_with_a_hint() {
     assert!(!out.exists());
     succeed(&[&head[..], &["--allow-contamination"]].concat());
 }
+
+#[test]
+fn a_set_with_evaluation_questions_is_refused_with_a_hint_that_builds_a_clean_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (results, out) = (results(dir.path()), dir.path().join("set"));
+    let base = fixture("tiny-qwen3-text/base");
+    // The prompt of c0 under another id.
+    let question = json!({"id": "e0", "task": "t", "prompt": "which of W0", "answer": "a"});
+    let evaluation = dir.path().join("evaluation.jsonl");
+    std::fs::write(&evaluation, format!("{question}\n")).unwrap();
+    let head = [
+        "calibrate",
+        "build",
+        &results,
+        "--out",
+        out.to_str().unwrap(),
+        "--tokenizer",
+        &base,
+        "--evaluation",
+        evaluation.to_str().unwrap(),
+        "--samples",
+        "40",
+    ];
+    let text = stderr(&xgraft(&head));
+    assert!(
+        text.contains("question c0 has the prompt of question e0")
+            && text.contains("hint: give --drop-leaks"),
+        "{text}"
+    );
+    succeed(&[&head[..], &["--drop-leaks"]].concat());
+    let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    let report: Value = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!(report["leaks"], json!({"e0": 1}), "{report}");
+    assert!(read("findings.jsonl").contains("1 attempts have something of 1 evaluation questions"));
+    assert!(!read("samples.jsonl").contains("Which of w0?"));
+}
