@@ -107,7 +107,9 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let mut resources = Resources::default();
         let mut interpreter = launcher.start().await?;
-        let read = resources.add_tools(&parts.tools, &mut interpreter).await;
+        let limit = Duration::from_secs(config.program_seconds);
+        let read = resources.add_tools(&parts.tools, &mut interpreter, limit);
+        let read = read.await;
         interpreter.end().await;
         read?;
         if let Some(folder) = &parts.data {

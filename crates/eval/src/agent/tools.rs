@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::AgentError;
 use crate::sandbox::{Ended, Interpreter};
 
-/// How long the description of a folder of tools may take.
+/// How long the description of a module may take at most.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A function, as a `tool_description` module describes it.
@@ -70,48 +70,46 @@ pub struct Resources {
     pub data_folder: Option<PathBuf>,
 }
 
+/// What the driver says of a module.
 #[derive(Deserialize)]
 struct Described {
-    modules: Vec<Module>,
-    faults: Vec<Fault>,
-}
-
-#[derive(Deserialize)]
-struct Module {
     module: String,
     tools: Vec<Tool>,
-}
-
-#[derive(Deserialize)]
-struct Fault {
-    module: String,
-    error: String,
+    fault: Option<String>,
 }
 
 impl Resources {
-    /// The tools of folders, which `interpreter` reads: their code runs in the sandbox only.
+    /// The tools of folders, which `interpreter` reads: their code runs in the sandbox only, each module no longer than `limit`.
     pub(super) async fn add_tools(
         &mut self,
         folders: &[PathBuf],
         interpreter: &mut Interpreter,
+        limit: Duration,
     ) -> Result<(), AgentError> {
+        let limit = limit.min(PATIENCE);
         for folder in folders {
-            let path = folder.display().to_string();
             let wrong = |found: String| AgentError::Tools {
                 folder: folder.clone(),
                 found,
             };
-            let described = interpreter.describe(&path, PATIENCE).await;
-            let described = described.map_err(|ended| match ended {
-                Ended::Timeout => wrong(format!("nothing in {} s", PATIENCE.as_secs())),
-                Ended::Died(said) => wrong(said),
-            })?;
-            let described =
-                Described::deserialize(described).map_err(|error| wrong(error.to_string()))?;
-            for Fault { module, error } in described.faults {
-                tracing::warn!(%module, %error, "the tools of a module cannot be read");
-            }
-            for Module { module, tools } in described.modules {
+            let modules = interpreter.modules(folder, limit).await;
+            let modules = modules.map_err(|ended| wrong(why(&ended, limit)))?;
+            for file in modules {
+                let of_it = |found: String| {
+                    let module = file.strip_suffix(".py").unwrap_or(&file);
+                    wrong(format!("in module {module}: {found}"))
+                };
+                let described = interpreter.describe(folder, &file, limit).await;
+                let described = described.map_err(|ended| of_it(why(&ended, limit)))?;
+                let described = Described::deserialize(described);
+                let Described {
+                    module,
+                    tools,
+                    fault,
+                } = described.map_err(|error| of_it(error.to_string()))?;
+                if let Some(error) = fault {
+                    tracing::warn!(%module, %error, "the tools of a module cannot be read");
+                }
                 let named = |tool| Tool {
                     module: module.clone(),
                     ..tool
@@ -172,6 +170,13 @@ impl Resources {
     /// Whether there is anything to choose from.
     pub(super) fn is_empty(&self) -> bool {
         self.tools.is_empty() && self.data.is_empty() && self.know_how.is_empty()
+    }
+}
+
+fn why(ended: &Ended, limit: Duration) -> String {
+    match ended {
+        Ended::Timeout => format!("no description after {} s", limit.as_secs()),
+        Ended::Died(said) => said.clone(),
     }
 }
 

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, apply_filter,
+    SeccompRule, apply_filter, sock_filter,
 };
 
 use super::policy::{Isolation, Policy};
@@ -59,7 +59,7 @@ const DEVICES: &[&str] = &[
 /// Gives up what the policy does not grant.
 pub(super) fn confine(policy: &Policy) -> Result<(), Wrong> {
     limits(policy)?;
-    files(policy)?;
+    let signals_are_held = files(policy)?;
     let none = CapabilitySet::empty();
     set_capabilities(
         None,
@@ -69,7 +69,7 @@ pub(super) fn confine(policy: &Policy) -> Result<(), Wrong> {
             inheritable: none,
         },
     )?;
-    system_calls()
+    system_calls(policy.isolation, signals_are_held)
 }
 
 fn limits(policy: &Policy) -> Result<(), Wrong> {
@@ -109,7 +109,8 @@ fn others(policy: &Policy) -> u64 {
     tasks.and_then(|total| total.parse().ok()).unwrap_or(4096)
 }
 
-fn files(policy: &Policy) -> Result<(), Wrong> {
+/// True if signals reach no further than files.
+fn files(policy: &Policy) -> Result<bool, Wrong> {
     let abi = ABI::V6;
     let there = |path: &PathBuf| path.exists();
     let system = SYSTEM.iter().map(PathBuf::from);
@@ -144,7 +145,10 @@ fn files(policy: &Policy) -> Result<(), Wrong> {
     if status.ruleset == RulesetStatus::NotEnforced {
         return Err("this kernel has no Landlock".into());
     }
-    Ok(())
+    Ok(matches!(
+        status.landlock,
+        LandlockStatus::Available { effective_abi, .. } if effective_abi >= ABI::V6
+    ))
 }
 
 /// System calls that are refused as if the caller had no right to them.
@@ -154,6 +158,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_bpf,
     libc::SYS_chroot,
     libc::SYS_clock_settime,
+    libc::SYS_connect,
     libc::SYS_delete_module,
     libc::SYS_fanotify_init,
     libc::SYS_finit_module,
@@ -165,10 +170,19 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
+    // What lies in such files is memory that nobody counts, as is that of System V.
+    libc::SYS_memfd_create,
+    libc::SYS_memfd_secret,
     libc::SYS_mknodat,
     libc::SYS_mount,
     libc::SYS_mount_setattr,
     libc::SYS_move_mount,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_msgctl,
+    libc::SYS_msgget,
+    libc::SYS_msgrcv,
+    libc::SYS_msgsnd,
     libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
@@ -181,10 +195,19 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_quotactl,
     libc::SYS_reboot,
     libc::SYS_request_key,
+    libc::SYS_semctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
     libc::SYS_setdomainname,
     libc::SYS_sethostname,
     libc::SYS_setns,
     libc::SYS_settimeofday,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_shmget,
+    // Landlock does not govern whom a socket reaches by its path.
+    libc::SYS_socket,
     libc::SYS_swapoff,
     libc::SYS_swapon,
     libc::SYS_umount2,
@@ -192,25 +215,126 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_userfaultfd,
 ];
 
-fn system_calls() -> Result<(), Wrong> {
+/// Landlock does not govern what changes a file without opening it, and without namespaces all of the machine's are there.
+const REFUSED_WITHOUT_MOUNTS: &[libc::c_long] = &[
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_fremovexattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_setxattr,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+];
+
+/// As these, but nothing is done and no fault is given: every copy of a file by Python asks for them.
+const IDLE_WITHOUT_MOUNTS: &[libc::c_long] = &[
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    libc::SYS_utimensat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+];
+
+/// What changes a process that is named by this argument, and not by 0, the caller's own name.
+const OF_OTHERS: &[(libc::c_long, u8)] = &[
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_migrate_pages, 0),
+    (libc::SYS_move_pages, 0),
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setattr, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_setpriority, 1),
+];
+
+const SIGNALS: &[libc::c_long] = &[
+    libc::SYS_kill,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_tgkill,
+    libc::SYS_tkill,
+];
+
+fn system_calls(isolation: Isolation, signals_are_held: bool) -> Result<(), Wrong> {
+    let alone = isolation != Isolation::Namespaces;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in REFUSED {
-        rules.insert(*call, Vec::new());
+    let mut refused = REFUSED.to_vec();
+    if alone {
+        refused.extend(REFUSED_WITHOUT_MOUNTS);
+        for (call, place) in OF_OTHERS {
+            let other =
+                SeccompCondition::new(*place, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0)?;
+            rules.insert(*call, vec![SeccompRule::new(vec![other])?]);
+        }
     }
-    // Sockets of this machine's own kind are harmless, and Python's libraries need them.
-    let own = SeccompCondition::new(
-        0,
-        SeccompCmpArgLen::Dword,
-        SeccompCmpOp::Ne,
-        libc::AF_UNIX as u64,
-    )?;
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![own])?]);
+    if alone && !signals_are_held {
+        refused.extend(SIGNALS);
+    }
+    rules.extend(refused.into_iter().map(|call| (call, Vec::new())));
+    rules.insert(libc::SYS_socketpair, pairs_with_names()?);
     rules.insert(libc::SYS_clone, new_namespaces()?);
+    if alone {
+        let idle = IDLE_WITHOUT_MOUNTS.iter().map(|call| (*call, Vec::new()));
+        apply_filter(&program(idle.collect(), 0)?)?;
+    }
+    apply_filter(&other_numbers())?;
     apply_filter(&program(rules, libc::EPERM as u32)?)?;
     // Its flags lie in memory, where no filter sees them; libraries then use the older call.
     let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     apply_filter(&program(rules, libc::ENOSYS as u32)?)?;
     Ok(())
+}
+
+/// Pairs but those that stay with each other: one of datagrams can send to any path.
+fn pairs_with_names() -> Result<Vec<SeccompRule>, Wrong> {
+    const KINDS: u64 = 0xf;
+    let strangers = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Ne,
+        libc::AF_UNIX as u64,
+    )?;
+    let mut rules = vec![SeccompRule::new(vec![strangers])?];
+    let connected = [libc::SOCK_STREAM as u64, libc::SOCK_SEQPACKET as u64];
+    for kind in (0..=KINDS).filter(|kind| !connected.contains(kind)) {
+        let of_kind = SeccompCmpOp::MaskedEq(KINDS);
+        let condition = SeccompCondition::new(1, SeccompCmpArgLen::Dword, of_kind, kind)?;
+        rules.push(SeccompRule::new(vec![condition])?);
+    }
+    Ok(rules)
+}
+
+/// On x86-64 most calls have a second number, of x32, which the other filters do not know.
+fn other_numbers() -> BpfProgram {
+    let instruction = |code: u32, jt, jf, k| sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let at_least = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    vec![
+        instruction(load, 0, 0, 0),
+        instruction(at_least, 0, 1, 1 << 30),
+        instruction(libc::BPF_RET, 0, 0, refuse),
+        instruction(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
 }
 
 /// A rule for each kind of namespace.

@@ -2,9 +2,11 @@
 
 Frames of four bytes (length, big end first) and JSON come on standard input and go to standard output.
 """
+import codecs
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -14,6 +16,14 @@ import threading
 CONFIG = json.loads(sys.argv[1])
 KEEP = CONFIG["keep_chars"]
 FAITHFUL = CONFIG["compat"]
+
+
+def escape(fault):
+    """Half a character, as a file's name may hold one, in JSON that holds a backslash in its place."""
+    return "".join(f"\\\\u{ord(half):04x}" for half in fault.object[fault.start : fault.end]), fault.end
+
+
+codecs.register_error("escape", escape)
 
 
 class Collector:
@@ -94,6 +104,15 @@ class Descriptor:
         self.marks.acquire(timeout=0.5)
 
 
+def words(fault):
+    """What an exception says of itself, or else its name."""
+    try:
+        text = str(fault)
+    except BaseException:
+        text = ""
+    return text if text or FAITHFUL else type(fault).__name__
+
+
 def run_python(code, space, collector):
     code = code.strip("```").strip()
     error = None
@@ -102,11 +121,11 @@ def run_python(code, space, collector):
     try:
         exec(code, space)
     except SystemExit as stop:
-        error = "Error: Execution completed but no result was returned" if FAITHFUL else f"Error: SystemExit: {stop}"
+        error = "Error: Execution completed but no result was returned" if FAITHFUL else f"Error: SystemExit: {words(stop)}"
     except KeyboardInterrupt:
         error = "Error: KeyboardInterrupt"
-    except Exception as fault:
-        error = f"Error: {fault}"
+    except BaseException as fault:
+        error = f"Error: {words(fault)}"
     finally:
         if os.getpid() != me:
             # A child that the program has forked and not ended must not speak for its parent.
@@ -147,16 +166,18 @@ def run_script(language, code):
     if language == "bash":
         head = "" if code.startswith("#!/") else "#!/bin/bash\n"
         code = head + ("" if "set -e" in code else "set -e\n") + code
-    with tempfile.NamedTemporaryFile("w", suffix=".sh" if language == "bash" else ".R", delete=False) as file:
+    folder = tempfile.mkdtemp()
+    path = os.path.join(folder, "program.sh" if language == "bash" else "program.R")
+    # It may be executed from the start: a sandbox without namespaces changes no rights of files.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755)
+    with os.fdopen(file, "w", encoding="utf-8") as file:
         file.write(code)
     try:
-        if language == "bash":
-            os.chmod(file.name, 0o755)
-        exit_code, (out, err) = run_child([file.name] if language == "bash" else ["Rscript", file.name])
+        exit_code, (out, err) = run_child([path] if language == "bash" else ["Rscript", path])
     except OSError as fault:
         return f"Error running {name}: {fault}", 0
     finally:
-        os.unlink(file.name)
+        shutil.rmtree(folder, ignore_errors=True)
     if exit_code == 0:
         return out.text(), out.dropped
     suffix = f" (exit code {exit_code})" if language == "bash" else ""
@@ -179,27 +200,29 @@ def place_of_tools(folder):
     return folder, "", None
 
 
-def describe(folder):
-    """The tools of a folder: functions by module, and the modules that cannot be read."""
+def list_modules(folder):
+    """The files that may describe tools."""
+    root, _, descriptions = place_of_tools(folder)
+    names = sorted(os.listdir(descriptions or root))
+    return [name for name in names if name.endswith(".py") and not name.startswith("_")]
+
+
+def describe(folder, name):
+    """The tools of one file, or why it cannot be read."""
     root, prefix, descriptions = place_of_tools(folder)
-    modules, faults = [], []
-    source = descriptions or root
-    for name in sorted(os.listdir(source)):
-        if not name.endswith(".py") or name.startswith("_"):
-            continue
-        space = {"__name__": name[:-3], "__file__": os.path.join(source, name)}
-        try:
-            with open(space["__file__"], encoding="utf-8") as file:
-                exec(compile(file.read(), space["__file__"], "exec"), space)
-            tools = space["description"] if descriptions else space.get("description", [])
-            for tool in tools:
-                tool["name"], tool["description"]
-        except BaseException as fault:
-            faults.append({"module": prefix + name[:-3], "error": f"{type(fault).__name__}: {fault}"})
-            continue
-        if tools:
-            modules.append({"module": prefix + name[:-3], "tools": tools})
-    return {"modules": modules, "faults": faults}
+    path = os.path.join(descriptions or root, name)
+    space = {"__name__": name[:-3], "__file__": path}
+    described = {"module": prefix + name[:-3], "tools": [], "fault": None}
+    try:
+        with open(path, encoding="utf-8") as file:
+            exec(compile(file.read(), path, "exec"), space)
+        tools = space["description"] if descriptions else space.get("description", [])
+        for tool in tools:
+            tool["name"], tool["description"]
+        described["tools"] = json.loads(json.dumps(tools, default=repr, allow_nan=False))
+    except BaseException as fault:
+        described["fault"] = f"{type(fault).__name__}: {words(fault)}"
+    return described
 
 
 def main():
@@ -212,6 +235,11 @@ def main():
     sys.__stdout__ = Output(collector)
     descriptor = None if FAITHFUL else Descriptor(collector)
     space = {} if FAITHFUL else {"__name__": "__main__"}
+    if sys.version_info >= (3, 14):
+        # The usual way to start workers there asks a server behind a socket, which is refused.
+        import multiprocessing
+
+        multiprocessing.set_start_method("fork")
     for folder in CONFIG["tools"]:
         sys.path.insert(0, place_of_tools(folder)[0])
     for path in CONFIG["preload"]:
@@ -219,7 +247,7 @@ def main():
             exec(compile(file.read(), path, "exec"), space)
 
     def reply(value):
-        body = json.dumps(value, default=repr).encode()
+        body = json.dumps(value, default=repr, ensure_ascii=False).encode("utf-8", "escape")
         answers.write(struct.pack(">I", len(body)) + body)
         answers.flush()
 
@@ -229,8 +257,11 @@ def main():
         if len(head) < 4:
             return
         request = json.loads(frames.read(struct.unpack(">I", head)[0]))
+        if request["language"] == "modules":
+            reply(list_modules(request["code"]))
+            continue
         if request["language"] == "describe":
-            reply(describe(request["code"]))
+            reply(describe(*request["code"]))
             continue
         collector.clear()
         if request["language"] == "python":

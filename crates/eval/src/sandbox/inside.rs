@@ -1,15 +1,21 @@
-//! The launcher: a process between harness and interpreter that gives up its rights, starts the interpreter, watches over it, and
-//! takes everything with it when it ends.
+//! The launcher: a process between harness and interpreter that starts the interpreter without rights, watches over it, and takes
+//! everything with it when it ends.
+//!
+//! With namespaces it is three processes: `outer` leaves the namespaces of the harness, `init` is the first of the new ones, which
+//! no program can end and whose end the others do not outlive, and the interpreter. Without, `outer` keeps its rights,
+//! so that it is not among those whom programs may end, and `inner` gives them up and becomes the interpreter.
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, set_child_subreaper, set_parent_process_death_signal,
-    wait,
+    setsid, wait,
 };
 
 use super::confine::confine;
@@ -18,11 +24,16 @@ use super::{NO_NAMESPACES, namespace};
 
 type Wrong = Box<dyn std::error::Error>;
 
-/// How often the launcher looks at what its processes use.
-const TICK: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 200_000_000,
-};
+/// How often the launcher looks at what its processes use. Without namespaces it has to look at everybody's.
+const fn tick(isolation: Isolation) -> Timespec {
+    Timespec {
+        tv_sec: 0,
+        tv_nsec: match isolation {
+            Isolation::Namespaces => 50_000_000,
+            Isolation::Kernel | Isolation::Off => 200_000_000,
+        },
+    }
+}
 
 /// The launcher's whole life: a program that has [`super::Launcher`] start it calls this with the arguments it was given, before it
 /// starts a thread, and ends with the result as its exit code.
@@ -48,23 +59,63 @@ fn tell(text: &str) {
 
 fn live(stage: &str, text: &str) -> Result<u8, Wrong> {
     let policy: Policy = serde_json::from_str(text)?;
-    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if policy.isolation != Isolation::Off {
+        namespace::forget_descriptors()?;
+    }
     match (stage, policy.isolation) {
-        ("outer", Isolation::Namespaces) => outer(&policy, text),
-        ("outer", isolation) => {
+        ("outer", Isolation::Namespaces) => {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            outer(&policy, text)
+        }
+        // It must outlive the harness, if only to end the others, and also where all processes of its name are asked to end.
+        ("outer", _) => {
+            namespace::may_be_asked_to_end(false);
             set_child_subreaper(Some(Pid::INIT))?;
+            let inner = again("inner", text);
+            let ended = supervise(&policy, inner);
+            end_all();
+            if let Some(folder) = &policy.folder {
+                let _ = std::fs::remove_dir_all(folder);
+            }
+            ended
+        }
+        ("inner", isolation) => {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            namespace::may_be_asked_to_end(true);
+            // Signals to its group must not reach the launcher.
+            setsid()?;
             if isolation == Isolation::Kernel {
                 confine(&policy)?;
             }
-            supervise(&policy)
+            let mut interpreter = interpreter(&policy)?;
+            let error = interpreter.exec();
+            Err(format!("cannot start {}: {error}", policy.command[0]).into())
         }
         ("init", _) => {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
             namespace::own_proc(&policy);
             confine(&policy)?;
-            supervise(&policy)
+            // The first process of a namespace takes all others with it.
+            supervise(&policy, interpreter(&policy)?)
         }
         (other, _) => Err(format!("unknown stage {other}").into()),
     }
+}
+
+/// This program in another stage.
+fn again(stage: &str, text: &str) -> Command {
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    arguments.truncate(arguments.len().saturating_sub(2));
+    let mut command = Command::new("/proc/self/exe");
+    command.args(arguments).args([stage, text]);
+    command
+}
+
+fn interpreter(policy: &Policy) -> Result<Command, Wrong> {
+    let (program, arguments) = policy.command.split_first().ok_or("no interpreter")?;
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(policy.work());
+    Ok(command)
 }
 
 /// Leaves the namespaces, and waits for the first process of the new ones.
@@ -76,29 +127,22 @@ fn outer(policy: &Policy, text: &str) -> Result<u8, Wrong> {
     }
     // A process that changes its user forgets this.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    arguments.truncate(arguments.len().saturating_sub(2));
-    let mut init = Command::new("/proc/self/exe")
-        .args(arguments)
-        .args(["init", text])
-        .spawn()?;
+    let mut init = again("init", text).spawn()?;
     let code = init.wait()?.code();
     Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 /// Starts the interpreter, and stays until it ends, uses too much, or the harness goes away.
-fn supervise(policy: &Policy) -> Result<u8, Wrong> {
-    let (program, arguments) = policy.command.split_first().ok_or("no interpreter")?;
-    let child = Command::new(program)
-        .args(arguments)
-        .current_dir(policy.work())
+fn supervise(policy: &Policy, mut command: Command) -> Result<u8, Wrong> {
+    let program = &policy.command[0];
+    let child = command
         .stderr(Stdio::inherit())
         .spawn()
         .map_err(|error| format!("cannot start {program}: {error}"))?;
     let interpreter = i32::try_from(child.id())?;
-    let alone = policy.isolation != Isolation::Namespaces;
-    let mut code = None;
-    while code.is_none() && !harness_is_gone() {
+    let tick = tick(policy.isolation);
+    loop {
+        let mut code = None;
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid.as_raw_pid() == interpreter {
                 let killed = status.terminating_signal().map(|signal| {
@@ -109,45 +153,64 @@ fn supervise(policy: &Policy) -> Result<u8, Wrong> {
                 code = Some(u8::try_from(exit).unwrap_or(1));
             }
         }
-        if let Some(excess) = excess(policy, alone) {
+        if let Some(code) = code {
+            return Ok(code);
+        }
+        if let Some(excess) = excess(policy) {
             tell(&excess);
-            break;
+            return Ok(1);
+        }
+        if harness_is_gone(&tick) {
+            return Ok(1);
         }
     }
-    if alone {
-        end_all();
-    }
-    // The first process of a namespace takes all others with it.
-    Ok(code.unwrap_or(1))
 }
 
 /// Waits for a tick; true when nobody reads standard error any more.
-fn harness_is_gone() -> bool {
+fn harness_is_gone(tick: &Timespec) -> bool {
     let stderr = std::io::stderr();
     let mut watched = [PollFd::new(&stderr, PollFlags::empty())];
-    let polled = poll(&mut watched, Some(&TICK));
+    let polled = poll(&mut watched, Some(tick));
     let gone = PollFlags::ERR | PollFlags::HUP;
     polled.is_ok_and(|count| count > 0) && watched[0].revents().intersects(gone)
 }
 
 /// What all processes together use too much of.
-fn excess(policy: &Policy, alone: bool) -> Option<String> {
-    let processes = if alone { descendants() } else { everybody() };
+fn excess(policy: &Policy) -> Option<String> {
+    let processes = descendants();
     let count = processes.len() as u64;
     if count > policy.caps.processes {
         let most = policy.caps.processes;
         return Some(format!("limit: {count} processes of {most}"));
     }
     let pages: u64 = processes.iter().filter_map(|pid| resident(*pid)).sum();
-    let bytes = pages * rustix::param::page_size() as u64;
+    let in_files: u64 = match policy.isolation {
+        Isolation::Namespaces => PRIVATE.iter().map(|folder| held(folder)).sum(),
+        Isolation::Kernel | Isolation::Off => 0,
+    };
+    let bytes = pages * rustix::param::page_size() as u64 + in_files;
     let most = policy.caps.memory;
     if bytes > most {
-        return Some(format!("limit: {bytes} bytes of memory of {most}"));
+        let files = match in_files {
+            0 => String::new(),
+            bytes => format!(", {bytes} of them in files of /tmp and /dev/shm"),
+        };
+        return Some(format!("limit: {bytes} bytes of memory of {most}{files}"));
     }
     // A private folder has a limit of its own.
-    let folder = policy.folder.as_ref().filter(|_| alone)?;
+    let folder = policy.folder.as_ref()?;
     let (bytes, most) = (size(folder), policy.caps.disk);
     (bytes > most).then(|| format!("limit: {bytes} bytes in the working folder of {most}"))
+}
+
+/// The folders of a namespace that are kept in memory.
+const PRIVATE: [&str; 2] = ["/tmp", "/dev/shm"];
+
+/// Bytes that the files of a mount take.
+fn held(mount: &str) -> u64 {
+    rustix::fs::statvfs(mount).map_or(0, |about| {
+        about.f_blocks.saturating_sub(about.f_bfree) * about.f_frsize
+    })
 }
 
 /// Bytes of the files in a folder and those below it.
@@ -173,28 +236,26 @@ fn resident(pid: i32) -> Option<u64> {
     text.split(' ').nth(1)?.parse().ok()
 }
 
-/// The processes of this namespace, without this one.
-fn everybody() -> Vec<i32> {
+/// Children, their children, and so on: whoever loses its parent becomes a child of this process. By the numbers that `/proc` has
+/// for them, which are others where it is not this namespace's own.
+fn descendants() -> Vec<i32> {
+    let number = |name: &std::ffi::OsStr| name.to_str()?.parse().ok();
+    let me = std::fs::read_link("/proc/self").ok();
+    let me: Option<i32> = me.and_then(|name| number(name.as_os_str()));
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| *pid > 1).collect()
-}
-
-/// Children, their children, and so on: whoever loses its parent becomes a child of this process.
-fn descendants() -> Vec<i32> {
-    let parents = everybody().into_iter().map(|pid| (pid, parent(pid)));
-    let parents: Vec<(i32, Option<i32>)> = parents.collect();
-    let mut all: Vec<i32> = i32::try_from(std::process::id()).into_iter().collect();
+    let all = entries.filter_map(|entry| number(&entry.ok()?.file_name()));
+    let parents: Vec<(i32, Option<i32>)> = all.map(|pid| (pid, parent(pid))).collect();
+    let mut found: Vec<i32> = me.into_iter().collect();
     let mut next = 0;
-    while next < all.len() {
-        let pid = all[next];
+    while next < found.len() {
+        let pid = found[next];
         let children = parents.iter().filter(|(_, parent)| *parent == Some(pid));
-        all.extend(children.map(|(child, _)| *child));
+        found.extend(children.map(|(child, _)| *child));
         next += 1;
     }
-    all.split_off(1.min(all.len()))
+    found.split_off(1.min(found.len()))
 }
 
 /// The parent stands two fields after the name, which may hold anything between its brackets.
@@ -204,18 +265,27 @@ fn parent(pid: i32) -> Option<i32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Kills until nobody is left; who is born meanwhile is killed in the next round.
+/// Kills until nobody is left, for a minute at most: in a sandbox that is off somebody may have rights of its own. As long as they
+/// grow in number they are stopped first, since who is stopped starts nobody else.
 fn end_all() {
-    for _ in 0..1000 {
-        for pid in descendants() {
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
+    let mut known = 0;
+    for _ in 0..6000 {
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-        if descendants().is_empty() {
+        let all = descendants();
+        if all.is_empty() {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        let signal = if all.len() > known {
+            Signal::STOP
+        } else {
+            Signal::KILL
+        };
+        known = all.len();
+        for pid in all.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+        if signal == Signal::KILL {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! The harness's side: starting an interpreter, sending it programs, ending it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,6 +20,9 @@ const DRIVER: &str = include_str!("driver.py");
 
 /// The longest frame that is taken from an interpreter, which may say anything.
 const MOST_BYTES: usize = 64 << 20;
+
+/// What is said of an interpreter that is there and says what nobody can read.
+const NONSENSE: &str = "it answered nonsense";
 
 /// How long an interpreter may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -123,7 +126,8 @@ impl Launcher {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            // Without namespaces the launcher must live to end the others; it sees that its listener is gone.
+            // Without namespaces the launcher must live to end the others; it sees that its listener is gone, and that is
+            // how it learns of a harness that was killed.
             .kill_on_drop(self.isolation == Isolation::Namespaces);
         let mut child = command.spawn().map_err(|source| SandboxError::Io {
             action: "start",
@@ -275,23 +279,35 @@ impl Interpreter {
                 dropped: answer.dropped,
                 ended: None,
             },
-            Ok(None) => {
-                self.gone(Ended::Died("it answered nonsense".to_owned()))
-                    .await
-            }
+            Ok(None) => self.gone(Ended::Died(NONSENSE.to_owned())).await,
             Err(ended) => self.gone(ended).await,
         }
     }
 
-    /// The tools of a folder, as the driver describes them.
-    pub(crate) async fn describe(&mut self, folder: &str, limit: Duration) -> Result<Value, Ended> {
-        self.request("describe", folder, limit).await
+    /// The files of a folder that may describe tools.
+    pub(crate) async fn modules(
+        &mut self,
+        folder: &Path,
+        limit: Duration,
+    ) -> Result<Vec<String>, Ended> {
+        let listed = self.request("modules", folder, limit).await?;
+        Vec::deserialize(listed).map_err(|error| Ended::Died(error.to_string()))
+    }
+
+    /// The tools of one of these files, as the driver describes them.
+    pub(crate) async fn describe(
+        &mut self,
+        folder: &Path,
+        file: &str,
+        limit: Duration,
+    ) -> Result<Value, Ended> {
+        self.request("describe", (folder, file), limit).await
     }
 
     async fn request(
         &mut self,
         language: &str,
-        code: &str,
+        code: impl Serialize,
         limit: Duration,
     ) -> Result<Value, Ended> {
         let body = json!({ "language": language, "code": code }).to_string();
@@ -333,12 +349,15 @@ impl Interpreter {
     async fn last_words(&mut self) -> String {
         let patience = Duration::from_secs(2);
         let status = tokio::time::timeout(patience, self.child.wait()).await;
-        let _ = tokio::time::timeout(patience, &mut self.listener).await;
+        if !self.listener.is_finished() {
+            let _ = tokio::time::timeout(patience, &mut self.listener).await;
+        }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let said = said.trim().replace("sandbox: ", "");
         match status {
             Ok(Ok(status)) if said.is_empty() => status.to_string(),
             Ok(Ok(status)) => format!("{said} ({status})"),
+            _ if said.is_empty() => NONSENSE.to_owned(),
             _ => said,
         }
     }
@@ -351,10 +370,12 @@ impl Interpreter {
     async fn kill(&mut self) {
         // The launcher sees that nobody listens any more.
         self.listener.abort();
-        if self.isolation != Isolation::Namespaces {
-            let _ = tokio::time::timeout(Duration::from_secs(3), self.child.wait()).await;
+        if self.isolation == Isolation::Namespaces {
+            let _ = self.child.kill().await;
+        } else {
+            // Who would kill it now would let its programs go.
+            let _ = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
         }
-        let _ = self.child.kill().await;
         self.folder = None;
     }
 }

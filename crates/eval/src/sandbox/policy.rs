@@ -19,13 +19,13 @@ pub enum Isolation {
 /// How much a program may use. Each program of a question counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caps {
-    /// Bytes of address space of a process, and of memory of all of them.
+    /// Bytes of address space of a process, and of memory of all of them, with files that are kept in memory.
     pub memory: u64,
     /// Processes at a time.
     pub processes: u64,
     /// Bytes of one file.
     pub file: u64,
-    /// Bytes of the working folder.
+    /// Bytes of the working folder. With namespaces it is in memory: a part of that, and no more than half of it.
     pub disk: u64,
     /// Seconds of processor time of a process.
     pub cpu_seconds: u64,
@@ -40,6 +40,18 @@ impl Default for Caps {
             disk: 2 << 30,
             cpu_seconds: 3600,
         }
+    }
+}
+
+impl Caps {
+    /// Bytes of a private `/tmp`.
+    pub(super) fn private_folder(&self) -> u64 {
+        self.disk.min(self.memory / 2)
+    }
+
+    /// Bytes of a private `/dev/shm`.
+    pub(super) fn shared_memory(&self) -> u64 {
+        self.private_folder().min(256 << 20)
     }
 }
 

@@ -271,3 +271,67 @@ fn tools_are_described_chosen_and_called() {
     let choice = asked[0]["messages"][0]["content"].as_str().unwrap();
     assert!(choice.contains("1. perimeter: Not chosen.") && choice.contains("0. sides.csv"));
 }
+
+#[test]
+#[ignore = "slow: starts Python in sandboxes"]
+fn a_module_that_never_describes_its_tools_is_named() {
+    let launcher = Launcher {
+        program: vec![
+            env!("CARGO_BIN_EXE_xgraft-eval-test-program").into(),
+            "__sandbox".into(),
+        ],
+        python: Python::find(Path::new("python3")).expect("these tests need a python3"),
+        isolation: Isolation::Namespaces,
+        caps: Caps::default(),
+        tools: Vec::new(),
+        preload: Vec::new(),
+        readable: Vec::new(),
+        compat: false,
+        keep_chars: 10_001,
+    };
+    let refused = |name: &str, code: &str| {
+        let tools = tempfile::tempdir().unwrap();
+        std::fs::write(tools.path().join("able.py"), "description = []").unwrap();
+        std::fs::write(tools.path().join(name), code).unwrap();
+        let folders = vec![tools.path().to_owned()];
+        let launcher = Launcher {
+            tools: folders.clone(),
+            ..launcher.clone()
+        };
+        let config = AgentConfig {
+            compat: false,
+            steps: 1,
+            program_seconds: 3,
+            output_chars: 1,
+            retrieve: false,
+            prompt: String::new(),
+        };
+        let parts = Parts {
+            tools: folders,
+            ..Parts::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let made = runtime.unwrap().block_on(async {
+            let made = Agent::new(config, parts, launcher);
+            tokio::time::timeout(Duration::from_secs(30), made).await
+        });
+        made.expect("it waits without an end")
+            .unwrap_err()
+            .to_string()
+    };
+    let said = refused("hangs.py", "while True: pass");
+    assert!(
+        said.contains("module hangs: no description after 3 s"),
+        "{said}"
+    );
+    let said = refused("quits.py", "import os\nos._exit(3)");
+    assert!(said.contains("module quits: "), "{said}");
+    // What is no JSON is that module's own fault.
+    let said = refused(
+        "odd.py",
+        "description = [{'name': 'x', 'description': float('nan')}]",
+    );
+    assert!(said.contains("found no module with a list"), "{said}");
+}

@@ -1,14 +1,15 @@
 //! Programs that want out of the sandbox, and what each of them gets.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use xgraft_eval::sandbox::{Caps, Ended, Isolation, Language, Launcher, Python, Ran};
 
+use crate::host::Host;
+
 /// What a program may get.
-enum Gets {
+pub(crate) enum Gets {
     /// Output with one of these in it.
     Words(&'static [&'static str]),
     /// Its end.
@@ -17,16 +18,18 @@ enum Gets {
     EndOr(&'static [&'static str]),
 }
 
-struct Program {
+pub(crate) struct Program {
     name: &'static str,
     code: String,
     gets: Gets,
 }
 
 const DENIED: &[&str] = &["Permission denied", "No such file"];
-const NOT_PERMITTED: &[&str] = &["Operation not permitted"];
+const NOT_WRITTEN: &[&str] = &["Permission denied", "No such file", "Read-only file system"];
+pub(crate) const NOT_PERMITTED: &[&str] = &["Operation not permitted"];
+pub(crate) const NOT_REACHED: &[&str] = &["Operation not permitted", "No such process"];
 
-fn launcher(isolation: Isolation) -> Launcher {
+pub(crate) fn launcher(isolation: Isolation) -> Launcher {
     Launcher {
         program: vec![
             env!("CARGO_BIN_EXE_xgraft-eval-test-program").into(),
@@ -49,7 +52,20 @@ fn launcher(isolation: Isolation) -> Launcher {
     }
 }
 
-fn program(name: &'static str, code: impl Into<String>, gets: Gets) -> Program {
+/// The launcher with namespaces, or the strictest that this machine grants; what is then not checked is said.
+pub(crate) fn granted(launcher: Launcher, checks: &str) -> Launcher {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let launcher = runtime.block_on(launcher.strictest()).unwrap();
+    if launcher.isolation != Isolation::Namespaces {
+        println!("this machine refuses namespaces; NOT CHECKED with them: {checks}");
+    }
+    launcher
+}
+
+pub(crate) fn program(name: &'static str, code: impl Into<String>, gets: Gets) -> Program {
     Program {
         name,
         code: code.into(),
@@ -113,12 +129,12 @@ fn programs(secret: &Path, port: u16, marker: &str) -> Vec<Program> {
         program(
             "write outside",
             format!("open('{secret}.new', 'w').write('x')"),
-            Words(DENIED),
+            Words(NOT_WRITTEN),
         ),
         program(
             "write into /usr",
             "open('/usr/lib/x', 'w').write('x')",
-            Words(DENIED),
+            Words(NOT_WRITTEN),
         ),
         program(
             "trace its parent",
@@ -176,6 +192,13 @@ fn programs(secret: &Path, port: u16, marker: &str) -> Vec<Program> {
                 "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        os.execvp('sleep', ['sleep', '{marker}'])\n    os._exit(0)\nprint('left one behind')"
             ),
             Words(&["left one behind"]),
+        ),
+        program(
+            "end its launcher",
+            format!(
+                "import os, subprocess\nsubprocess.Popen(['sleep', '{marker}'], start_new_session=True)\nos.kill(os.getppid(), 9)\nprint('sent')"
+            ),
+            EndOr(&["sent", "Operation not permitted"]),
         ),
         program(
             "answer for the driver",
@@ -248,14 +271,17 @@ fn is_running(marker: &str) -> bool {
 
 fn try_all(isolation: Isolation) {
     let launcher = launcher(isolation);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let secret = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("secret");
-    std::fs::write(&secret, "the secret").unwrap();
-    let marker = format!("8{}", std::process::id());
-    let mut all = programs(&secret, port, &marker);
+    let host = Host::start();
+    let port = host.port();
+    let marker = format!("8{}{}", std::process::id(), isolation as u8);
+    let mut all = programs(&host.secret(), port, &marker);
+    all.extend(host.programs());
     if isolation == Isolation::Namespaces {
         all.extend(loud());
+        let names: Vec<&str> = all.iter().map(|program| program.name).collect();
+        if granted(launcher.clone(), &names.join(", ")).isolation != isolation {
+            return;
+        }
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -281,7 +307,7 @@ fn try_all(isolation: Isolation) {
     std::thread::sleep(Duration::from_millis(300));
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(!is_running(&marker), "a daemon outlived its sandbox");
-    assert!(!secret.with_extension("new").exists());
+    assert_eq!(host.harm(), Vec::<&str>::new());
 }
 
 #[test]
@@ -299,7 +325,12 @@ fn the_kernels_filters_alone_hold_hostile_programs() {
 #[test]
 #[ignore = "slow: starts Python in sandboxes"]
 fn an_interpreter_keeps_variables_and_languages_share_the_folder() {
-    let launcher = launcher(Isolation::Namespaces);
+    let checks = "variables and languages of an interpreter";
+    languages(&granted(launcher(Isolation::Namespaces), checks));
+    languages(&launcher(Isolation::Kernel));
+}
+
+fn languages(launcher: &Launcher) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -319,6 +350,10 @@ fn an_interpreter_keeps_variables_and_languages_share_the_folder() {
                 "import os; os.system('echo from a child')",
             ),
             (Language::Python, "print(sorted(os.environ))"),
+            (
+                Language::Python,
+                "import shutil; print(shutil.copy2('note', 'other'))",
+            ),
         ] {
             let ran = interpreter.run(language, code, limit).await;
             assert_eq!(ran.ended, None);
@@ -328,6 +363,7 @@ fn an_interpreter_keeps_variables_and_languages_share_the_folder() {
         assert_eq!(outputs[3], "Error running Bash script (exit code 1):\na\n");
         assert_eq!(outputs[4], "before\nError: division by zero");
         assert_eq!(outputs[5], "from a child\n");
+        assert_eq!(outputs[7], "other\n");
         assert!(!outputs[6].contains("CARGO"), "{}", outputs[6]);
         interpreter.end().await;
     });

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -85,4 +85,73 @@ fn the_harness_itself_costs_little() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     println!("2300 questions: {}", errors.trim());
+}
+
+/// The command lines of all processes with these words in them.
+fn running(words: &str) -> usize {
+    let listed = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    text.lines().filter(|line| line.contains(words)).count()
+}
+
+fn within(patience: Duration, is: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        if is() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+/// A program that works, a daemon of its own, and a child that forks: each says so in its command line.
+const BUSY: &str = "<execute>import subprocess, sys
+loop = 'import os\\nif MANY: os.fork()\\nwhile True: pass'
+subprocess.Popen([sys.executable, '-c', loop.replace('MANY', 'True'), 'MARKER'])
+subprocess.Popen([sys.executable, '-c', loop.replace('MANY', 'False'), 'MARKER'], start_new_session=True)
+while True: pass";
+
+fn a_killed_harness_takes_all_with_it(kernel: bool) {
+    let marker = format!("busy-{}-{}", std::process::id(), u8::from(kernel));
+    let program = BUSY.replace("MARKER", &marker);
+    let endpoint = Endpoint::start(move |_| Reply::says(&program));
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let data = folder.path().join("one.jsonl");
+    let row = "{\"id\":\"0\",\"task\":\"lab_bench_dbqa\",\"prompt\":\"?\",\"answer\":\"A\"}\n";
+    std::fs::write(&data, row).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["run", &endpoint.url])
+        .arg(&data)
+        .arg(folder.path().join("out"))
+        .arg("python3")
+        .env("TMPDIR", &temporary);
+    if kernel {
+        command.env("XGRAFT_TEST_KERNEL", "1");
+    }
+    let mut child = command.spawn().unwrap();
+    let began = within(Duration::from_secs(30), || running(&marker) >= 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ended = within(Duration::from_secs(10), || running(&marker) == 0);
+    let left = || std::fs::read_dir(&temporary).unwrap().count();
+    let removed = within(Duration::from_secs(5), || left() == 0);
+    assert!(began, "the program never started");
+    assert!(ended, "{} processes outlived the harness", running(&marker));
+    assert!(removed, "{} folders are left", left());
+}
+
+#[test]
+#[ignore = "slow: starts Python in sandboxes"]
+fn a_harness_that_is_killed_ends_its_programs() {
+    a_killed_harness_takes_all_with_it(false);
+}
+
+#[test]
+#[ignore = "slow: starts Python in sandboxes"]
+fn a_harness_that_is_killed_ends_its_programs_without_namespaces_too() {
+    a_killed_harness_takes_all_with_it(true);
 }

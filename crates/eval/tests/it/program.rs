@@ -1,4 +1,5 @@
-//! What the tests start as a process of its own: `__sandbox …` is a launcher, `run URL DATA OUT [PYTHON [TOOLS]]` a harness.
+//! What the tests start as a process of its own: `__sandbox …` is a launcher, `run URL DATA OUT [PYTHON [TOOLS]]` a harness,
+//! without namespaces where the environment has `XGRAFT_TEST_KERNEL`.
 #![expect(clippy::unwrap_used, reason = "a program of tests fails by panicking")]
 
 use std::ffi::OsString;
@@ -76,7 +77,10 @@ async fn agent(python: &Path, tools: &[OsString]) -> Agent {
     let launcher = Launcher {
         program: vec![std::env::current_exe().unwrap().into(), "__sandbox".into()],
         python: Python::find(python).unwrap(),
-        isolation: Isolation::Namespaces,
+        isolation: match std::env::var_os("XGRAFT_TEST_KERNEL") {
+            Some(_) => Isolation::Kernel,
+            None => Isolation::Namespaces,
+        },
         caps: Caps::default(),
         tools: tools.clone(),
         preload: Vec::new(),

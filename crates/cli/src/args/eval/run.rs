@@ -139,13 +139,14 @@ pub(crate) struct A1 {
     /// How programs are kept in.
     #[arg(long, value_enum, default_value_t = SandboxArg::Auto)]
     pub(crate) sandbox: SandboxArg,
-    /// Memory of all programs of a question.
+    /// Memory of all programs of a question, with their files in /tmp and /dev/shm where these are private. As many questions
+    /// as --concurrency says may each use that much at a time.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "4GiB")]
     pub(crate) memory: u64,
-    /// Bytes of a question's working folder.
+    /// Bytes of a question's working folder; where it is in memory, a part of --memory and at most half of it.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "2GiB")]
     pub(crate) disk: u64,
-    /// Processes of a question.
+    /// Processes of a question. For root, whose processes the kernel does not count, it is looked at many times a second.
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) processes: u64,
 }

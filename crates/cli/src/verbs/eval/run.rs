@@ -12,6 +12,7 @@ use xgraft_eval::client::{Client, Sampling};
 use xgraft_eval::run::{Limits, Plan, Progress, Report, Retries, Stop, Work};
 use xgraft_eval::sandbox::{Caps, Isolation, Launcher, Python};
 use xgraft_eval::task::Tasks;
+use xgraft_results::human;
 
 use super::{keys, show};
 use crate::args::{Always, EvalRun, SandboxArg};
@@ -199,6 +200,9 @@ async fn agent(args: &EvalRun) -> anyhow::Result<Agent> {
             "sandbox: the system refuses namespaces; Landlock, seccomp and limits keep programs in",
         );
     }
+    if let Some(text) = too_much(args.concurrency, a1.memory, machine_memory()) {
+        note(&text);
+    }
     let config = AgentConfig {
         compat: a1.a1_compat,
         steps: a1.steps,
@@ -216,10 +220,46 @@ async fn agent(args: &EvalRun) -> anyhow::Result<Agent> {
     Ok(Agent::new(config, parts, launcher).await?)
 }
 
+/// What to say where the programs of all questions in work may together use more memory than there is.
+fn too_much(at_a_time: usize, each: u64, there: Option<u64>) -> Option<String> {
+    let sum = each.saturating_mul(at_a_time as u64);
+    let there = there.filter(|there| sum > *there)?;
+    Some(format!(
+        "sandbox: {at_a_time} questions at a time may use {} each, {} in all, and this machine has {}; lower --memory or --concurrency if programs need that much",
+        human::bytes(each),
+        human::bytes(sum),
+        human::bytes(there),
+    ))
+}
+
+/// Bytes of memory of this machine, where it says so.
+fn machine_memory() -> Option<u64> {
+    let text = fs_err::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
 fn real(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(fs_err::canonicalize(path)?)
 }
 
 fn all_real(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     paths.iter().map(|path| real(path)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_much;
+
+    #[test]
+    fn more_memory_than_there_is_is_said_with_its_sum() {
+        let said = too_much(72, 4 << 30, Some(64 << 30)).unwrap();
+        assert!(said.contains("288"), "{said}");
+        assert!(said.contains("--memory or --concurrency"), "{said}");
+        assert_eq!(too_much(16, 4 << 30, Some(64 << 30)), None);
+        assert_eq!(too_much(72, 4 << 30, None), None);
+    }
 }
