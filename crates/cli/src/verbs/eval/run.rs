@@ -200,7 +200,7 @@ async fn agent(args: &EvalRun) -> anyhow::Result<Agent> {
             "sandbox: the system refuses namespaces; Landlock, seccomp and limits keep programs in",
         );
     }
-    if let Some(text) = too_much(args.concurrency, a1.memory, machine_memory()) {
+    if let Some(text) = too_much(args.concurrency.into(), a1.memory, machine_memory()) {
         note(&text);
     }
     let config = AgentConfig {
