@@ -96,7 +96,7 @@ pub unsafe extern "C" fn xg_close(handle: *mut Handle) {
     }
 }
 
-/// Every way to compute a product, as a JSON list; null where there is none.
+/// The likeliest ways to compute a product, as a JSON list; null where there is none.
 ///
 /// # Safety
 /// An open handle, and a text that ends in NUL.

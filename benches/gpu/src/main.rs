@@ -58,8 +58,8 @@ enum Args {
     },
 }
 
-/// All is done, and some of it was wrong.
-const WRONG: u8 = 1;
+/// All is done, and some of it was wrong. An error of this program itself is 1.
+const WRONG: u8 = 2;
 /// The time ended first.
 const UNFINISHED: u8 = 3;
 
@@ -68,7 +68,10 @@ const UNFINISHED: u8 = 3;
 struct Line {
     case: String,
     kernel: String,
+    /// To the bit, where bits are known.
     ok: bool,
+    /// Near, and the same each time.
+    usable: bool,
     compared: usize,
     wrong: usize,
     /// The largest error over what is allowed, or over the number whose bits were expected.
@@ -157,7 +160,7 @@ fn check(images: &Path, out: &Path, most: Option<Duration>, small: bool) -> Resu
 }
 
 fn judged(trial: &Trial, cuda: &Cuda) -> Line {
-    match trial.judge(cuda.gpu(), cuda) {
+    match cuda.judge(trial) {
         Ok(verdict) => Line::of(trial, verdict, None),
         Err(error) => Line::of(trial, trial::Verdict::default(), Some(error)),
     }
@@ -169,6 +172,7 @@ impl Line {
             case: trial.name(),
             kernel: trial.kernel().name(),
             ok: verdict.is_right(),
+            usable: verdict.is_usable(),
             compared: verdict.compared,
             wrong: verdict.wrong,
             worst: verdict.worst.is_finite().then_some(verdict.worst),
@@ -260,6 +264,7 @@ mod tests {
             case: "a".to_owned(),
             kernel: "plain".to_owned(),
             ok: false,
+            usable: false,
             compared: 1,
             wrong: 1,
             worst: None,

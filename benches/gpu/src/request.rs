@@ -12,6 +12,9 @@ use xgraft_fp8_gemm::{
     plan::{self, Choice, Table},
 };
 
+/// So many of the candidates are worth measuring.
+const MOST: usize = 12;
+
 /// A product to compute.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +33,8 @@ struct Candidate {
     number: u32,
     /// Whether the plan takes it.
     chosen: bool,
+    /// What the model of the data sheet expects, in microseconds.
+    us: Option<f64>,
     parts: u64,
     counters: u32,
 }
@@ -93,13 +98,16 @@ impl From<Output> for call::Output {
     }
 }
 
-/// Every way to compute a product on this GPU, with what it needs.
+/// The likeliest ways to compute a product on this GPU, with what each needs, the likeliest first.
 pub(crate) fn candidates(cuda: &Cuda, table: &Table, text: &str) -> Result<String> {
     let product: Product = serde_json::from_str(text).context("a request of candidates")?;
     let Product { m, n, k, rank } = product;
     let (gpu, shape) = (cuda.gpu(), Shape::new(m, n, k)?);
     let chosen = plan::choose(table, gpu, shape, rank)?;
+    let expected = |choice: &Choice| plan::model::microseconds(gpu, shape, rank, *choice);
     let mut choices = plan::candidates(shape, rank > 0);
+    choices.sort_by(|a, b| expected(a).total_cmp(&expected(b)));
+    choices.truncate(MOST);
     if !choices.contains(&chosen) {
         choices.push(chosen);
     }
@@ -109,6 +117,7 @@ pub(crate) fn candidates(cuda: &Cuda, table: &Table, text: &str) -> Result<Strin
             kernel: choice.kernel().name(),
             number: number(choice),
             chosen: choice == chosen,
+            us: Some(expected(&choice)).filter(|us| us.is_finite()),
             parts: call.parts,
             counters: call.counters,
         }

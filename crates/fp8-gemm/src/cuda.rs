@@ -17,7 +17,7 @@ use crate::{
     call::{Call, Operand, Parameter},
     kernel::Kernel,
     plan::Gpu,
-    trial::{Data, Machine, Outcome, Run},
+    trial::{Data, Machine, Outcome, Run, Trial, Verdict},
 };
 
 /// A GPU and the kernels that were loaded on it.
@@ -143,13 +143,24 @@ impl From<&DeviceMemory> for Region {
 /// What no kernel writes.
 const READ_ONLY: [Operand; 4] = [Operand::X, Operand::W, Operand::WScales, Operand::B];
 
-impl Machine for Cuda {
+/// Runs what trials make. Nobody else can have it: a kernel believes what a run says of its operands.
+struct OfTrials<'a>(&'a Cuda);
+
+impl Machine for OfTrials<'_> {
     fn outcome(&self, run: &Run<'_>) -> std::result::Result<Outcome, String> {
-        self.run(run).map_err(|error| in_full(&error))
+        self.0.run(run).map_err(|error| in_full(&error))
     }
 }
 
 impl Cuda {
+    /// Runs a trial on this GPU.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn judge(&self, trial: &Trial) -> std::result::Result<Verdict, String> {
+        trial.judge(self.gpu(), &OfTrials(self))
+    }
+
     fn run(&self, run: &Run<'_>) -> Result<Outcome> {
         let extra = run.extra.iter().map(|bytes| self.device.copy_of(bytes));
         let extra: Vec<DeviceMemory> = extra.collect::<std::result::Result<_, _>>()?;
@@ -176,7 +187,8 @@ impl Cuda {
             for (_, memory, bytes) in written.clone().filter(|_| first.is_some()) {
                 memory.write(bytes)?;
             }
-            // SAFETY: a `Run` has every operand in the shape that its call gives it, and all of it lives until it was read below.
+            // SAFETY: the run is a trial's, which has every operand in the shape that its call gives it; all of it lives until it was
+            // read below.
             unsafe { prepared.start() }?;
             let mut after = HashMap::new();
             for (operand, memory, _) in written.clone() {
@@ -226,7 +238,7 @@ impl Prepared {
     /// What the driver refuses.
     ///
     /// # Safety
-    /// Every operand must have the shape that [`Operand`] and the call give it, tables must hold addresses of matrices of the shapes
+    /// The call must be as its constructor made it, every operand must have the shape that [`Operand`] and the call give it, tables must hold addresses of matrices of the shapes
     /// that [`Operand`] says, and all of it must live until the stream has passed the call.
     pub unsafe fn start(&self) -> Result<()> {
         // SAFETY: number, order and types of the arguments are those of the call, which the tests run against the kernel's text;

@@ -29,6 +29,11 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
         let results = workspace::from_callers_folder(results)?;
         return take(sh, &results, "benches/runs", false);
     }
+    let changed = cmd!(sh, "git status --porcelain --untracked-files=no").read()?;
+    ensure!(
+        args.dry_run || changed.is_empty(),
+        "there are changes that no commit has: what the bundle measures must have a name; commit them, or use --dry-run"
+    );
     let folder = bundle(sh)?;
     if args.dry_run {
         rehearse(sh, &folder)?;

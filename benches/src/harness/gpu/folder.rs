@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -31,6 +32,9 @@ pub(super) struct Check {
     pub(super) case: String,
     /// None where nothing was run.
     pub(super) ok: Option<bool>,
+    /// Near, and steady, though maybe not to the bit.
+    #[serde(default)]
+    pub(super) usable: Option<bool>,
     #[serde(default)]
     pub(super) compared: Option<u64>,
 }
@@ -45,6 +49,29 @@ pub(super) struct Load {
     pub(super) ms: Option<f64>,
 }
 
+/// One tool of compute-sanitizer.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Sanitized {
+    pub(super) tool: String,
+    /// None where it was not run.
+    pub(super) ok: Option<bool>,
+    pub(super) summary: Option<String>,
+    pub(super) error: Option<String>,
+}
+
+/// A candidate that was timed.
+#[derive(Deserialize)]
+struct Tuned {
+    layer: String,
+    m: u32,
+    samples_us: Vec<f64>,
+}
+
+#[derive(Default, Deserialize)]
+struct LeftOut {
+    left_out: Vec<String>,
+}
+
 /// The folder of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
@@ -53,18 +80,24 @@ pub(super) struct Folder {
     pub(super) samples: Vec<Sample>,
     pub(super) checks: Vec<Check>,
     pub(super) loads: Vec<Load>,
+    /// Layers and numbers of tokens whose kernel was chosen by measuring.
+    pub(super) tuned: HashSet<(String, u32)>,
+    pub(super) sanitized: Vec<Sanitized>,
+    /// What there was no time for.
+    pub(super) left_out: Vec<String>,
     /// Nothing in it was measured.
     pub(super) mock: bool,
 }
 
 /// What the driver writes.
-pub(super) const FILES: [&str; 6] = [
+pub(super) const FILES: [&str; 7] = [
     "machine.json",
     "load.jsonl",
     "check.jsonl",
     "sanitize.jsonl",
     "tune.jsonl",
     "samples.jsonl",
+    "left_out.json",
 ];
 
 impl Folder {
@@ -79,12 +112,21 @@ impl Folder {
         let machine: Value = serde_json::from_slice(&text)
             .with_context(|| format!("{}: no machine", name.display()))?;
         let samples: Vec<Sample> = lines(&path.join("samples.jsonl"))?;
+        let tuned: Vec<Tuned> = lines(&path.join("tune.jsonl"))?;
+        let tuned = tuned
+            .into_iter()
+            .filter(|tuned| !tuned.samples_us.is_empty());
+        let left_out = fs::read(path.join("left_out.json")).unwrap_or_default();
+        let left_out: LeftOut = serde_json::from_slice(&left_out).unwrap_or_default();
         let mock = machine["mock"] != Value::Bool(false) || samples.iter().any(|line| line.mock);
         Ok(Self {
             machine,
             samples,
             checks: lines(&path.join("check.jsonl"))?,
             loads: lines(&path.join("load.jsonl"))?,
+            tuned: tuned.map(|tuned| (tuned.layer, tuned.m)).collect(),
+            sanitized: lines(&path.join("sanitize.jsonl"))?,
+            left_out: left_out.left_out,
             mock,
             path: path.to_owned(),
         })

@@ -2,7 +2,7 @@
 
 use super::{
     floor::{self, Peaks},
-    folder::Folder,
+    folder::{Check, Folder},
 };
 use crate::harness::{Goal, Line};
 use xgraft_results::human::percent;
@@ -18,7 +18,7 @@ const OURS: &str = "xgraft";
 pub(super) fn all(run: &Folder, peaks: Peaks) -> Vec<Line> {
     let ask = Ask { run, peaks };
     let every: Vec<_> = LARGE.into_iter().chain(SMALL).collect();
-    let mut lines = vec![ask.right()];
+    let mut lines = ask.right();
     lines.extend([
         ask.floor(
             "few_large",
@@ -264,30 +264,50 @@ impl Ask<'_> {
         ]
     }
 
-    /// Whether they are right at all.
-    fn right(&self) -> Line {
-        let run = self.run.checks.iter().filter(|check| check.ok.is_some());
-        let checks: Vec<_> = run.collect();
-        if checks.is_empty() {
-            return Line::new("cases of the check that failed".to_owned()).named("check_failed");
-        }
-        let failed: Vec<_> = checks
+    /// Whether they are right at all, and whether to the bit. Unknown as long as cases are left out.
+    fn right(&self) -> Vec<Line> {
+        let checks: Vec<_> = self
+            .run
+            .checks
             .iter()
-            .filter(|check| check.ok == Some(false))
+            .filter(|check| check.ok.is_some())
             .collect();
+        let all = !checks.is_empty()
+            && !self
+                .run
+                .left_out
+                .iter()
+                .any(|what| what.starts_with("check"));
         let numbers: u64 = checks.iter().filter_map(|check| check.compared).sum();
-        let first = failed.first();
-        let from = first.map_or_else(
-            || format!("{} cases, {numbers} numbers", checks.len()),
-            |check| format!("{} cases; the first is {}", checks.len(), check.case),
-        );
-        Line {
-            value: Some(failed.len() as f64),
-            show: |value| format!("{value:.0}"),
-            from,
-            ..Line::new("cases of the check that failed".to_owned())
-        }
-        .named("check_failed")
-        .must(Goal::AtMost(0.0))
+        let line = |what: &str, metric, is_wrong: &dyn Fn(&Check) -> bool| {
+            let wrong: Vec<_> = checks.iter().filter(|check| is_wrong(check)).collect();
+            let first = wrong
+                .first()
+                .map(|check| format!("; the first is {}", check.case));
+            Line {
+                value: all.then_some(wrong.len() as f64),
+                show: |value| format!("{value:.0}"),
+                from: format!(
+                    "{} cases, {numbers} numbers{}",
+                    checks.len(),
+                    first.unwrap_or_default()
+                ),
+                ..Line::new(what.to_owned())
+            }
+            .named(metric)
+            .must(Goal::AtMost(0.0))
+        };
+        vec![
+            line(
+                "cases far from the exact result, or unsteady",
+                "check_unusable",
+                &|check| check.usable.or(check.ok) == Some(false),
+            ),
+            line(
+                "cases that are not the emulator's to the bit",
+                "check_bits",
+                &|check| check.ok == Some(false),
+            ),
+        ]
     }
 }

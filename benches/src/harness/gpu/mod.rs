@@ -100,11 +100,29 @@ fn readme(run: &Folder, table: &Table) -> String {
     } else {
         format!("\n## What was not timed\n\n{errors}")
     };
+    let sanitized = run.sanitized.iter().map(|tool| {
+        let said = tool
+            .error
+            .as_deref()
+            .or(tool.summary.as_deref())
+            .unwrap_or("");
+        let word = match tool.ok {
+            Some(true) => "nothing found",
+            Some(false) => "FOUND",
+            None => "not run",
+        };
+        format!("- {}: {word}; {said}\n", tool.tool)
+    });
+    let sanitized: String = sanitized.collect();
+    let left_out = match run.left_out.as_slice() {
+        [] => String::new(),
+        what => format!("\n## What there was no time for\n\n{}\n", what.join(", ")),
+    };
     format!(
         "# Run on a GPU\n{mock}\n\
          `python3 run.py` of the bundle of `cargo xtask bench gpu`. Ours and theirs by turns in one process, weights in copies that \
          no cache holds, medians of graphs of launches. Every sample is in `samples.jsonl`, the figures are in `report.html`.\n\n\
-         {}\n## Machine\n\n```json\n{machine}\n```\n{errors}",
+         {}\n## compute-sanitizer\n\n{sanitized}\n## Machine\n\n```json\n{machine}\n```\n{errors}{left_out}",
         table.markdown()
     )
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 pub(super) fn table(run: &Folder) -> Result<String> {
     let identity = &run.machine["identity"];
     let gpu = identity["name"].as_str().unwrap_or("an unknown GPU");
-    let multiprocessors = identity["multiprocessors"].as_u64().unwrap_or(132);
+    let multiprocessors = run.machine["multiprocessors"].as_u64().unwrap_or(132);
     let mut text = format!(
         "# What was measured to be fastest on {gpu}, by the median of graphs of launches: one row a class of shapes, found in this order.\n\
          # multiprocessors  n  k  least-m  most-m  kernel  split-or-band\n"
@@ -17,6 +17,8 @@ pub(super) fn table(run: &Folder) -> Result<String> {
         .samples
         .iter()
         .filter(|sample| sample.name == "xgraft" && sample.n > 0);
+    // What was not tuned was guessed, and is no measured choice.
+    let ours = ours.filter(|sample| run.tuned.contains(&(sample.layer.clone(), sample.m)));
     let mut of: BTreeMap<(u32, u32), BTreeMap<u32, &Sample>> = BTreeMap::new();
     for sample in ours.filter(|sample| sample.error.is_none()) {
         of.entry((sample.n, sample.k))

@@ -28,9 +28,9 @@ const SYMBOLS: &[&str] = &[
     "cuStreamSynchronize",
     "cuMemAlloc_v2",
     "cuMemFree_v2",
-    "cuMemcpyHtoD_v2",
-    "cuMemcpyDtoH_v2",
-    "cuMemsetD8_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemsetD8Async",
     "cuModuleLoadData",
     "cuModuleUnload",
     "cuModuleGetFunction",
@@ -182,28 +182,39 @@ impl Context {
 
     pub(crate) fn write(&self, to: &DeviceMemory, bytes: &[u8]) -> Result<()> {
         fits(to, bytes.len())?;
-        // Copies are not ordered with the stream: wait for kernels that may still read.
-        self.synchronize()?;
-        // SAFETY: the allocation is at least as long, as was checked, and the call returns when the bytes were read.
-        check("cuMemcpyHtoD", unsafe {
-            sys::cuMemcpyHtoD_v2(to.address(), bytes.as_ptr().cast(), bytes.len())
-        })
+        self.make_current()?;
+        // In the order of our stream, which waits for no other: a copy on the default stream may still be under way when the next
+        // kernel begins.
+        // SAFETY: the allocation is at least as long, as was checked, and the bytes are borrowed until the stream has ended below.
+        let started = unsafe {
+            sys::cuMemcpyHtoDAsync_v2(
+                to.address(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                self.stream,
+            )
+        };
+        let ended = self.synchronize();
+        check("cuMemcpyHtoDAsync", started)?;
+        ended
     }
 
     pub(crate) fn read(&self, from: &DeviceMemory, bytes: &mut [u8]) -> Result<()> {
         fits(from, bytes.len())?;
-        self.synchronize()?;
+        self.make_current()?;
+        let (to, len) = (bytes.as_mut_ptr().cast(), bytes.len());
         // SAFETY: as in `write`.
-        check("cuMemcpyDtoH", unsafe {
-            sys::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), from.address(), bytes.len())
-        })
+        let started = unsafe { sys::cuMemcpyDtoHAsync_v2(to, from.address(), len, self.stream) };
+        let ended = self.synchronize();
+        check("cuMemcpyDtoHAsync", started)?;
+        ended
     }
 
     pub(crate) fn fill(&self, to: &DeviceMemory, byte: u8) -> Result<()> {
-        self.synchronize()?;
-        // SAFETY: exactly the bytes of the allocation.
-        check("cuMemsetD8", unsafe {
-            sys::cuMemsetD8_v2(to.address(), byte, to.len())
+        self.make_current()?;
+        // SAFETY: exactly the bytes of the allocation, which is given back only when the stream has ended.
+        check("cuMemsetD8Async", unsafe {
+            sys::cuMemsetD8Async(to.address(), byte, to.len(), self.stream)
         })?;
         self.synchronize()
     }

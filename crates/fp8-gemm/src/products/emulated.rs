@@ -9,7 +9,7 @@ use crate::{
     BLOCK, Error, Result, Shape,
     call::Output,
     emulator::{self, Operands, product},
-    plan::{Choice, Gpu, MOST_RANK, Table, choose},
+    plan::{Choice, Gpu, MOST_RANK, Table, choose, room},
 };
 
 /// [`Products`] by the emulator of the tensor core: what a GPU would plan, and the bits that it should give.
@@ -41,8 +41,8 @@ impl Products for Emulated {
         Ok(memory.to_vec())
     }
 
-    fn reserve(&mut self, most_tokens: u32, n: u32, k: u32) -> Result<()> {
-        Shape::new(most_tokens, n, k).map(|_| ())
+    fn reserve(&mut self, most_tokens: u32, n: u32, k: u32, rank: u32) -> Result<()> {
+        room(&self.table, self.gpu, (most_tokens, n, k), rank).map(|_| ())
     }
 
     fn quantize(
@@ -58,7 +58,9 @@ impl Products for Emulated {
         let tokens: u32 = runs.iter().map(|run| run.tokens).sum();
         check_length("the tokens of all runs", tokens as usize, m as usize)?;
         let mut t_stride = 0;
-        for adapter in runs.iter().filter_map(|run| run.adapter) {
+        // An adapter without tokens has no room in T, so that where one adapter serves all, the rows of T are its rank.
+        let with_tokens = runs.iter().filter(|run| run.tokens > 0);
+        for adapter in with_tokens.filter_map(|run| run.adapter) {
             let adapter = adapters.get(adapter).ok_or(Error::Length {
                 what: "the list of adapters",
                 found: adapters.len(),

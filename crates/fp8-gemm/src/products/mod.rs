@@ -6,7 +6,8 @@
 //!
 //! # Contract
 //!
-//! - **Order.** What a method starts runs after everything that was started before; [`Products::read`] waits for it.
+//! - **Order.** What a method starts runs after everything that was started before; [`Products::read`] waits for it. A backend is one
+//!   stream; two backends on one device run beside each other. On CUDA the stream is its maker's ([`xgraft_cuda_jit::Device::open_on`]).
 //! - **Weights** are E4M3 under 128 × 128 scales, `[out_features, in_features]`, as `block-scale` has them. Matrices with the same input
 //!   (q, k and v; gate and up) are one weight where their rows are multiples of 128, so that blocks of scales do not meet.
 //! - **Activations** come in BF16 `[m, k]` and are quantized to E4M3 under 1 × 128 scales, [`crate::Shape::x_scale`] saying where each lies.
@@ -14,7 +15,8 @@
 //! - **Adapters** have ranks of multiples of 8 up to 256; PEFT's alpha / r is the factor. A batch is given as runs of tokens.
 //!   Where one adapter serves all tokens, T·Bᵀ is added to the promoted sum before it is rounded; else Y is rounded first, and T·Bᵀ is
 //!   added to what was rounded.
-//! - **Workspace** is grown by [`Products::reserve`] alone, so that nothing is allocated between two steps.
+//! - **Workspace** is grown by [`Products::reserve`] alone. Results and parts are taken from it, and are its again when the last clone is
+//!   dropped, so that nothing is allocated between two steps and a graph can be captured of one.
 //! - **Determinism.** The bits of Y depend on the operands and the plan of (m, n, k, rank), on nothing else.
 
 mod emulated;
@@ -87,7 +89,7 @@ pub struct Activations<M> {
     pub scales: M,
     /// BF16 `[m, t_stride]`: T of each token's own adapter.
     pub t: M,
-    /// The largest rank of the adapters, 0 without any.
+    /// The largest rank of the adapters that have tokens, 0 without any.
     pub t_stride: u32,
     /// The adapters' tokens.
     pub runs: Vec<Run>,
@@ -125,11 +127,12 @@ pub trait Products {
     /// What went wrong on the device since the last call.
     fn read(&self, memory: &Self::Memory) -> Result<Vec<u8>>;
 
-    /// Makes room for the parts of every product of up to `most_tokens` with a weight of `n` × `k`.
+    /// Makes room for the activations, parts and result of every product of up to `most_tokens` with a weight of `n` × `k` and adapters of
+    /// ranks up to `rank`, 0 for none.
     ///
     /// # Errors
     /// There is no room.
-    fn reserve(&mut self, most_tokens: u32, n: u32, k: u32) -> Result<()>;
+    fn reserve(&mut self, most_tokens: u32, n: u32, k: u32, rank: u32) -> Result<()>;
 
     /// X in BF16 `[m, k]` to codes and scales, with T for the adapters of the weight that X goes to.
     ///

@@ -63,8 +63,10 @@ pub trait Machine {
 pub struct Verdict {
     /// Numbers that were compared.
     pub compared: usize,
-    /// Those that are not what they must be.
+    /// Those that are not what they must be: to the bit, where bits are known.
     pub wrong: usize,
+    /// Those that are not even near: no model of the tensor core is to blame.
+    pub far: usize,
     /// The largest difference, over what is allowed or, where bits must agree, over the expected number.
     pub worst: f64,
     /// Repeats that gave other bytes.
@@ -74,7 +76,12 @@ pub struct Verdict {
 impl Verdict {
     /// Whether it is all as it must be.
     pub fn is_right(&self) -> bool {
-        self.compared > 0 && self.wrong == 0 && self.unsteady == 0
+        self.wrong == 0 && self.is_usable()
+    }
+
+    /// Whether it is near enough, and the same each time: a product, though maybe not the emulator's to the bit.
+    pub fn is_usable(&self) -> bool {
+        self.compared > 0 && self.far == 0 && self.unsteady == 0
     }
 
     /// Counts a number whose bits must agree, NaN with NaN.
@@ -96,7 +103,14 @@ impl Verdict {
         // A NaN is as wrong as can be.
         let over = if over.is_finite() { over } else { f64::MAX };
         self.wrong += usize::from(over > 1.0);
+        self.far += usize::from(over > 1.0);
         self.worst = self.worst.max(over);
+    }
+
+    /// Counts a number that was compared to the bit, where it is not within a bound of the exact one either.
+    fn far_from(&mut self, ours: f32, (exact, bound): (f64, f64)) {
+        let near = (f64::from(ours) - exact).abs() <= bound || (ours.is_nan() && exact.is_nan());
+        self.far += usize::from(!near);
     }
 
     /// Takes what went with the numbers: repeats, and counters that must be zero again.
@@ -105,6 +119,7 @@ impl Verdict {
         let counters = outcome.operands.get(&Operand::Counters);
         let left = counters.is_some_and(|bytes| bytes.iter().any(|&byte| byte != 0));
         self.wrong += usize::from(left);
+        self.far += usize::from(left);
         self
     }
 }

@@ -11,7 +11,7 @@ fn judge(trials: impl FnOnce(&Cuda) -> Vec<Trial>) {
     let device = Device::open(0).expect("a GPU");
     let cuda = Cuda::new(device, Jit::new(None, Cache::of_person()));
     for trial in trials(&cuda) {
-        let verdict = trial.judge(cuda.gpu(), &cuda);
+        let verdict = cuda.judge(&trial);
         let verdict = verdict.unwrap_or_else(|error| panic!("{}: {error}", trial.name()));
         assert!(verdict.is_right(), "{}: {verdict:?}", trial.name());
     }

@@ -167,6 +167,13 @@ fn a_wrong_number_a_wrong_repeat_and_a_counter_that_is_left_are_seen() {
     let call = Call::decode(decode_tiles()[0], case.shape, 0, Output::F32, 2);
     let judge = |spoil| case.judge(&Spoilt(spoil), &call, Output::F32, (2, 0));
     assert_right("as it is", judge(|_| {}));
+    // One bit less is another sum, but as near; the sign is not.
+    let bit: Spoil = |outcome| outcome.operands.get_mut(&Operand::Y).expect("Y")[4 * 131] ^= 1;
+    let sign: Spoil =
+        |outcome| outcome.operands.get_mut(&Operand::Y).expect("Y")[4 * 131 + 3] ^= 0x80;
+    let verdict = judge(bit).expect("it ran");
+    assert!(!verdict.is_right() && verdict.is_usable(), "{verdict:?}");
+    assert!(!judge(sign).expect("it ran").is_usable());
     let spoils: [Spoil; 3] = [
         |outcome| outcome.operands.get_mut(&Operand::Y).expect("Y")[4 * 131] ^= 1,
         |outcome| {

@@ -116,7 +116,8 @@ fn base_uniform_and_mixed_adapters_are_near_the_exact_product() {
     let mut backend = backend();
     let on = backend.weight(&w).expect("right");
     let adapters = factors.map(|f| backend.adapter(&on, &f).expect("right"));
-    backend.reserve(M as u32, N as u32, K as u32).expect("room");
+    let (m, n, k) = (M as u32, N as u32, K as u32);
+    backend.reserve(m, n, k, 64).expect("room");
     let x_on = backend.write(&bytes(&x)).expect("room");
     let run = |tokens, adapter| Run { tokens, adapter };
     for runs in [
@@ -217,4 +218,49 @@ fn what_cannot_be_multiplied_is_refused_by_name() {
             ..
         })
     ));
+}
+
+#[test]
+fn an_adapter_without_tokens_changes_nothing() {
+    let (w, x) = (weight(N, K), numbers(M * K, 7));
+    let mut backend = backend();
+    let weight = backend.weight(&w).expect("fits");
+    let factors = |rank: u32, seed: u64| {
+        let (a, b) = (
+            numbers(rank as usize * K, seed),
+            numbers(N * rank as usize, seed + 1),
+        );
+        (rank, a, b)
+    };
+    let made = [factors(8, 20), factors(64, 30)];
+    let adapters: Vec<_> = made
+        .iter()
+        .map(|(rank, a, b)| {
+            let factors = Factors {
+                rank: *rank,
+                factor: 0.5,
+                a,
+                b,
+            };
+            backend.adapter(&weight, &factors).expect("fits")
+        })
+        .collect();
+    let x = backend.write(&bytes(&x)).expect("room");
+    let all = Run {
+        tokens: M as u32,
+        adapter: Some(0),
+    };
+    let none = Run {
+        tokens: 0,
+        adapter: Some(1),
+    };
+    let mut y = |runs: &[Run]| {
+        let shape = (M as u32, K as u32);
+        let quantized = backend
+            .quantize(&x, shape, &adapters, runs)
+            .expect("quantized");
+        let y = backend.multiply(&quantized, &weight, &adapters, Output::F32);
+        y.expect("multiplied")
+    };
+    assert!(y(&[all, none]) == y(&[all]));
 }
