@@ -41,9 +41,9 @@ fn files_in_memory_are_memory() {
     };
     let fill = "import os
 written = 0
-for name in ('/tmp/a', '/dev/shm/b', '/tmp/c'):
+for folder in ('/tmp', '/dev/shm', '/tmp'):
     try:
-        with open(name, 'wb', buffering=0) as file:
+        with open(f'{folder}/{written}', 'wb', buffering=0) as file:
             while True: written += file.write(b'x' * (1 << 20))
     except OSError as fault: print(fault)
 print(written >> 20, 'MiB')";
