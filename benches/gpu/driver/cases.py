@@ -14,7 +14,7 @@ LAYERS = {
 }
 TOKENS = (1, 8, 16, 64, 128, 512, 2048, 4096, 8192)
 FIRST_LAYERS = ("gate_up", "down", "qkv", "o")
-FIRST_TOKENS = (1, 16, 64, 128, 512, 4096)
+FIRST_TOKENS = (1, 8, 16, 64, 128, 512, 2048, 4096)
 RANKS = (16, 64, 256)
 W8A16_TOKENS = 4
 
@@ -98,8 +98,10 @@ def is_ours(impl):
 
 
 def ordered(layers, tokens):
-    """The cases that matter most come first; a decoded token comes after them."""
-    first = [Case(layer, m) for m in FIRST_TOKENS for layer in FIRST_LAYERS if layer in layers and m in tokens]
+    """Layers that have targets come first, with the slowest number of tokens and a decoded token last of them."""
+    later = [m for m in tokens if m not in FIRST_TOKENS]
+    first = [m for m in FIRST_TOKENS if m in tokens] + later
+    first = [Case(layer, m) for m in first for layer in FIRST_LAYERS if layer in layers]
     step = [Case(STEP, 1)] if 1 in tokens and all(layer in layers for layer in STEP_LAYERS) else []
     rest = [Case(layer, m) for m in tokens for layer in layers]
     return first + step + [case for case in rest if case not in first]
@@ -132,4 +134,4 @@ def launches_of(copies):
 def seconds(case, implementations, samples, l2_bytes):
     """What a case may take: preparing, comparing, and samples at three times the floor."""
     launches = 1 if case.layer == STEP else launches_of(copies_of(case, l2_bytes))
-    return 1 + implementations * (0.4 + (samples + 4) * (launches * case_floor_us(case) * 3e-6 + 2e-4))
+    return 1 + implementations * (0.4 + (samples + 4) * (launches * case_floor_us(case) * 3e-6 + 5e-4))

@@ -62,3 +62,6 @@ class Device:
     def sample(self, ready, index):
         """Microseconds a launch and MHz; an index below 0 is to warm up only. Raises DeviceError."""
         raise NotImplementedError
+
+    def close(self):
+        """Gives back what it holds, at the end of a run in which nothing broke."""

@@ -48,11 +48,10 @@ def padding(o):
 # Ours
 
 
-def candidate(device, o, rank, pick):
+def candidate(listed, rank, pick):
     """The picked kernel, or what is nearest to it where an adapter is fused."""
     _, kernel, number = pick
     wanted = kernel + "-lora" if rank else kernel
-    listed = device.library.candidates(o.m, o.n, o.k, rank)
     order = sorted(listed, key=lambda c: (c["kernel"] == wanted and c["number"] == number, c["chosen"]), reverse=True)
     if not order or not rank and order[0]["kernel"] != wanted:
         raise DeviceError(f"the library has no {wanted} for this")
@@ -61,12 +60,15 @@ def candidate(device, o, rank, pick):
 
 def product(device, o, rank, pick, x=None, x_scales=None):
     """Prepared products, one for each copy of W, and the configuration."""
-    chosen = candidate(device, o, rank, pick)
+    listed = device.library.candidates(o.m, o.n, o.k, rank)
+    chosen = candidate(listed, rank, pick)
     shared = {"x": o.codes if x is None else x, "x_scales": o.x_scales if x_scales is None else x_scales, "y": o.y}
-    if chosen["parts"]:
-        shared["parts"] = torch.empty(chosen["parts"], dtype=torch.uint8, device=o.device)
-    if chosen["counters"]:
-        shared["counters"] = torch.zeros(chosen["counters"], dtype=torch.int32, device=o.device)
+    for name, dtype in (("parts", torch.uint8), ("counters", torch.int32)):
+        if chosen[name]:
+            shared[name] = device.scratch(name, max(c[name] for c in listed), dtype)
+    if "counters" in shared:
+        # They are zero before and after a launch, but for one that failed.
+        shared["counters"].zero_()
     launches = []
     for i, (w, w_scales) in enumerate(zip(o.w, o.w_scales)):
         operands = shared | {"w": w, "w_scales": w_scales}
@@ -109,7 +111,7 @@ def xgraft_unfused(device, o, impl, pick):
         multiply(i)
         device.library.launch(expands[i % len(expands)])
 
-    return Built(launch, f"{config} + expand", rank=impl.rank)
+    return Built(launch, f"{config} + our own expand", rank=impl.rank)
 
 
 def xgraft_quantized(device, o, impl, pick):

@@ -21,6 +21,8 @@ class Library:
         self.c.xg_error.restype = ctypes.c_char_p
         self.c.xg_open.restype = ctypes.c_void_p
         self.c.xg_open.argtypes = [ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p]
+        self.c.xg_close.restype = None
+        self.c.xg_close.argtypes = [ctypes.c_void_p]
         self.c.xg_candidates.restype = ctypes.c_char_p
         self.c.xg_candidates.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
         self.c.xg_prepare.restype = ctypes.c_int64
@@ -51,3 +53,7 @@ class Library:
     def launch(self, launch):
         if self.c.xg_launch(self.handle, launch) != 0:
             raise DeviceError(self.error())
+
+    def close(self):
+        handle, self.handle = self.handle, None
+        self.c.xg_close(handle)

@@ -1,7 +1,8 @@
 """A device that pretends: times from the floor, a factor and noise, all of a seed, and a clock that is simulated.
 
 Faults, separated by commas: poison=CASE, wrong=CASE, die=CASE, hang=CASE and slow=CASE (200 times) with CASE as
-layer:m:implementation; kill=N (the whole driver, at the N-th sample), pace=SECONDS (real ones, a sample).
+layer:m:implementation or layer:m:kernel; kill=N (the whole driver, at the N-th sample), pace=SECONDS (real ones, for
+each sample).
 """
 
 import math
@@ -47,29 +48,31 @@ class MockDevice(Device):
         self.elapsed += seconds
 
     def identity(self):
-        return {"name": f"mock {self.seed}", "uuid_sha256": "0" * 16}
+        return {"name": f"mock {self.seed}", "uuid_sha256": "0" * 16, "multiprocessors": 132}
 
     def describe(self):
-        return {"note": "no GPU: every number of this folder is made up"}
+        return {"multiprocessors": 132, "note": "no GPU: every number of this folder is made up"}
 
     def candidates(self, case, rank):
         lora = "-lora" if rank else ""
         if case.m <= 128:
             width = next(width for width in (8, 16, 32, 64, 128) if case.m <= width)
             stages = {8: 12, 16: 12, 32: 10, 64: 8, 128: 6}[width]
-            listed = [(f"decode-128x{width}-s{stages}", split) for split in (1, 2, 4)]
-            listed += [("prefill-64x128-s8", 8)]
+            listed = [(f"decode-128x{width}-s{stages}", split) for split in range(1, 9)]
+            listed += [("prefill-64x128-s8", band) for band in (1, 2, 4, 8)]
         else:
-            listed = [(name, band) for name in ("prefill-128x128-s6", "prefill-256x128-s4") for band in (8, 16)]
-        return [{"kernel": k + lora, "number": n, "chosen": i == 1, "parts": 0, "counters": 0}
-                for i, (k, n) in enumerate(listed)]
+            names = ("prefill-64x128-s8", "prefill-128x128-s6", "prefill-256x128-s4")
+            listed = [(name, band) for name in names for band in (4, 8, 16, 32)]
+        return [{"kernel": k + lora, "number": n, "chosen": i == 0, "parts": 0, "counters": 0,
+                 "us": case_floor_us(case) * (1.1 + i / 20)} for i, (k, n) in enumerate(listed)]
 
     def begin(self, case):
         self.case = case
         self.spent(0.2)
 
     def _fault(self, kind, impl):
-        return f"{self.case.layer}:{self.case.m}:{impl.name}" in self.faults[kind]
+        names = (impl.name, *(kernel for _, kernel, _ in impl.picks))
+        return any(f"{self.case.layer}:{self.case.m}:{name}" in self.faults[kind] for name in names)
 
     def _random(self, *what):
         return random.Random(f"{self.seed}/{self.case}/{'/'.join(map(str, what))}")

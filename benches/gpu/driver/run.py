@@ -96,7 +96,7 @@ class Supervisor:
         self.child, self.stopped = None, None
         self.started = time.monotonic()
         self.at = {"now": 0.0, "limit": 120.0, "step": args.steps[0], "row": None, "file": None}
-        self.left_out = []
+        self.left_out, self.deadlines = [], {}
         self.heard = self.started
 
     def stop(self, *_):
@@ -112,13 +112,14 @@ class Supervisor:
             "out": str(args.out.resolve()), "bundle": str(args.bundle.resolve()), "minutes": args.minutes,
             "mock": args.mock, "steps": steps, "layers": list(args.layers), "tokens": list(args.tokens),
             "faults": args.faults, "elapsed": self.at["now"], "started": self.started, "parent": os.getpid(),
-            "left_out": self.left_out,
+            "left_out": self.left_out, "deadlines": self.deadlines,
         }
 
     def hear(self, lines):
         for line in lines:
             self.at = json.loads(line)
             self.left_out = self.at.get("left_out", self.left_out)
+            self.deadlines = self.at.get("deadlines", self.deadlines)
 
     def late(self):
         """Why the worker must end now, if it must."""

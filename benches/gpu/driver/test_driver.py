@@ -11,10 +11,18 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from unittest.mock import Mock, patch
 
 import cases
-from cases import Case
+import programs
+import worker as workers
+from cases import Case, Impl
+from cuda import CudaDevice
+from device import Ready
 from journal import Journal
+from library import Library
+from run import Supervisor
 from worker import Worker
 
 RUN = Path(__file__).resolve().parent / "run.py"
@@ -84,6 +92,8 @@ class WholeRun(Driver):
                 self.assertEqual(row["round_of"], list(range(30)))
                 self.assertGreaterEqual(row["launches"], 20)
                 self.assertLess(row["check"]["rel_rms"], 5e-3)
+        machine = json.loads((self.folder / "a/machine.json").read_text())
+        self.assertEqual((machine["identity"]["multiprocessors"], machine["multiprocessors"]), (132, 132))
         for path in (self.folder / "a").glob("*.json*"):
             for text in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
                 self.assertIs(json.loads(text)["mock"], True, path)
@@ -199,10 +209,12 @@ class Faults(Driver):
         self.assertEqual((row["error"], row["check"]), ("wrong: rel_rms 0.3", {"rel_rms": 0.3}))
 
     def test_poison_while_tuning(self):
-        self.run_it("a", *FEW, "--faults", "poison=gate_up:1:xgraft")
+        self.run_it("a", "--layers", "gate_up", "--tokens", "1", "--faults", "poison=gate_up:1:prefill-64x128-s8")
         tuned = [row for row in self.rows("a", "tune.jsonl") if (row["layer"], row["m"]) == ("gate_up", 1)]
-        self.assertEqual([bool(row["error"]) for row in tuned], [True] * 4)
-        self.others("gate_up", 1, "xgraft")
+        self.assertEqual(len(tuned), 12)
+        for row in tuned:
+            self.assertEqual(bool(row["error"]), row["kernel"] == "prefill-64x128-s8")
+        self.others(None, None, None)
 
     def test_a_kernel_whose_check_was_wrong_is_not_timed(self):
         (self.folder / "a").mkdir()
@@ -212,6 +224,18 @@ class Faults(Driver):
         (row,) = self.of("a", "down", 1, "xgraft-quantize+product")
         self.assertEqual((row["error"], row["samples_us"]), ("the check of quantize was wrong", []))
         self.assertEqual(len(self.of("a", "down", 1, "xgraft")[0]["samples_us"]), 30)
+
+    def test_nothing_of_ours_is_timed_where_it_could_not_be_checked(self):
+        (self.folder / "a").mkdir()
+        words = "gpu check: exit 1: no driver"
+        (self.folder / "a/check.json").write_text(json.dumps({"mock": True, "exit": 1, "error": words}))
+        self.run_it("a", "--layers", "down", "--tokens", "1")
+        self.assertFalse((self.folder / "a/tune.jsonl").exists())
+        for row in self.rows("a"):
+            if row["impl"].startswith("xgraft"):
+                self.assertEqual((row["error"], row["samples_us"]), (words, []))
+            elif row["impl"] != "deepgemm":
+                self.assertEqual((row["error"], len(row["samples_us"])), (None, 30))
 
     def test_the_time_limit_holds_and_what_was_left_out_is_said(self):
         said = self.run_it("a", "--minutes", "1", code=3)
@@ -225,12 +249,12 @@ class Faults(Driver):
             self.assertNotEqual((case.layer, case.m) in done, f"time {case}" in left, case)
 
     def test_the_time_limit_holds_for_a_case_that_is_slower_than_thought(self):
-        slow = ("--minutes", "0.3", "--faults", "slow=gate_up:1:cublas-bf16")
+        slow = ("--minutes", "0.5", "--faults", "slow=gate_up:1:cublas-bf16")
         said = self.run_it("a", "--layers", "gate_up", "--tokens", "1", *slow, code=3)
         self.assertIn("time 1/1 gate_up m=1: 15 implementations", said)
         self.assertIn("left out (1): time gate_up m=1", said)
         self.assertFalse((self.folder / "a/samples.jsonl").exists())
-        self.assertLess(int(said.split("ended after ")[1].split(" s")[0]), 19)
+        self.assertLess(int(said.split("ended after ")[1].split(" s")[0]), 31)
 
     def test_no_torch_and_no_gpu_are_said_in_one_line(self):
         for text, words in (("raise ImportError('no torch')", "torch cannot be imported: no torch"),
@@ -240,20 +264,49 @@ class Faults(Driver):
             self.assertTrue(said.startswith(f"error: {words}\n"), said)
 
 
-class Programs(Driver):
-    """What a real run asks of other programs, with programs that pretend."""
+class Inside(Driver):
+    """A worker in this process, that takes itself for a real one, and programs that pretend."""
 
-    GPU = """#!/bin/sh
+    def setUp(self):
+        super().setUp()
+        (self.folder / "a").mkdir()
+        options = {"out": self.folder / "a", "bundle": self.bundle, "minutes": 25, "mock": 1, "steps": ["load"],
+                   "elapsed": 0, "faults": "", "left_out": [], "deadlines": {}, "parent": os.getppid()}
+        self.heard = tempfile.TemporaryFile()
+        self.addCleanup(self.heard.close)
+        self.worker = Worker(options, self.heard.fileno())
+        self.worker.mock = False
+        self.said = []
+        self.worker.say = self.said.append
+
+    def changed(self, patcher):
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    def constants(self, **values):
+        for name, value in values.items():
+            self.changed(patch.object(programs, name, value))
+
+    def real_clock(self):
+        begun = time.monotonic()
+        self.worker.device.now = lambda: time.monotonic() - begun
+
+    def program(self, text, name="gpu"):
+        (self.bundle / name).write_text("#!/bin/sh\n" + text)
+        (self.bundle / name).chmod(0o755)
+
+
+class OtherPrograms(Inside):
+    """What a real run asks of them, beside the check."""
+
+    GPU = """
 case "$*" in
-*--list*) printf 'one\\ntwo\\nthree\\n' ;;
-*--cold*) echo 'NVRTC is not there'; exit 1 ;;
+*--cold*) echo "no NVRTC in $XGRAFT_NVRTC"; exit 1 ;;
 load*) for kernel in a b all; do echo "{\\"kernel\\": \\"$kernel\\", \\"ms\\": 1}"; done >> "$5" ;;
 *--small*) [ -n "$RACE" ] && { echo '========= RACECHECK SUMMARY: 2 hazards'; exit 9; }; echo fine ;;
-check*) echo '{"case": "one", "kernel": "a", "ok": true}' >> "$5"
-        echo '{"case": "two", "kernel": "b", "ok": false}' >> "$5"; exit 1 ;;
 esac
 """
-    SANITIZER = """#!/bin/sh
+    SANITIZER = """
 [ "$2" = racecheck ] && export RACE=1
 shift 4; "$@" || exit $?
 echo '========= ERROR SUMMARY: 0 errors'
@@ -261,33 +314,25 @@ echo '========= ERROR SUMMARY: 0 errors'
 
     def setUp(self):
         super().setUp()
-        for name, text in (("gpu", self.GPU), ("compute-sanitizer", self.SANITIZER)):
-            (self.bundle / name).write_text(text)
-            (self.bundle / name).chmod(0o755)
-        (self.folder / "a").mkdir()
-        before = os.environ["PATH"]
-        self.addCleanup(os.environ.__setitem__, "PATH", before)
-        os.environ["PATH"] = f"{self.bundle}:{before}"
-        options = {"out": self.folder / "a", "bundle": self.bundle, "minutes": 25, "mock": 1, "steps": ["load"],
-                   "elapsed": 0, "faults": "", "left_out": [], "parent": os.getppid()}
-        self.heard = tempfile.TemporaryFile()
-        self.addCleanup(self.heard.close)
-        self.worker = Worker(options, self.heard.fileno())
-        self.worker.mock = False
-        self.worker.say = lambda text: None
+        self.program(self.GPU)
+        self.program(self.SANITIZER, "compute-sanitizer")
+        self.changed(patch.dict(os.environ, {"PATH": f"{self.bundle}:{os.environ['PATH']}"}))
+        os.environ.pop("XGRAFT_NVRTC", None)
 
-    def test_load(self):
+    def test_load_with_the_nvrtc_that_torch_brought(self):
+        wheel = self.folder / "site/nvidia/cuda_nvrtc/lib"
+        wheel.mkdir(parents=True)
+        (wheel / "libnvrtc.so.13").touch()
+        torch = ModuleType("torch")
+        torch.__file__ = str(self.folder / "site/torch/__init__.py")
+        self.changed(patch.dict(sys.modules, torch=torch))
         for _ in range(2):
             self.worker.load()
             found = [(row["mode"], row["kernel"], row.get("error")) for row in self.rows("a", "load.jsonl")]
-            wrong = "exit 1: NVRTC is not there"
+            wrong = f"exit 1: no NVRTC in {wheel}"
             self.assertEqual(found, [("images", name, None) for name in ("a", "b", "all")] + [("cold", "all", wrong)])
-
-    def test_check(self):
-        self.worker.check()
-        self.assertEqual([row["case"] for row in self.rows("a", "check.jsonl")], ["one", "two"])
-        self.assertEqual(self.worker.wrong_kernels(), {"b"})
-        self.assertEqual(self.worker.left_out, ["check (1 cases)"])
+        with patch.dict(os.environ, {"XGRAFT_NVRTC": "/mine"}):
+            self.assertEqual(programs.nvrtc(), {})
 
     def test_sanitize(self):
         self.worker.sanitize()
@@ -296,12 +341,214 @@ echo '========= ERROR SUMMARY: 0 errors'
                                  ("racecheck", False, "RACECHECK SUMMARY: 2 hazards"),
                                  ("synccheck", True, "ERROR SUMMARY: 0 errors")])
 
-    def test_a_program_is_ended_with_its_time(self):
-        (self.bundle / "gpu").write_text("#!/bin/sh\nexec sleep 60\n")
-        self.worker.device.now = time.monotonic
-        begun = time.monotonic()
-        self.assertEqual(self.worker.tool(["./gpu"], begun + 0.2), (None, "it did not end in its time"))
-        self.assertLess(time.monotonic() - begun, 5)
+    def test_a_program_is_ended_with_its_time_even_if_it_does_not_want_to(self):
+        self.constants(DYING=0.2)
+        self.real_clock()
+        for text in ("exec sleep 60", "trap '' TERM; while :; do sleep 0.05; done"):
+            self.program(text)
+            begun = self.worker.device.now()
+            self.assertEqual(self.worker.tool(["./gpu"], begun + 0.2), (None, "it did not end in its time"))
+            self.assertLess(self.worker.device.now() - begun, 5)
+
+
+class Check(Inside):
+    """With a program that behaves as `gpu check` does, but for one trouble."""
+
+    GPU = """
+case "$*" in *--list*) printf 'one\\ntwo\\nthree\\nfour'; exit ;; esac
+out="$5" begun="${5%.jsonl}.begun"
+line() { echo "{\\"case\\": \\"$1\\", \\"kernel\\": \\"$1\\", \\"ok\\": $2, \\"usable\\": $3}" >> "$out"; }
+[ -f "$begun" ] && { line $(cat "$begun") false false; rm "$begun"; }
+for case in one two three four; do
+    grep -qs "\\"$case\\"" "$out" && continue
+    [ "$7" = 0 ] && exit 3
+    printf $case > "$begun"
+    case $case in TROUBLE esac
+    line $case true true
+    rm "$begun"
+done
+exit 2
+"""
+
+    def checked(self, trouble, until=None):
+        """The cases that have lines, and what was kept of the program's end."""
+        self.constants(STALL=0.6)
+        self.real_clock()
+        if until:
+            self.worker.deadlines["check"] = until
+        self.program(self.GPU.replace("TROUBLE", trouble))
+        self.worker.check()
+        path = self.folder / "a/check.jsonl"
+        found = [row["case"] for row in self.rows("a", "check.jsonl")] if path.exists() else []
+        return found, json.loads((self.folder / "a/check.json").read_text())
+
+    def test_cases_that_hang_or_crash_cost_only_themselves(self):
+        found, end = self.checked("one|three) kill -SEGV $$ ;; two) exec sleep 60 ;;")
+        self.assertEqual((found, end["exit"], end["error"]), (["one", "two", "three", "four"], 2, None))
+        self.assertEqual((self.worker.wrong_kernels(), self.worker.left_out), ({"one", "two", "three"}, []))
+        # What is all on this card the program knows, and not the names of the list.
+        self.program("exit 1")
+        self.worker.check()
+
+    def test_a_case_that_hangs_is_written_down_where_no_time_is_left(self):
+        found, end = self.checked("two) exec sleep 60 ;;", until=1.4)
+        self.assertEqual((found, end["exit"], end["error"]), (["one", "two"], 3, None))
+        self.assertEqual((self.worker.wrong_kernels(), self.worker.left_out), ({"two"}, ["check (2 cases)"]))
+
+    def test_a_case_that_time_cuts_gets_another_try_and_no_third(self):
+        self.constants(STALL=5, SLACK=-4.5)
+        self.real_clock()
+        self.worker.deadlines["check"] = 0
+        self.program(self.GPU.replace("TROUBLE", "two) exec sleep 60 ;;").replace('"$7" = 0', '"$7" = x'))
+        self.worker.check()
+        self.assertEqual(self.worker.checked(), {"mock": False, "exit": None, "error": None})
+        self.assertEqual((self.worker.wrong_kernels(), self.worker.left_out), (set(), ["check (3 cases)"]))
+        begun, lines = self.folder / "a/check.begun", self.folder / "a/check.jsonl"
+        self.assertEqual(begun.read_text(), "two")
+        self.program(self.GPU.replace("TROUBLE", ""))
+        for wrong in (set(), {"two"}):
+            (self.folder / "a/check.json").unlink()
+            self.worker.deadlines.clear()
+            self.worker.check()
+            self.assertEqual((len(self.rows("a", "check.jsonl")), self.worker.wrong_kernels()), (4, wrong))
+            lines.unlink()
+            begun.write_text("two")
+
+    def test_an_error_is_said_and_stops_ours_unless_every_case_has_a_line(self):
+        found, end = self.checked("two) echo 'no driver'; rm \"$begun\"; exit 1 ;;")
+        self.assertEqual((found, end["error"]), (["one"], "gpu check: exit 1: no driver"))
+        self.assertIn("gpu check: exit 1: no driver", self.said)
+        self.assertEqual(self.worker.left_out, ["check (3 cases)"])
+        lines = [json.dumps({"case": case, "kernel": case, "ok": True}) for case in ("two", "three", "four")]
+        with open(self.folder / "a/check.jsonl", "a") as file:
+            file.write("\n".join(lines) + "\n")
+        self.program("[ \"$2\" = --list ] && printf 'one\\ntwo\\nthree\\nfour' || exit 1")
+        self.worker.check()
+        self.assertIsNone(self.worker.checked()["error"])
+
+    def test_a_program_that_crashes_at_every_start_is_given_up(self):
+        found, end = self.checked("*) rm \"$begun\"; kill -SEGV $$ ;;")
+        self.assertEqual((found, end["exit"]), ([], -signal.SIGSEGV))
+        self.assertTrue(end["error"])
+
+    def test_only_what_is_not_usable_is_stopped(self):
+        lines = [("bits", False, True), ("far", False, False), ("fine", True, True), ("old", False, None)]
+        for kernel, ok, near in lines:
+            row = {"case": kernel, "kernel": kernel, "ok": ok} | ({} if near is None else {"usable": near})
+            self.worker.journal("check.jsonl").append([row])
+        self.assertEqual(self.worker.wrong_kernels(), {"far", "old"})
+        self.worker.report_check()
+        self.assertIn("1 cases ['bits'] differ from the model of the tensor core by bits", self.said[-1])
+
+
+class Steps(Inside):
+    """Tuning and timing, with times that are given."""
+
+    def sampled(self, us):
+        order = []
+
+        def sample(ready, index):
+            order.append((index, ready.config))
+            return us[ready.config], 1755
+
+        self.worker.device.sample = sample
+        return order
+
+    def test_the_order_turns_from_round_to_round(self):
+        order = self.sampled(dict.fromkeys("abc", 1.0))
+        timed = [(workers.sample_row(Case("q", 1), Impl(name)), Ready(Impl(name), name, 0, 1, 1)) for name in "abc"]
+        self.assertTrue(self.worker.rounds(Case("q", 1), timed))
+        order = "".join(name for _, name in order)
+        self.assertEqual((order[:12], len(order)), ("abcbcacababc", 90))
+        for row, _ in timed:
+            self.assertEqual(row["round_of"], list(range(30)))
+
+    def test_the_graph_of_a_hopeless_candidate_is_given_back_after_its_first_sample(self):
+        order = self.sampled({"a/1": 1.0, "b/1": 1.9, "c/1": 2.1})
+        built = {}
+
+        def ready(impl):
+            ((_, kernel, number),) = impl.picks
+            built[kernel] = Ready(impl, f"{kernel}/{number}", 1e-3, 1, 1, graph=object())
+            return built[kernel]
+
+        self.worker.device.ready, self.worker.warm = ready, lambda *_: None
+        candidates = [{"kernel": kernel, "number": 1, "chosen": False, "us": 1.5} for kernel in "cab"]
+        rows = self.worker.tune_case(Case("q", 1), candidates, set())
+        self.assertEqual([(row["kernel"], len(row["samples_us"])) for row in rows], [("c", 1), ("a", 5), ("b", 5)])
+        self.assertEqual([built[kernel].graph is None for kernel in "abc"], [False, False, True])
+        self.assertEqual(len(order), 11)
+
+    def test_a_step_that_goes_on_in_a_new_process_keeps_its_deadline(self):
+        first = self.worker.until("tune")
+        self.assertEqual(first, 0.25 * 25 * 60)
+        self.heard.seek(0)
+        told = [line for line in self.heard.read().split(b"\n") if line]
+        args = SimpleNamespace(steps=["load", "tune"], out=self.folder, bundle=self.bundle, minutes=25, mock=1,
+                               layers=[], tokens=[], faults="")
+        supervisor = Supervisor(args, None)
+        supervisor.hear([*told, told[0].replace(b'"deadlines"', b'"other"')])
+        self.assertEqual(supervisor.options()["deadlines"], {"tune": first})
+        next_one = Worker(supervisor.options() | {"parent": os.getppid(), "elapsed": 300}, self.heard.fileno())
+        self.assertEqual(next_one.until("tune"), first)
+
+
+class RealDevice(unittest.TestCase):
+    """What needs no GPU of the device that has one."""
+
+    def device(self):
+        self.calls = Mock()
+        device = CudaDevice.__new__(CudaDevice)
+        device.torch, device.library, device.cold = self.calls.torch, self.calls.library, self.calls.cold
+        device.begin_event, device.end_event, device.clock = self.calls.begin, self.calls.end, self.calls.clock
+        device.case, device.operands, device.scratches = None, {}, {}
+        self.calls.begin.elapsed_time.return_value = 2.0
+        return device
+
+    def test_a_sample_begins_with_a_cold_cache_and_a_launch_that_is_over(self):
+        us, _ = self.device().replayed(self.calls.graph, 20)
+        self.assertEqual(us, 100.0)
+        names = [name for name, _, _ in self.calls.mock_calls]
+        self.assertEqual(names[:5], ["cold.sum", "torch.cuda._sleep", "begin.record", "graph.replay", "end.record"])
+
+    def test_candidates_of_a_case_share_their_memory(self):
+        device, torch = self.device(), Mock()
+        torch.empty.side_effect = lambda size, **_: Mock(**{"numel.return_value": size})
+        device.torch = torch
+        listed = [{"kernel": "a", "number": n, "chosen": False, "parts": 100 * n, "counters": n} for n in (0, 3, 2)]
+        device.library.candidates.return_value = listed
+        operands = Mock(w=[1, 2], w_scales=[3, 4])
+        with patch.dict(sys.modules, torch=torch):
+            import implementations
+            for number in (2, 3, 0):
+                implementations.product(device, operands, 0, ("q", "a", number))
+        self.assertEqual([call.args[0] for call in torch.empty.call_args_list], [300, 3])
+        given = [call.args[1] for call in device.library.prepare.call_args_list]
+        self.assertEqual(len(given), 6)
+        self.assertEqual(len({id(operands["parts"]) for operands in given[:4]}), 1)
+        self.assertNotIn("parts", given[4])
+        self.assertEqual(given[0]["counters"].zero_.call_count, 2)
+
+    def test_the_library_is_closed_only_where_nothing_is_broken(self):
+        device = self.device()
+        device.torch.ones().sum().item.return_value = 8
+        device.close()
+        self.calls.library.close.assert_called_once()
+        device = self.device()
+        device.torch.cuda.synchronize.side_effect = RuntimeError("poisoned")
+        device.close()
+        self.calls.library.close.assert_not_called()
+
+    def test_close_reaches_the_library(self):
+        with patch("library.ctypes.CDLL") as loaded:
+            loaded.return_value.xg_open.return_value = 17
+            Library(Path("libxgraft_gpu.so"), "images", 0).close()
+        loaded.return_value.xg_close.assert_called_once_with(17)
+
+    def test_identity_has_the_multiprocessors(self):
+        device = self.device()
+        device.uuid, device.multiprocessors = "u", 114
+        self.assertEqual(device.identity()["multiprocessors"], 114)
 
 
 class Tables(unittest.TestCase):
@@ -309,8 +556,15 @@ class Tables(unittest.TestCase):
         listed = cases.ordered(list(cases.LAYERS), cases.TOKENS)
         self.assertEqual(len(listed), len(set(listed)))
         self.assertEqual(len(listed), len(cases.LAYERS) * len(cases.TOKENS) + 1)
-        self.assertEqual([str(case) for case in listed[:3]], ["gate_up m=1", "down m=1", "qkv m=1"])
-        self.assertEqual(listed[24], Case(cases.STEP, 1))
+        judged = ("gate_up", "down", "qkv", "o")
+        tokens = (1, 8, 16, 64, 128, 512, 2048, 4096, 8192)
+        self.assertEqual(listed[:36], [Case(layer, m) for m in tokens for layer in judged])
+        self.assertEqual(listed[36], Case(cases.STEP, 1))
+
+    def test_tuning_of_the_layers_that_have_targets_fits_its_share(self):
+        judged = [case for case in cases.ordered(list(cases.FIRST_LAYERS), cases.TOKENS) if case.layer != cases.STEP]
+        needed = sum(cases.seconds(case, 12, cases.TUNE_SAMPLES, 60 << 20) for case in judged)
+        self.assertLess(needed, workers.SHARE["tune"] * 25 * 60)
 
     def test_floors_are_those_of_the_published_table(self):
         for layer, m, us in (("q", 1, 12.5), ("gate_up", 128, 82.4), ("down", 512, 67.8), ("k", 8192, 43.4)):

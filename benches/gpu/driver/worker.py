@@ -3,12 +3,9 @@
 import json
 import math
 import os
-import shutil
 import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -19,10 +16,10 @@ from cases import LIMIT, ROUNDS, STEP, STEP_LAYERS, TUNE_HOPELESS, TUNE_SAMPLES,
 from cases import case_floor_us, implementations, is_ours, ordered, seconds
 from device import DeviceError, Fatal
 from journal import Journal, write_whole
+from programs import Programs
 
 DONE, FATAL, OUT_OF_TIME, UNEXPECTED, AGAIN, STOPPED = 0, 1, 3, 70, 75, 130
 MACHINE = "machine.json"
-TOOLS = ("memcheck", "racecheck", "synccheck")
 # At most this part of the whole time.
 SHARE = {"load": 0.08, "check": 0.25, "sanitize": 0.12, "tune": 0.25}
 WARM_SECONDS, WARM_CASE_SECONDS = 4.0, 0.1
@@ -54,16 +51,24 @@ def sample_row(case, impl, **more):
 def tune_row(case, candidate, **more):
     row = {"layer": case.layer, "m": case.m, "n": case.n, "k": case.k, "rank": 0}
     row |= {name: candidate[name] for name in ("kernel", "number", "chosen")}
+    row["model_us"] = candidate.get("us")
     return row | {"samples_us": [], "error": None, "check": None} | more
 
 
-class Worker:
+def rotated(timed, index):
+    """Each is first in its turn, so that none always follows the same end of a round."""
+    at = index % len(timed) if timed else 0
+    return timed[at:] + timed[:at]
+
+
+class Worker(Programs):
     def __init__(self, options, channel):
         self.options, self.channel = options, channel
         self.out, self.bundle = Path(options["out"]), Path(options["bundle"])
         self.limit = options["minutes"] * 60 * 0.98
         self.stopping = False
         self.left_out, self.step = options["left_out"], options["steps"][0]
+        self.deadlines = options["deadlines"]
         if options["mock"] is not None:
             from mock import MockDevice
             self.device = MockDevice(options["mock"], options["elapsed"], options["faults"])
@@ -92,8 +97,12 @@ class Worker:
         return Journal(self.out / name, self.mock)
 
     def until(self, step):
-        """When a step must end."""
-        return min(self.limit, self.device.now() + SHARE.get(step, 1) * self.options["minutes"] * 60)
+        """When a step must end: fixed when it first begins, so that a process that follows gets no share of its own."""
+        if step not in self.deadlines:
+            share = SHARE.get(step, 1) * self.options["minutes"] * 60
+            self.deadlines[step] = min(self.limit, self.device.now() + share)
+            self.tell(60, deadlines=self.deadlines)
+        return self.deadlines[step]
 
     def leave_out(self, what):
         if what not in self.left_out:
@@ -111,6 +120,7 @@ class Worker:
         self.tell(60, left_out=self.left_out)
         if self.left_out:
             self.say(f"out of time, left out ({len(self.left_out)}): " + ", ".join(self.left_out))
+        self.device.close()
         return OUT_OF_TIME if self.left_out else DONE
 
     # machine
@@ -137,121 +147,6 @@ class Worker:
             machine = {"mock": self.mock, "started": started, "bundle": own, "identity": identity}
             write_whole(path, machine | self.device.describe())
         self.say(f"machine: {identity['name']}, revision {own['revision']}")
-
-    # load, check and sanitize: programs of their own
-
-    def tool(self, command, until):
-        """Runs a program until it ends, its time does, or we are stopped: (exit code or None, what it said)."""
-        with tempfile.TemporaryFile() as words:
-            try:
-                child = subprocess.Popen(command, cwd=self.bundle, stdin=subprocess.DEVNULL, stdout=words,
-                                         stderr=subprocess.STDOUT)
-            except OSError as error:
-                return None, str(error)
-            try:
-                while child.poll() is None:
-                    self.tell(60)
-                    if self.device.now() >= until:
-                        child.terminate()
-                        child.wait(10)
-                        return None, "it did not end in its time"
-                    time.sleep(0.05)
-            finally:
-                if child.poll() is None:
-                    child.kill()
-                    child.wait()
-            words.seek(0)
-            return child.returncode, words.read().decode(errors="replace").strip()
-
-    def load(self):
-        journal = self.journal("load.jsonl")
-        for mode, more in (("images", []), ("cold", ["--cold"])):
-            if any(row["mode"] == mode for row in journal.rows):
-                continue
-            if self.mock:
-                journal.append([{"mode": mode, "kernel": "all", "origin": None, "ms": None, "error": "not run"}])
-                continue
-            until = self.until("load")
-            if self.device.now() >= until:
-                self.leave_out(f"load {mode}")
-                continue
-            self.say(f"load: {mode}")
-            part = self.out / "load.part"
-            part.unlink(missing_ok=True)
-            code, words = self.tool(["./gpu", "load", "--images", "images", "--out", part, *more], until)
-            rows = [{"mode": mode, **row} for row in Journal(part, False).rows]
-            if code != 0:
-                last = words.splitlines()[-1] if words else ""
-                empty = {"mode": mode, "kernel": "all", "origin": None, "ms": None}
-                rows.append(empty | {"error": f"exit {code}: {last}"})
-            journal.append(rows)
-            part.unlink(missing_ok=True)
-
-    def names(self):
-        code, words = self.tool(["./gpu", "check", "--list"], self.limit)
-        if code != 0:
-            raise Fatal(f"./gpu check --list: exit {code}: {words[-200:]}")
-        return words.split("\n")
-
-    def check(self):
-        journal = self.journal("check.jsonl")
-        names = self.names()
-        missing = set(names) - {row["case"] for row in journal.rows}
-        if not missing:
-            return
-        self.say(f"check: {len(missing)} of {len(names)} cases to do")
-        if self.mock:
-            empty = {"ok": None, "compared": 0, "wrong": 0, "worst": None, "repeats": 0, "note": "not run"}
-            journal.append([{"case": name, "kernel": None, **empty} for name in names if name in missing])
-            return
-        until = self.until("check")
-        allowed = int(until - self.device.now())
-        command = ["./gpu", "check", "--images", "images", "--out", journal.path, "--seconds", str(allowed)]
-        code, words = self.tool(command, until + 60)
-        rows = self.journal("check.jsonl").rows
-        wrong = [row["case"] for row in rows if row["ok"] is False]
-        self.say(f"check: {len(rows)} of {len(names)} done, {len(wrong)} wrong {wrong[:5]}")
-        if code not in (0, 1, 3):
-            self.say(f"check: ended with {code}: {words[-300:]}")
-        undone = set(names) - {row["case"] for row in rows}
-        if undone:
-            self.leave_out(f"check ({len(undone)} cases)")
-
-    def wrong_kernels(self):
-        return {row["kernel"] for row in self.journal("check.jsonl").rows if row["ok"] is False}
-
-    def sanitize(self):
-        journal = self.journal("sanitize.jsonl")
-        program = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
-        until = self.until("sanitize")
-        for index, tool in enumerate(TOOLS):
-            if any(row["tool"] == tool for row in journal.rows):
-                continue
-            row = {"tool": tool, "ok": None, "exit": None, "seconds": None, "summary": None, "error": None}
-            if self.mock or not program:
-                journal.append([row | {"error": "not run" if self.mock else "compute-sanitizer is not there"}])
-                continue
-            begun = self.device.now()
-            if begun >= until:
-                self.leave_out(f"sanitize {tool}")
-                continue
-            self.say(f"sanitize: {tool}")
-            part = self.out / "sanitize.part"
-            part.unlink(missing_ok=True)
-            command = [program, "--tool", tool, "--error-exitcode", "9"]
-            command += ["./gpu", "check", "--images", "images", "--out", part, "--small"]
-            # What one tool leaves of the time the others may have.
-            code, words = self.tool(command, begun + (until - begun) / (len(TOOLS) - index))
-            part.unlink(missing_ok=True)
-            summary = [line for line in words.splitlines() if "SUMMARY" in line]
-            row |= {"exit": code, "seconds": round(self.device.now() - begun, 1)}
-            row |= {"summary": summary[-1].strip("= ") if summary else None}
-            if code is None:
-                row["error"] = words[-300:]
-            else:
-                row["ok"] = code == 0
-                row["error"] = None if code == 0 else words[-300:]
-            journal.append([row])
 
     # tune and time
 
@@ -312,6 +207,9 @@ class Worker:
         self.warmed = self.warmed or bool(timed)
 
     def tune(self):
+        if self.checked().get("error"):
+            self.say("tune: nothing of ours, for it could not be checked")
+            return
         journal, wrong = self.journal("tune.jsonl"), self.wrong_kernels()
         done = {tune_key(row) for row in journal.rows}
         until = self.until("tune")
@@ -347,13 +245,20 @@ class Worker:
                 timed.append((row, ready))
         self.warm(timed, "tune.jsonl")
         for index in range(TUNE_SAMPLES):
-            best = min((row["samples_us"][0] for row, _ in timed if row["samples_us"]), default=None)
-            for row, ready in timed:
-                if row["samples_us"] and row["samples_us"][0] > TUNE_HOPELESS * best:
-                    continue
+            for row, ready in rotated(timed, index):
                 us, _ = self.sampled(ready, index, row | {"samples_us": []}, "tune.jsonl")
                 row["samples_us"].append(round(us, 4))
+            if index == 0:
+                timed = self.hopeful(timed)
         return rows
+
+    def hopeful(self, timed):
+        """Those that may still be the fastest; the graphs of the others give their memory back."""
+        best = min((row["samples_us"][0] for row, _ in timed), default=None)
+        for row, ready in timed:
+            if row["samples_us"][0] > TUNE_HOPELESS * best:
+                ready.graph = None
+        return [(row, ready) for row, ready in timed if row["samples_us"][0] <= TUNE_HOPELESS * best]
 
     def pick(self, tuned, layer, m):
         """The fastest that was tuned, or else what our library chooses."""
@@ -388,6 +293,7 @@ class Worker:
         """A line for each implementation; nothing if time ran out before all were there."""
         failed = self.begin(case)
         picks, unpicked = self.picks(tuned, case)
+        unchecked = self.checked().get("error")
         rows, timed = [], []
         for impl in todo:
             ours = is_ours(impl)
@@ -396,7 +302,7 @@ class Worker:
             row = sample_row(case, impl)
             rows.append(row)
             stopped = sorted(wrong.intersection(impl.kernels()))
-            row["error"] = failed or (ours and unpicked) or None
+            row["error"] = failed or (ours and (unchecked or unpicked)) or None
             if stopped:
                 row["error"] = f"the check of {stopped[0]} was wrong"
             if row["error"]:
@@ -417,9 +323,9 @@ class Worker:
             return (), str(error)
 
     def rounds(self, case, timed):
-        """One sample of each, again and again. False if time ran out before all were there."""
+        """One sample of each, again and again, in turning order. False if time ran out before all were there."""
         for index in range(ROUNDS):
-            for row, ready in timed:
+            for row, ready in rotated(timed, index):
                 if self.device.now() > self.limit:
                     self.leave_out(f"time {case}")
                     return False
