@@ -90,10 +90,11 @@ pub(super) struct Folder {
 }
 
 /// What the driver writes.
-pub(super) const FILES: [&str; 7] = [
+pub(super) const FILES: [&str; 8] = [
     "machine.json",
     "load.jsonl",
     "check.jsonl",
+    "check.json",
     "sanitize.jsonl",
     "tune.jsonl",
     "samples.jsonl",
