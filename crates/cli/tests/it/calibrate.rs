@@ -107,8 +107,8 @@ fn a_set_with_evaluation_questions_is_refused_with_a_hint_that_builds_a_clean_on
     let dir = tempfile::tempdir().unwrap();
     let (results, out) = (results(dir.path()), dir.path().join("set"));
     let base = fixture("tiny-qwen3-text/base");
-    // The prompt of c0 under another id.
-    let question = json!({"id": "e0", "task": "t", "prompt": "which of W0", "answer": "a"});
+    // The prompt of c4 under another id.
+    let question = json!({"id": "e0", "task": "t", "prompt": "which of W1757", "answer": "a"});
     let evaluation = dir.path().join("evaluation.jsonl");
     std::fs::write(&evaluation, format!("{question}\n")).unwrap();
     let head = [
@@ -126,7 +126,7 @@ fn a_set_with_evaluation_questions_is_refused_with_a_hint_that_builds_a_clean_on
     ];
     let text = stderr(&xgraft(&head));
     assert!(
-        text.contains("question c0 has the prompt of question e0")
+        text.contains("question c4 has the prompt of question e0")
             && text.contains("hint: give --drop-leaks"),
         "{text}"
     );
@@ -135,5 +135,5 @@ fn a_set_with_evaluation_questions_is_refused_with_a_hint_that_builds_a_clean_on
     let report: Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!(report["leaks"], json!({"e0": 1}), "{report}");
     assert!(read("findings.jsonl").contains("1 attempts have something of 1 evaluation questions"));
-    assert!(!read("samples.jsonl").contains("Which of w0?"));
+    assert!(!read("samples.jsonl").contains("Which of w1757?"));
 }

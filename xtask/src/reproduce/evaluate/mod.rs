@@ -420,7 +420,7 @@ mod tests {
         let controls = arms("text.eval-controls");
         assert_eq!(controls.len(), 5);
         assert_eq!(controls.last().map(String::as_str), Some("A-fp8-block-r32"));
-        assert_eq!(arms("text.agent-stats").len(), 5);
+        assert_eq!(arms("text.agent-stats").len(), 4);
     }
 
     #[test]
