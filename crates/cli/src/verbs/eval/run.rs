@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn more_memory_than_there_is_is_said_with_its_sum() {
         let said = too_much(72, 4 << 30, Some(64 << 30)).unwrap();
-        assert!(said.contains("309 GB in all"), "{said}");
+        assert!(said.contains("309\u{a0}GB in all"), "{said}");
         assert!(said.contains("--memory or --concurrency"), "{said}");
         assert_eq!(too_much(16, 4 << 30, Some(64 << 30)), None);
         assert_eq!(too_much(72, 4 << 30, None), None);
