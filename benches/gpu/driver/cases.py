@@ -53,7 +53,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Impl:
-    """An implementation, with the kernel and number (split or band) for each layer where it is ours."""
+    """An implementation, with the kernel and number (blocks or band) for each layer where it is ours."""
 
     name: str
     rank: int = 0

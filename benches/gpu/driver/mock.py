@@ -58,10 +58,10 @@ class MockDevice(Device):
         if case.m <= 128:
             width = next(width for width in (8, 16, 32, 64, 128) if case.m <= width)
             stages = {8: 12, 16: 12, 32: 10, 64: 8, 128: 6}[width]
-            listed = [(f"decode-128x{width}-s{stages}", split) for split in range(1, 9)]
+            listed = [(f"decode-128x{width}-s{stages}", blocks) for blocks in (132, 40, 80, 120)]
             listed += [("prefill-64x128-s8", band) for band in (1, 2, 4, 8)]
         else:
-            names = ("prefill-64x128-s8", "prefill-128x128-s6", "prefill-256x128-s4")
+            names = ("prefill-64x128-s8", "prefill-128x128-s6", "prefill-128x128-s6-c2", "prefill-256x128-s4-c2")
             listed = [(name, band) for name in names for band in (4, 8, 16, 32)]
         return [{"kernel": k + lora, "number": n, "chosen": i == 0, "parts": 0, "counters": 0,
                  "us": case_floor_us(case) * (1.1 + i / 20)} for i, (k, n) in enumerate(listed)]

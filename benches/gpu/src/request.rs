@@ -29,7 +29,7 @@ struct Product {
 #[derive(Debug, PartialEq, Serialize)]
 struct Candidate {
     kernel: String,
-    /// Parts of k, or tiles of a band.
+    /// Blocks of the grid, or tiles of a band.
     number: u32,
     /// Whether the plan takes it.
     chosen: bool,
@@ -105,7 +105,7 @@ pub(crate) fn candidates(cuda: &Cuda, table: &Table, text: &str) -> Result<Strin
     let (gpu, shape) = (cuda.gpu(), Shape::new(m, n, k)?);
     let chosen = plan::choose(table, gpu, shape, rank)?;
     let expected = |choice: &Choice| plan::model::microseconds(gpu, shape, rank, *choice);
-    let mut choices = plan::candidates(shape, rank > 0);
+    let mut choices = plan::candidates(gpu, shape, rank);
     choices.sort_by(|a, b| expected(a).total_cmp(&expected(b)));
     choices.truncate(MOST);
     if !choices.contains(&chosen) {
@@ -128,7 +128,7 @@ pub(crate) fn candidates(cuda: &Cuda, table: &Table, text: &str) -> Result<Strin
 fn number(choice: Choice) -> u32 {
     match choice {
         Choice::Prefill { band, .. } => band,
-        Choice::Decode { split, .. } => split,
+        Choice::Decode { blocks, .. } => blocks,
         Choice::Plain(_) => 1,
     }
 }
@@ -141,7 +141,7 @@ fn choice(name: &str, number: u32) -> Result<Choice> {
         Kernel::Prefill(tile) => Choice::Prefill { tile, band: number },
         Kernel::Decode(tile) => Choice::Decode {
             tile,
-            split: number,
+            blocks: number,
         },
         Kernel::Plain | Kernel::PlainPtx => Choice::Plain(kernel),
         _ => bail!("{name} computes no product by itself"),
@@ -204,6 +204,8 @@ impl What {
 
 #[cfg(test)]
 mod tests {
+    use xgraft_fp8_gemm::plan::Gpu;
+
     use super::*;
 
     fn request(text: &str) -> Request {
@@ -230,8 +232,8 @@ mod tests {
     #[test]
     fn every_candidate_can_be_asked_for_by_its_name_and_number() {
         let shape = Shape::new(3, 5120, 8192).expect("not empty");
-        for lora in [false, true] {
-            for candidate in plan::candidates(shape, lora) {
+        for rank in [0, 64] {
+            for candidate in plan::candidates(Gpu::H100, shape, rank) {
                 let again = choice(&candidate.kernel().name(), number(candidate));
                 assert_eq!(again.expect("known"), candidate);
             }

@@ -4,6 +4,11 @@
 DEVICE u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
 DEVICE u32 least(u32 a, u32 b) { return a < b ? a : b; }
 
+// Stream-K: the slots of all tiles in a row, cut into one range a block; schedule::StreamK. Where a block's range begins, and
+// whose range has a slot.
+DEVICE u64 stream_cut(u64 total, u32 blocks, u32 block) { return (u64)block * total / blocks; }
+DEVICE u32 stream_block(u64 total, u32 blocks, u64 at) { return (u32)(((at + 1) * blocks - 1) / total); }
+
 // The first block of k of a part of a split; schedule::split_range.
 DEVICE u32 split_cut(u32 k_blocks, u32 split, u32 part) { return (u32)((u64)part * k_blocks / split); }
 
@@ -30,6 +35,31 @@ DEVICE void store_pair(void* y, u32 f32, u64 at, float a, float b, u32 cols) {
   }
   if (cols >= 1) store_one(y, f32, at, a);
   if (cols >= 2) store_one(y, f32, at + 1, b);
+}
+
+// Eight neighbours of a row of Y in BF16, two in each word, of which `cols` exist; one store where the address allows it.
+DEVICE void store_eight(u16* y, const u32 (&v)[4], u32 cols) {
+  if (cols >= 8 && ((u64)y & 15) == 0) {
+    *(uint4*)y = make_uint4(v[0], v[1], v[2], v[3]);
+    return;
+  }
+#pragma unroll
+  for (u32 c = 0; c < 8; ++c)
+    if (c < cols) y[c] = (u16)(v[c / 2] >> c % 2 * 16);
+}
+
+// A 4 x 4 of words, turned over among the four lanes of a quad: word w of lane l goes to word l of lane w.
+DEVICE void turn_quad(u32 (&v)[4], u32 lane) {
+#pragma unroll
+  for (u32 apart = 1; apart <= 2; apart *= 2)
+#pragma unroll
+    for (u32 c = 0; c < 4; ++c) {
+      if (c & apart) continue;
+      const bool high = lane & apart;
+      const u32 got = shfl_xor(high ? v[c] : v[c + apart], apart);
+      if (high) v[c] = got;
+      else v[c + apart] = got;
+    }
 }
 
 // Parts of a sum that several blocks make, added in their order by whoever comes last: everybody writes its part and calls

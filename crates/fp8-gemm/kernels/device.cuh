@@ -14,6 +14,7 @@ DEVICE void named_barrier(u32 id, u32 threads) { asm volatile("bar.sync %0, %1;"
 DEVICE float read_through(const float* p) { return __ldcg(p); }  // not from this multiprocessor's own cache
 DEVICE u32 lane_id() { return threadIdx.x & 31; }
 DEVICE float shfl_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+DEVICE u32 shfl_xor(u32 v, u32 mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 DEVICE u32 uniform(u32 v) { return __shfl_sync(0xffffffffu, v, 0); }  // a value that is one for the warp
 
 // Two f32 to BF16, nearest even: a in the low half.

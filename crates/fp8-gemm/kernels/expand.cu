@@ -3,11 +3,12 @@
 KERNEL(128) expand(const u16* __restrict__ t, const u32* __restrict__ tiles, const u64* __restrict__ b_of,
                    const u32* __restrict__ rank_of, void* __restrict__ y, u32 n, u32 ldt, u32 ldy, u32 f32) {
   const u32 warp = threadIdx.x / 32, lane = lane_id();
+  wait_for_previous();
+  let_next_start();
   const u32 first = tiles[blockIdx.y * 3], count = tiles[blockIdx.y * 3 + 1], adapter = tiles[blockIdx.y * 3 + 2];
   const u32 rank = rank_of[adapter];
   const u16* b = (const u16*)b_of[adapter];
   float sum[2][4] = {};
-  wait_for_previous();
   for (u32 step = 0; step < rank; step += 16) {
     const u32 r = step + lane % 4 * 2;
     u32 rows[4];
@@ -25,7 +26,6 @@ KERNEL(128) expand(const u16* __restrict__ t, const u32* __restrict__ tiles, con
       mma_bf16(sum[j], rows, cols);
     }
   }
-  let_next_start();
 #pragma unroll
   for (u32 j = 0; j < 2; ++j)
 #pragma unroll

@@ -1,9 +1,16 @@
 // Y = X·Wᵀ for many tokens. A persistent grid; one warp-group brings slots of 128 of k by TMA, MATH_GROUPS others multiply.
 // wgmma's M side is X (ROWS_A tokens), its N side is W (ROWS_B rows), which divides 128, so a tile has one weight scale a block.
+// The blocks of a cluster take neighbouring tiles of n and share their X.
 // x: [m, k] codes, scales [k_blocks][m up to 4]; w: [n, k] codes, scales sw [n_blocks][k_blocks]; y: [m, ldy] bf16 or f32.
 // With LORA: t [m, rank] and b [n, rank] BF16, `lora` slots of 64 of the rank after the last block of k.
 #define ROWS_OF_GROUP (ROWS_A / MATH_GROUPS)
 #define WAVES (ROWS_OF_GROUP / 64)
+
+// X and its scales, T: this block's share of it, to every block of the cluster.
+DEVICE void bring_shared(u32 to, const TMap* map, u32 bar, u32 x, u32 y, u64 policy) {
+  if (CLUSTER > 1) tma_load_all(to, map, bar, x, y, ALL_BLOCKS, policy);
+  else tma_load(to, map, bar, x, y, policy);
+}
 
 KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
 #ifdef LORA
@@ -12,45 +19,51 @@ KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
                         const float* __restrict__ sw, void* __restrict__ y, u32 m, u32 n, u32 k, u32 ldy, u32 f32, u32 band) {
   SHARED(shared);
   const u32 warp = uniform(threadIdx.x / 32), lane = lane_id(), group = warp / 4;
-  const u32 k_blocks = ceil_div(k, BLOCK), m_tiles = ceil_div(m, ROWS_A), n_tiles = ceil_div(n, ROWS_B);
+  const u32 rank = blockIdx.x % CLUSTER, cluster = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
+  const u32 k_blocks = ceil_div(k, BLOCK), m_tiles = ceil_div(m, ROWS_A), n_tiles = ceil_div(n, ROWS_B * CLUSTER);
   Ring r = ring_of(shared);
   wait_for_previous();
+  let_next_start();
 
   if (group == MATH_GROUPS) {
     LESS(PRODUCER_REGISTERS);
     if (warp == MATH_GROUPS * 4 && lane == 0) {
-      const u64 stay = stay_policy();
-      for (u32 tile = blockIdx.x; tile < m_tiles * n_tiles; tile += gridDim.x) {
+      const u64 stay = stay_policy(), normal = normal_policy();
+      const u32 to_a = r.a + rank * SHARE_A * 128, to_s = r.s + rank * SHARE_S * 4;
+      for (u32 tile = cluster; tile < m_tiles * n_tiles; tile += clusters) {
         u32 i, j;
         tile_at(tile, m_tiles, n_tiles, band, &i, &j);
+        const u32 first_token = i * ROWS_A + rank * SHARE_A, first_row = (j * CLUSTER + rank) * ROWS_B;
+#pragma unroll 1
         for (u32 kb = 0; kb < k_blocks; ++kb) {
           PRODUCER_BEFORE(SLOT_BYTES);
           const u32 bar = r.full + 8 * r.stage;
-          tma_load(r.a + r.stage * SLOT_A, &x, bar, kb * BLOCK, i * ROWS_A, stay);
-          tma_load(r.b + r.stage * SLOT_B, &w, bar, kb * BLOCK, j * ROWS_B, stay);
-          tma_load(r.s + r.stage * SLOT_S, &x_scales, bar, i * ROWS_A, kb, stay);
+          bring_shared(to_a + r.stage * SLOT_A, &x, bar, kb * BLOCK, first_token, stay);
+          tma_load(r.b + r.stage * SLOT_B, &w, bar, kb * BLOCK, first_row, normal);
+          bring_shared(to_s + r.stage * SLOT_S, &x_scales, bar, first_token, kb, stay);
           PRODUCER_AFTER;
         }
 #ifdef LORA
+#pragma unroll 1
         for (u32 slot = 0; slot < lora; ++slot) {
           PRODUCER_BEFORE(SLOT_BYTES_LORA);
           const u32 bar = r.full + 8 * r.stage;
-          tma_load(r.a + r.stage * SLOT_A, &t, bar, slot * 64, i * ROWS_A, stay);
-          tma_load(r.b + r.stage * SLOT_B, &b, bar, slot * 64, j * ROWS_B, stay);
+          bring_shared(to_a + r.stage * SLOT_A, &t, bar, slot * 64, first_token, stay);
+          tma_load(r.b + r.stage * SLOT_B, &b, bar, slot * 64, first_row, normal);
           PRODUCER_AFTER;
         }
 #endif
       }
-      let_next_start();
     }
   } else {
     MORE(MATH_REGISTERS);
     const u32 first = group * ROWS_OF_GROUP;             // of this group's rows in the tile
     const u32 row = first + (warp & 3) * 16 + lane / 4;  // of registers 0 and 1; 2 and 3 are eight below
-    for (u32 tile = blockIdx.x; tile < m_tiles * n_tiles; tile += gridDim.x) {
+    for (u32 tile = cluster; tile < m_tiles * n_tiles; tile += clusters) {
       u32 i, j;
       tile_at(tile, m_tiles, n_tiles, band, &i, &j);
-      const float* scales = sw + (u64)(j * ROWS_B / BLOCK) * k_blocks;
+      const u32 first_row = (j * CLUSTER + rank) * ROWS_B;  // beyond n in the last block of a cluster, maybe
+      const float* scales = sw + (u64)(least(first_row, n - 1) / BLOCK) * k_blocks;
       float sum[WAVES][REGS];
 #pragma unroll
       for (u32 wave = 0; wave < WAVES; ++wave)
@@ -86,14 +99,31 @@ KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
         CONSUMER_NEXT;
       }
 #endif
+      // 32 columns of a row at a time: a lane has two of each eight, and in BF16 the quad turns them so that it has eight in a row.
 #pragma unroll
       for (u32 wave = 0; wave < WAVES; ++wave)
 #pragma unroll
-        for (u32 c = 0; c < REGS; c += 2) {
-          const u32 at_row = i * ROWS_A + row + wave * 64 + (c & 2 ? 8 : 0), at_col = j * ROWS_B + c / 4 * 8 + (lane & 3) * 2;
-          if (at_row < m && at_col < n)
-            store_pair(y, f32, (u64)at_row * ldy + at_col, sum[wave][c], sum[wave][c + 1], n - at_col);
-        }
+        for (u32 half = 0; half < 2; ++half)
+#pragma unroll
+          for (u32 g = 0; g < ROWS_B / 32; ++g) {
+            const u32 at_row = i * ROWS_A + row + wave * 64 + half * 8, col = first_row + g * 32;
+            const float* mine = sum[wave] + g * 16 + half * 2;
+            if (f32) {
+#pragma unroll
+              for (u32 q = 0; q < 4; ++q) {
+                const u32 at_col = col + q * 8 + (lane & 3) * 2;
+                if (at_row < m && at_col < n) store_pair(y, f32, (u64)at_row * ldy + at_col, mine[q * 4], mine[q * 4 + 1], n - at_col);
+              }
+              continue;
+            }
+            u32 eight[4];
+#pragma unroll
+            for (u32 q = 0; q < 4; ++q) eight[q] = bf16x2(mine[q * 4], mine[q * 4 + 1]);
+            turn_quad(eight, lane);
+            const u32 at_col = col + (lane & 3) * 8;
+            if (at_row < m && at_col < n) store_eight((u16*)y + (u64)at_row * ldy + at_col, eight, n - at_col);
+          }
     }
   }
+  if (CLUSTER > 1) cluster_sync();  // nobody ends while another still writes to it or arrives at its barriers
 }

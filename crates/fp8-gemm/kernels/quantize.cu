@@ -15,11 +15,12 @@ KERNEL(256) quantize(const u16* __restrict__ x, u8* __restrict__ codes, float* _
   SHARED_ARRAY(u16, xs, TOKENS * PITCH);
   SHARED_ARRAY(u32, flag, 4);
   const u32 warp = threadIdx.x / 32, lane = lane_id(), k_blocks = ceil_div(k, BLOCK), split = gridDim.y;
+  wait_for_previous();
+  let_next_start();
   const u32 first = tiles[blockIdx.x * 3], count = tiles[blockIdx.x * 3 + 1], adapter = tiles[blockIdx.x * 3 + 2];
   const u32 rank = adapter == NONE ? 0 : rank_of[adapter];
   const u16* a = adapter == NONE ? (const u16*)0 : (const u16*)a_of[adapter];
   float sum[RANKS][4] = {};
-  wait_for_previous();
   for (u32 kb = split_cut(k_blocks, split, blockIdx.y); kb < split_cut(k_blocks, split, blockIdx.y + 1); ++kb) {
     __syncthreads();
     for (u32 row = warp; row < TOKENS; row += 8) {
@@ -63,7 +64,6 @@ KERNEL(256) quantize(const u16* __restrict__ x, u8* __restrict__ codes, float* _
       }
     }
   }
-  let_next_start();
   if (rank == 0) return;
   float* mine = parts + (u64)blockIdx.x * split * (RANKS * 4 * 256) + threadIdx.x;
 #pragma unroll

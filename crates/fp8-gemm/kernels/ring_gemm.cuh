@@ -10,11 +10,21 @@
 #define REGS (ROWS_B / 2)  // registers of a thread for 64 x ROWS_B
 #define MATH_THREADS (MATH_GROUPS * 128)
 #define THREADS (MATH_THREADS + 128)
+// Blocks of a cluster have the same tokens and neighbouring rows of W. Each brings its own W, and its share of X to all of them.
+#define SHARE_A (ROWS_A / CLUSTER)
+#define SHARE_S (SCALES / CLUSTER)
+#define ALL_BLOCKS ((1 << CLUSTER) - 1)
 
 struct Ring {
   u32 a, b, s, full, empty;  // of the first slot
   u32 stage, phase;
 };
+
+// All threads whose barriers meet: those of the block, or of the cluster.
+DEVICE void sync_blocks() {
+  if (CLUSTER > 1) cluster_sync();
+  else __syncthreads();
+}
 
 DEVICE Ring ring_of(const void* shared) {
   Ring r;
@@ -32,7 +42,7 @@ DEVICE Ring ring_of(const void* shared) {
     }
     mb_init_done();
   }
-  __syncthreads();
+  sync_blocks();
   return r;
 }
 

@@ -8,7 +8,7 @@ use xgraft_cuda_jit::{Dim, Element, Launch, Swizzle, TensorShape};
 use crate::{
     BLOCK, Shape,
     kernel::{Kernel, Tile},
-    schedule::Tiles,
+    schedule::{StreamK, Tiles},
 };
 
 /// What a pointer or a tensor map is of.
@@ -28,9 +28,9 @@ pub enum Operand {
     B,
     /// `[m, n]`, BF16 or F32.
     Y,
-    /// F32 for the parts of a split: [`Call::parts`] bytes, of any content.
+    /// F32 for sums that several blocks have a part of: [`Call::parts`] bytes, of any content.
     Parts,
-    /// u32 for the tiles of a split: [`Call::counters`] of them, zero before and after.
+    /// u32 for the arrivals of those blocks: [`Call::counters`] of them, zero before and after.
     Counters,
     /// The codes that quantizing writes, `[m, k]`.
     Codes,
@@ -171,9 +171,10 @@ fn launch(kernel: Kernel, grid: Dim) -> Launch {
     Launch {
         grid,
         block: Dim::x(resources.threads),
-        cluster: Dim::x(1),
+        cluster: Dim::x(kernel.tile().map_or(1, |tile| tile.cluster)),
         shared: resources.shared,
-        overlap: false,
+        // The readable kernel does not wait by itself for what is in front of it.
+        overlap: !matches!(kernel, Kernel::Plain | Kernel::PlainPtx),
     }
 }
 
@@ -215,13 +216,15 @@ impl Call {
         band: u32,
         multiprocessors: u32,
     ) -> Self {
-        let (x_rows, w_rows) = (tile.rows_a, tile.rows_b);
         let kernel = Kernel::Prefill(tile);
         let tiles = Tiles {
-            m: shape.m.div_ceil(x_rows),
-            n: shape.n.div_ceil(w_rows),
+            m: shape.m.div_ceil(tile.rows_a),
+            n: shape.n.div_ceil(tile.rows_b * tile.cluster),
             band,
         };
+        let clusters = tiles.count().min((multiprocessors / tile.cluster).max(1));
+        // Each block of a cluster brings its share of the tokens.
+        let (x_rows, w_rows) = (tile.rows_a / tile.cluster, tile.rows_b);
         let [x, w, x_scales] = maps(shape, x_rows, w_rows);
         let mut parameters = vec![x, w, x_scales];
         let t = rows_of_128(Element::Bf16, shape.m, rank, x_rows);
@@ -234,21 +237,17 @@ impl Call {
         ]);
         parameters.extend([shape.m, shape.n, shape.k, shape.n].map(Parameter::Number));
         parameters.extend([output.flag(), Parameter::Number(band)]);
-        Self::whole(
-            kernel,
-            Dim::x(tiles.count().min(multiprocessors)),
-            parameters,
-        )
+        Self::whole(kernel, Dim::x(clusters * tile.cluster), parameters)
     }
 
-    /// Few tokens, with k in so many parts.
+    /// Few tokens, by stream-K over so many blocks, or as many as there are slots.
     ///
     /// # Panics
     /// If a tile without slots for an adapter is given a rank.
-    pub fn decode(tile: Tile, shape: Shape, rank: u32, output: Output, split: u32) -> Self {
+    pub fn decode(tile: Tile, shape: Shape, rank: u32, output: Output, blocks: u32) -> Self {
         let (w_rows, tokens) = (tile.rows_a, tile.rows_b);
         let kernel = Kernel::Decode(tile);
-        let grid = Dim(shape.n.div_ceil(w_rows), split, shape.m.div_ceil(tokens));
+        let stream = StreamK::of_product(shape, rank, (w_rows, tokens), blocks);
         let [x, w, x_scales] = maps(shape, tokens, w_rows);
         let mut parameters = vec![w, x, x_scales];
         let b = rows_of_128(Element::Bf16, shape.n, rank, w_rows);
@@ -266,14 +265,15 @@ impl Call {
         );
         parameters.extend([shape.m, shape.n, shape.k, shape.n].map(Parameter::Number));
         parameters.push(output.flag());
-        let tiles = if split > 1 { grid.0 * grid.2 } else { 0 };
+        // Two parts of a block, and a counter for the tile that it begins and others end.
+        let shared = if stream.shares() { stream.blocks } else { 0 };
         let part = u64::from(w_rows) * u64::from(tokens) * 4;
         Self {
             kernel,
-            launch: launch(kernel, grid),
+            launch: launch(kernel, Dim::x(stream.blocks)),
             parameters,
-            parts: u64::from(tiles) * u64::from(split) * part,
-            counters: tiles,
+            parts: u64::from(shared) * 2 * part,
+            counters: shared,
         }
     }
 

@@ -11,7 +11,7 @@ pub(super) fn table(run: &Folder) -> Result<String> {
     let multiprocessors = run.machine["multiprocessors"].as_u64().unwrap_or(132);
     let mut text = format!(
         "# What was measured to be fastest on {gpu}, by the median of graphs of launches: one row a class of shapes, found in this order.\n\
-         # multiprocessors  n  k  least-m  most-m  kernel  split-or-band\n"
+         # multiprocessors  n  k  least-m  most-m  kernel  blocks-or-band\n"
     );
     let ours = run
         .samples

@@ -20,6 +20,7 @@ const TILE: Tile = Tile {
     rows_b: 128,
     stages: 6,
     groups: 2,
+    cluster: 1,
     lora: false,
 };
 

@@ -97,35 +97,50 @@ fn verdict(faults: usize, right: &str) -> ExitCode {
 /// The ring's table in every order, and every table with a step left out.
 fn rings() -> usize {
     let mut faults = 0;
-    for (stages, consumers, slots) in [(2, 2, 9), (3, 2, 9), (4, 2, 9), (3, 3, 7)] {
-        match interpret(&Ring::new(stages, consumers), slots) {
-            Ok(states) => println!(
-                "ring of {stages}, {consumers} consumers, {slots} slots: no fault in {states} states"
-            ),
+    let rings = [
+        (Ring::new(2, 2, 1), 9),
+        (Ring::new(3, 2, 1), 9),
+        (Ring::new(4, 2, 1), 9),
+        (Ring::new(3, 3, 1), 7),
+        (Ring::new(2, 1, 2), 5),
+        (Ring::new(2, 2, 2), 3),
+    ];
+    for (ring, slots) in &rings {
+        let Ring {
+            stages,
+            consumers,
+            cluster,
+            ..
+        } = ring;
+        let name =
+            format!("ring of {stages}, {consumers} consumers, {cluster} blocks, {slots} slots");
+        match interpret(ring, *slots) {
+            Ok(states) => println!("{name}: no fault in {states} states"),
             Err(fault) => {
-                println!("ring of {stages}, {consumers} consumers, {slots} slots: {fault:?}");
+                println!("{name}: {fault:?}");
                 faults += 1;
             }
         }
     }
-    let whole = Ring::new(3, 2);
     let (mut planted, mut found) = (0, 0);
-    for role in 0..2 {
-        let steps = if role == 0 {
-            whole.producer.len()
-        } else {
-            whole.consumer.len()
-        };
-        for at in 0..steps {
-            let mut ring = whole.clone();
+    for (whole, slots) in [(Ring::new(3, 2, 1), 8), (Ring::new(2, 1, 2), 4)] {
+        for role in 0..2 {
             let steps = if role == 0 {
-                &mut ring.producer
+                whole.producer.len()
             } else {
-                &mut ring.consumer
+                whole.consumer.len()
             };
-            steps.remove(at);
-            planted += 1;
-            found += usize::from(interpret(&ring, 8).is_err());
+            for at in 0..steps {
+                let mut ring = whole.clone();
+                let steps = if role == 0 {
+                    &mut ring.producer
+                } else {
+                    &mut ring.consumer
+                };
+                steps.remove(at);
+                planted += 1;
+                found += usize::from(interpret(&ring, slots).is_err());
+            }
         }
     }
     println!("ring with one step left out: {found} of {planted} found");

@@ -1,4 +1,5 @@
-// Reads operands, grid and parameters; runs the blocks of the grid in random order; writes the operands back.
+// Reads operands, grid and parameters; runs the clusters of the grid in random order; writes the operands back. The first of them
+// begins while the kernel in front is still running: what that one gives, or still reads, is not there yet.
 namespace host {
 struct Parameter {
   TMap map;
@@ -13,6 +14,7 @@ static std::vector<Parameter> p;
 static void thread_body() {
   CALL;
   current->ended = true;
+  --alive[current->cta];
   ++progress;
   swapcontext(&current->context, &scheduler);
 }
@@ -23,9 +25,20 @@ template <class T> static T read() {
   return v;
 }
 
-static void run_block(u32 threads) {
+// An operand that the kernel in front writes or still uses: its bytes once that has ended.
+struct Late { u8* at; std::vector<u8> bytes; };
+static std::vector<Late> late;
+
+static void end_previous() {
+  for (const Late& l : late) memcpy(l.at, l.bytes.data(), l.bytes.size());
+  previous_done = true;
+  ++progress;
+}
+
+static void run_cluster(u32 cluster) {
   static std::vector<u8> stacks;
   const size_t stack = 1 << 16;
+  const u32 threads = block_threads * cluster_blocks;
   stacks.resize(threads * stack);
   memset(shared, 0xff, sizeof shared);  // NaN as a code, as BF16 and as f32
   barriers.clear();
@@ -33,9 +46,13 @@ static void run_block(u32 threads) {
   copies.clear();
   fibers.clear();
   fibers.resize(threads);
+  alive.assign(cluster_blocks, block_threads);
   for (u32 t = 0; t < threads; ++t) {
     Fiber& f = fibers[t];
-    f.thread = {t, 0, 0};
+    f.thread = {t % block_threads, 0, 0};
+    f.cta = t / block_threads;
+    const u32 b = cluster * cluster_blocks + f.cta;
+    f.block = {b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y};
     f.ended = false;
     f.waits = NOTHING;
     getcontext(&f.context);
@@ -44,17 +61,22 @@ static void run_block(u32 threads) {
     f.context.uc_link = nullptr;
     makecontext(&f.context, thread_body, 0);
   }
-  for (;;) {
+  u32 slow = 0;  // a block that lags behind the others
+  for (u32 round = 0;; ++round) {
     const u64 before = progress;
-    u32 alive = 0;
+    bool running = false, skipped = false;
+    if (round % 64 == 0) slow = random_below(cluster_blocks + 1);
     const u32 first = random_below(threads);
     for (u32 i = 0; i < threads; ++i) {
       Fiber& f = fibers[(first + i) % threads];
       if (f.ended) continue;
-      ++alive;
+      running = true;
       if (!ready(f)) continue;
-      // A warp may lag behind for some rounds.
-      if (random_below(4) == 0 && progress != before) continue;
+      // A thread may lag behind for some rounds, and a whole block for more.
+      if (random_below(4) == 0 || (cluster_blocks > 1 && f.cta == slow && random_below(8))) {
+        skipped = true;
+        continue;
+      }
       current = &f;
       swapcontext(&scheduler, &f.context);
     }
@@ -65,8 +87,10 @@ static void run_block(u32 threads) {
       copies.erase(copies.begin() + which);
       bring(c);
     }
-    if (alive == 0) break;
-    if (progress == before) fail("deadlock");
+    const bool stuck = progress == before && !skipped;
+    if (!previous_done && (stuck || random_below(16) == 0)) end_previous();
+    if (!running) break;
+    if (progress == before && !skipped) fail("deadlock");
   }
   if (!copies.empty()) fail("copies are left over");
 }
@@ -75,14 +99,14 @@ static void run_block(u32 threads) {
 int main() {
   using namespace host;
   std::vector<std::vector<u8>> operands(read<u32>());
-  std::vector<bool> table(operands.size());
+  std::vector<u8> kind(operands.size());  // 0 bytes, 1 a table, 2 bytes that the kernel in front gives or uses
   for (size_t i = 0; i < operands.size(); ++i) {
-    table[i] = read<u8>();
+    kind[i] = read<u8>();
     operands[i].resize(read<u64>());
     if (!operands[i].empty() && fread(operands[i].data(), operands[i].size(), 1, stdin) != 1) fail("input ends early");
   }
   for (size_t i = 0; i < operands.size(); ++i)  // tables of operands become tables of their addresses
-    for (size_t at = 0; table[i] && at < operands[i].size(); at += 8) {
+    for (size_t at = 0; kind[i] == 1 && at < operands[i].size(); at += 8) {
       u64 which;
       memcpy(&which, &operands[i][at], 8);
       const u64 address = (u64)(uintptr_t)operands[which].data();
@@ -92,14 +116,16 @@ int main() {
   grid.y = read<u32>();
   grid.z = read<u32>();
   block_threads = read<u32>();
+  cluster_blocks = read<u32>();
+  if (cluster_blocks > MOST_BLOCKS || grid.x % cluster_blocks) fail("a grid that is no whole clusters");
   random_state = read<u64>();
   p.resize(read<u32>());
   for (Parameter& q : p) {
-    const u8 kind = read<u8>();
+    const u8 form = read<u8>();
     const u32 value = read<u32>();
     q.number = value;
-    q.pointer = kind < 2 && value != 0xffffffffu ? operands[value].data() : nullptr;
-    if (kind == 0) {
+    q.pointer = form < 2 && value != 0xffffffffu ? operands[value].data() : nullptr;
+    if (form == 0) {
       q.map.data = q.pointer;
       q.map.bytes = read<u32>();
       q.map.rows = read<u64>();
@@ -110,14 +136,16 @@ int main() {
       q.map.swizzled = read<u32>();
     }
   }
-  std::vector<u32> order(grid.x * grid.y * grid.z);
+  for (size_t i = 0; i < operands.size(); ++i)
+    if (kind[i] == 2) {
+      late.push_back({operands[i].data(), operands[i]});
+      std::fill(operands[i].begin(), operands[i].end(), 0xff);
+    }
+  std::vector<u32> order(grid.x * grid.y * grid.z / cluster_blocks);
   for (u32 i = 0; i < order.size(); ++i) order[i] = i;
   for (u32 i = (u32)order.size(); i > 1; --i) std::swap(order[i - 1], order[random_below(i)]);
-  for (u32 b : order) {
-    block = {b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y};
-    run_block(block_threads);
-  }
+  for (u32 cluster : order) run_cluster(cluster);
   for (size_t i = 0; i < operands.size(); ++i)
-    if (!table[i] && !operands[i].empty()) fwrite(operands[i].data(), operands[i].size(), 1, stdout);
+    if (kind[i] != 1 && !operands[i].empty()) fwrite(operands[i].data(), operands[i].size(), 1, stdout);
   return 0;
 }

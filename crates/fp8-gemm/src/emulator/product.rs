@@ -4,7 +4,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{E4M3_STEP, dot_bf16, dot_e4m3};
-use crate::{BLOCK, Shape, schedule::split_range};
+use crate::{BLOCK, Shape, schedule::Parts};
 
 /// The operands of a product, as the kernels take them.
 #[derive(Clone, Copy, Debug)]
@@ -42,47 +42,46 @@ pub fn chain(a: &[u8], b: &[u8]) -> f32 {
 
 /// One element of Y in f32.
 ///
-/// Every block of k is promoted by one fused multiply-add with the product of its two scales. With `split` parts the blocks
-/// are cut into that many ranges, each summed from zero; the last range takes the adapter on top; then the parts are added in
-/// their order.
+/// Every block of k is promoted by one fused multiply-add with the product of its two scales; then come the slots of the adapter. What
+/// is of one part is summed from zero, and the parts are added in their order.
 ///
 /// # Panics
 /// If an operand is shorter than the shape says.
 pub fn element(
     operands: &Operands<'_>,
     adapter: Option<&Adapter<'_>>,
-    split: u32,
+    parts: Parts,
     (i, j): (u32, u32),
 ) -> f32 {
     let shape = operands.shape;
     let k = shape.k as usize;
     let x = &operands.x[i as usize * k..][..k];
     let w = &operands.w[j as usize * k..][..k];
-    let part = |s: u32| {
-        let mut sum = 0f32;
-        for block_k in split_range(shape.k_blocks(), split, s) {
-            let at = (block_k * BLOCK) as usize;
+    let add = |sum: f32, slot: u32| match (slot.checked_sub(shape.k_blocks()), adapter) {
+        (Some(slot), Some(adapter)) => expand(adapter, (i, j), slot, sum),
+        _ => {
+            let at = (slot * BLOCK) as usize;
             let end = (at + BLOCK as usize).min(x.len());
-            let scale = operands.x_scales[shape.x_scale(i, block_k)]
-                * operands.w_scales[shape.w_scale(j, block_k)];
-            sum = scale.mul_add(chain(&x[at..end], &w[at..end]), sum);
-        }
-        match adapter {
-            Some(adapter) if s == split - 1 => expand(adapter, (i, j), sum),
-            _ => sum,
+            let scale = operands.x_scales[shape.x_scale(i, slot)]
+                * operands.w_scales[shape.w_scale(j, slot)];
+            scale.mul_add(chain(&x[at..end], &w[at..end]), sum)
         }
     };
-    let mut parts = (0..split).map(part);
-    let first = parts.next().unwrap_or(0.0);
-    parts.fold(first, |sum, part| sum + part)
+    let rank = adapter.map_or(0, |adapter| adapter.rank);
+    let parts = parts.of(shape, rank, (i, j)).into_iter();
+    let mut sums = parts.map(|part| part.fold(0f32, add));
+    let first = sums.next().unwrap_or(0.0);
+    sums.fold(first, |sum, part| sum + part)
 }
 
-/// `sum + T[i]·B[j]`, 16 of the rank at a time, as the extra slots of the ring do.
-fn expand(adapter: &Adapter<'_>, (i, j): (u32, u32), sum: f32) -> f32 {
-    let rank = adapter.rank as usize;
+/// `sum + T[i]·B[j]` of one slot, 16 of the rank at a time.
+fn expand(adapter: &Adapter<'_>, (i, j): (u32, u32), slot: u32, sum: f32) -> f32 {
+    let (rank, wide) = (adapter.rank as usize, BLOCK as usize / 2);
+    let from = slot as usize * wide;
+    let to = rank.min(from + wide);
     let (t, b) = (
-        &adapter.t[i as usize * rank..][..rank],
-        &adapter.b[j as usize * rank..][..rank],
+        &adapter.t[i as usize * rank..][from..to],
+        &adapter.b[j as usize * rank..][from..to],
     );
     let steps = t.chunks(16).zip(b.chunks(16));
     steps.fold(sum, |sum, (t, b)| dot_bf16(t, b, sum))
@@ -92,12 +91,12 @@ fn expand(adapter: &Adapter<'_>, (i, j): (u32, u32), sum: f32) -> f32 {
 ///
 /// # Panics
 /// As [`element`].
-pub fn product(operands: &Operands<'_>, adapter: Option<&Adapter<'_>>, split: u32) -> Vec<f32> {
+pub fn product(operands: &Operands<'_>, adapter: Option<&Adapter<'_>>, parts: Parts) -> Vec<f32> {
     let Shape { m, n, .. } = operands.shape;
     let all = (0..u64::from(m) * u64::from(n)).into_par_iter();
     all.map(|at| {
         let (i, j) = ((at / u64::from(n)) as u32, (at % u64::from(n)) as u32);
-        element(operands, adapter, split, (i, j))
+        element(operands, adapter, parts, (i, j))
     })
     .collect()
 }

@@ -16,6 +16,8 @@ pub struct Tile {
     pub stages: u32,
     /// Warp-groups that multiply.
     pub groups: u32,
+    /// Blocks that share the operand on wgmma's M side.
+    pub cluster: u32,
     /// Whether slots of an adapter follow the blocks of k.
     pub lora: bool,
 }
@@ -39,31 +41,32 @@ pub enum Kernel {
     W8a16,
 }
 
-const fn tile(rows_a: u32, rows_b: u32, stages: u32, groups: u32) -> Tile {
+const fn tile(rows_a: u32, rows_b: u32, stages: u32, groups: u32, cluster: u32) -> Tile {
     Tile {
         rows_a,
         rows_b,
         stages,
         groups,
+        cluster,
         lora: false,
     }
 }
 
 /// Tiles of tokens × rows of W.
 const PREFILL: &[Tile] = &[
-    tile(64, 128, 8, 1),
-    tile(128, 64, 8, 2),
-    tile(128, 128, 6, 2),
-    tile(256, 128, 4, 2),
+    tile(64, 128, 8, 1, 1),
+    tile(128, 128, 6, 2, 1),
+    tile(128, 128, 6, 2, 2),
+    tile(256, 128, 4, 2, 2),
 ];
 
 /// Tiles of rows of W × tokens.
 const DECODE: &[Tile] = &[
-    tile(128, 8, 12, 2),
-    tile(128, 16, 12, 2),
-    tile(128, 32, 10, 2),
-    tile(128, 64, 8, 2),
-    tile(128, 128, 6, 2),
+    tile(128, 8, 12, 2, 1),
+    tile(128, 16, 12, 2, 1),
+    tile(128, 32, 10, 2, 1),
+    tile(128, 64, 8, 2, 1),
+    tile(128, 128, 6, 2, 1),
 ];
 
 /// Every configuration that is shipped, in the order of this file.
@@ -94,7 +97,7 @@ impl Kernel {
         }
     }
 
-    /// The name of the configuration: `prefill-256x128-s4-lora`.
+    /// The name of the configuration: `prefill-256x128-s4-c2-lora`.
     pub fn name(self) -> String {
         match self {
             Self::Prefill(tile) | Self::Decode(tile) => {
@@ -103,9 +106,17 @@ impl Kernel {
                     rows_a,
                     rows_b,
                     stages,
+                    cluster,
                     ..
                 } = tile;
-                format!("{}-{rows_a}x{rows_b}-s{stages}{lora}", self.function())
+                let cluster = match cluster {
+                    1 => String::new(),
+                    blocks => format!("-c{blocks}"),
+                };
+                format!(
+                    "{}-{rows_a}x{rows_b}-s{stages}{cluster}{lora}",
+                    self.function()
+                )
             }
             Self::PlainPtx => "plain-ptx".to_owned(),
             other => other.function().to_owned(),
@@ -123,7 +134,7 @@ impl Kernel {
     /// The table of its ring.
     pub fn ring(self) -> Option<Ring> {
         let tile = self.tile()?;
-        Some(Ring::new(tile.stages, tile.groups * 4))
+        Some(Ring::new(tile.stages, tile.groups * 4, tile.cluster))
     }
 
     /// Threads, registers and shared memory.

@@ -12,6 +12,7 @@ use crate::{
     Error, Result, Shape,
     call::{Call, Output},
     kernel::{Kernel, Tile, all},
+    schedule::{Parts, StreamK},
 };
 
 /// The GPU that is planned for.
@@ -41,19 +42,17 @@ pub enum Choice {
         /// Tiles of m in a band.
         band: u32,
     },
-    /// Few tokens.
+    /// Few tokens, by stream-K.
     Decode {
         /// The tile.
         tile: Tile,
-        /// Parts of k.
-        split: u32,
+        /// Blocks of the grid.
+        blocks: u32,
     },
     /// The readable kernel, which has no slots for an adapter: [`Call::expand`] follows where there is one.
     Plain(Kernel),
 }
 
-/// Most parts of k.
-pub const MOST_PARTS: u32 = 16;
 /// Largest rank of an adapter.
 pub const MOST_RANK: u32 = 256;
 
@@ -84,7 +83,7 @@ pub fn choose(table: &Table, gpu: Gpu, shape: Shape, rank: u32) -> Result<Choice
 /// The candidate for which the model expects the least time; the first of several.
 fn guess(gpu: Gpu, shape: Shape, rank: u32) -> Choice {
     let mut best = (f64::INFINITY, Choice::Plain(Kernel::Plain));
-    for candidate in candidates(shape, rank > 0) {
+    for candidate in candidates(gpu, shape, rank) {
         let time = model::microseconds(gpu, shape, rank, candidate);
         if time < best.0 {
             best = (time, candidate);
@@ -93,21 +92,33 @@ fn guess(gpu: Gpu, shape: Shape, rank: u32) -> Choice {
     best.1
 }
 
-/// Everything that could compute a product on Hopper with TMA.
-pub fn candidates(shape: Shape, lora: bool) -> Vec<Choice> {
+/// Everything that could compute a product on Hopper with TMA. A rank of 0 stands for no adapter.
+pub fn candidates(gpu: Gpu, shape: Shape, rank: u32) -> Vec<Choice> {
     let kernels = all().into_iter();
-    let kernels = kernels.filter(|kernel| kernel.tile().is_some_and(|tile| tile.lora == lora));
+    let kernels =
+        kernels.filter(|kernel| kernel.tile().is_some_and(|tile| tile.lora == (rank > 0)));
     kernels
         .flat_map(|kernel| match kernel {
             Kernel::Prefill(tile) => vec![Choice::Prefill { tile, band: 8 }],
             Kernel::Decode(tile) => {
-                let most = shape.k_blocks().min(MOST_PARTS);
-                let splits = 1..=most;
-                splits.map(|split| Choice::Decode { tile, split }).collect()
+                let grids = grids(gpu, shape, rank, tile);
+                grids
+                    .map(|blocks| Choice::Decode { tile, blocks })
+                    .collect()
             }
             _ => Vec::new(),
         })
         .collect()
+}
+
+/// Every multiprocessor, with cuts wherever they fall; or fewer, with every tile cut alike.
+fn grids(gpu: Gpu, shape: Shape, rank: u32, tile: Tile) -> impl Iterator<Item = u32> {
+    let most = gpu.multiprocessors;
+    let whole = StreamK::of_product(shape, rank, (tile.rows_a, tile.rows_b), most);
+    let (tiles, slots) = (whole.tiles, whole.slots);
+    let alike = (1..=slots).map(move |parts| tiles.saturating_mul(parts));
+    let alike = alike.take_while(move |&blocks| blocks < whole.blocks);
+    std::iter::once(whole.blocks).chain(alike)
 }
 
 /// Room that the parts of a product take.
@@ -145,11 +156,15 @@ impl Choice {
         }
     }
 
-    /// Parts of k; what the emulator must be told for the same bits.
-    pub const fn split(self) -> u32 {
+    /// What is summed at once; what the emulator must be told for the same bits.
+    pub const fn parts(self) -> Parts {
         match self {
-            Self::Decode { split, .. } => split,
-            _ => 1,
+            Self::Decode { tile, blocks } => Parts::StreamK {
+                rows: tile.rows_a,
+                tokens: tile.rows_b,
+                blocks,
+            },
+            _ => Parts::Whole,
         }
     }
 
@@ -162,7 +177,7 @@ impl Choice {
             Self::Prefill { tile, band } => {
                 Call::prefill(tile, shape, rank, output, band, gpu.multiprocessors)
             }
-            Self::Decode { tile, split } => Call::decode(tile, shape, rank, output, split),
+            Self::Decode { tile, blocks } => Call::decode(tile, shape, rank, output, blocks),
             Self::Plain(kernel) => Call::plain(kernel, shape, output),
         }
     }
@@ -184,11 +199,10 @@ mod tests {
     #[test]
     fn one_token_is_decoded_by_the_narrowest_tile_on_nearly_all_multiprocessors() {
         for (n, k) in LAYERS {
-            let Choice::Decode { tile, split } = chosen(1, n, k) else {
+            let Choice::Decode { tile, blocks } = chosen(1, n, k) else {
                 panic!("{n} {k}")
             };
             assert_eq!(tile.rows_b, 8);
-            let blocks = n.div_ceil(128) * split;
             assert!(blocks >= 110, "{n} {k}: {blocks} blocks");
         }
     }
@@ -254,7 +268,6 @@ mod tests {
             let choice = choose(&Table::default(), gpu, shape, rank * 8).expect("chosen");
             let call = choice.call(gpu, shape, rank * 8, Output::Bf16);
             prop_assert!(call.check().is_ok(), "{:?}", call.check());
-            prop_assert!(choice.split() <= shape.k_blocks());
         }
     }
 }

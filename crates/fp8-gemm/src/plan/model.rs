@@ -3,7 +3,10 @@
 //! **Units** bytes, clocks, microseconds. Nothing here was measured: it orders candidates, and a table takes its place.
 
 use super::{Choice, Gpu};
-use crate::Shape;
+use crate::{
+    Shape,
+    schedule::{StreamK, slots},
+};
 
 /// Bytes a microsecond that memory gives in practice: the best published of an FP8 product on an H100 (3.05 TB/s).
 const MEMORY: f64 = 3.05e6;
@@ -11,6 +14,8 @@ const MEMORY: f64 = 3.05e6;
 const MEMORY_OF_ONE: f64 = 2.6e4;
 /// Bytes a microsecond that the second-level cache gives one multiprocessor.
 const CACHE_OF_ONE: f64 = 6.0e4;
+/// Bytes that a multiprocessor reads from or writes to shared memory in a clock.
+const SHARED: f64 = 128.0;
 /// Clocks a microsecond under load.
 const CLOCKS: f64 = 1500.0;
 /// FP8 operations (a product and a sum are two) a clock and multiprocessor.
@@ -19,59 +24,65 @@ const TENSOR: f64 = 8192.0;
 const PROMOTIONS: f64 = 128.0;
 /// What a block takes before its first slot is there and after its last, and what a launch takes.
 const START: f64 = 2.0;
-/// What adding parts takes beside their bytes.
+/// What adding parts takes.
 const JOIN: f64 = 1.5;
 
 /// The time of a product by a choice; endless for the readable kernel, which is only taken where nothing else can be.
 pub fn microseconds(gpu: Gpu, shape: Shape, rank: u32, choice: Choice) -> f64 {
-    let slots_of_adapter = f64::from(rank.div_ceil(64));
-    let multiprocessors = f64::from(gpu.multiprocessors);
-    let (tile, split, tiles) = match choice {
+    let (multiprocessors, slots) = (gpu.multiprocessors, slots(shape, rank));
+    // Blocks that run at once, slots of the busiest, how often W is read, and whether parts are added up.
+    let (tile, active, busiest, w_read, joined) = match choice {
         Choice::Prefill { tile, .. } => {
-            let tiles = shape.m.div_ceil(tile.rows_a) * shape.n.div_ceil(tile.rows_b);
-            (tile, 1.0, f64::from(tiles))
+            let groups = shape.n.div_ceil(tile.rows_b * tile.cluster);
+            let tiles = shape.m.div_ceil(tile.rows_a) * groups;
+            let clusters = (multiprocessors / tile.cluster).max(1);
+            let busiest = tiles.div_ceil(clusters) * slots;
+            let active = tiles.min(clusters) * tile.cluster;
+            (tile, active, busiest, 1, false)
         }
-        Choice::Decode { tile, split } => {
-            let tiles = shape.n.div_ceil(tile.rows_a) * shape.m.div_ceil(tile.rows_b);
-            (tile, f64::from(split), f64::from(tiles))
+        Choice::Decode { tile, blocks } => {
+            let sides = (tile.rows_a, tile.rows_b);
+            let stream = StreamK::of_product(shape, rank, sides, blocks);
+            let busiest = stream.total().div_ceil(stream.blocks.into()) as u32;
+            let again = shape.m.div_ceil(tile.rows_b);
+            let active = stream.blocks.min(multiprocessors);
+            let waves = stream.blocks.div_ceil(multiprocessors);
+            (tile, active, busiest * waves, again, stream.shares())
         }
         Choice::Plain(_) => return f64::INFINITY,
     };
-    let (a, b) = (f64::from(tile.rows_a), f64::from(tile.rows_b));
-    let blocks = tiles * split;
-    let waves = (blocks / multiprocessors).ceil();
-    let slots = (f64::from(shape.k_blocks()) / split).ceil() + slots_of_adapter;
+    let [a, b, active] = [tile.rows_a, tile.rows_b, active].map(f64::from);
 
     let multiply = a * b * 256.0 / TENSOR;
     let promote = a * b / PROMOTIONS;
+    // Each 64 rows of A are multiplied by all of B, four times 32 bytes of either; before, TMA wrote both.
+    let shared = (a / 64.0 * (64.0 + b) + a + b) * 128.0 / SHARED;
     // One warp-group promotes while the other multiplies; alone it cannot.
     let clocks = match tile.groups {
         1 => multiply + promote,
         _ => multiply.max(promote) + promote * 0.25,
     };
-    let active = blocks.min(multiprocessors);
-    let slot = (a + b) * 128.0;
-    let per_slot = (clocks / CLOCKS).max(slot / CACHE_OF_ONE);
-    let computed = waves * slots * per_slot;
+    let from_cache = (a / f64::from(tile.cluster) + b) * 128.0;
+    let per_slot = (clocks.max(shared) / CLOCKS).max(from_cache / CACHE_OF_ONE);
+    let computed = f64::from(busiest) * per_slot;
 
-    // W is read once by all tokens of a wave; X mostly comes from the cache.
-    let weights = f64::from(shape.n) * f64::from(shape.k + rank * 2);
+    let weights = f64::from(shape.n) * f64::from(shape.k + rank * 2) * f64::from(w_read);
     let others = f64::from(shape.m) * (f64::from(shape.k) + 2.0 * f64::from(shape.n));
-    let read_again = match choice {
-        Choice::Decode { tile, .. } => f64::from(shape.m.div_ceil(tile.rows_b)),
-        _ => 1.0,
-    };
-    let memory = MEMORY.min(active * MEMORY_OF_ONE);
-    // The last wave may be nearly empty, and memory idles then.
-    let filled = blocks / (waves * multiprocessors.min(blocks.max(1.0)));
-    let read = (weights * read_again + others) / memory / filled.clamp(0.5, 1.0);
+    let read = (weights + others) / MEMORY.min(active * MEMORY_OF_ONE);
+    // Blocks without a slot more than others wait for those that have it.
+    let idle = f64::from(busiest) * active / (f64::from(slots) * tiles_of(shape, choice)).max(1.0);
+    let join = if joined { JOIN } else { 0.0 };
+    computed.max(read * idle.clamp(1.0, 2.0)) + START + join
+}
 
-    let join = if split > 1.0 {
-        JOIN + 2.0 * blocks * a * b * 4.0 / MEMORY
-    } else {
-        0.0
+/// Tiles of a choice.
+fn tiles_of(shape: Shape, choice: Choice) -> f64 {
+    let (rows, tokens) = match choice {
+        Choice::Prefill { tile, .. } => (tile.rows_b, tile.rows_a),
+        Choice::Decode { tile, .. } => (tile.rows_a, tile.rows_b),
+        Choice::Plain(_) => (1, 1),
     };
-    computed.max(read) + waves.min(2.0) * START + join
+    f64::from(shape.n.div_ceil(rows)) * f64::from(shape.m.div_ceil(tokens))
 }
 
 #[cfg(test)]
@@ -86,7 +97,7 @@ mod tests {
             let bytes = f64::from(n) * f64::from(k);
             let operations = 2.0 * bytes * f64::from(m);
             let floor = (bytes / 3.35e6).max(operations / 1979e6);
-            for choice in candidates(shape, false) {
+            for choice in candidates(Gpu::H100, shape, 0) {
                 let time = microseconds(Gpu::H100, shape, 0, choice);
                 assert!(time > floor, "{choice:?}: {time} below {floor}");
             }

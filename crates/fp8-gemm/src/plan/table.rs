@@ -1,6 +1,6 @@
 //! Measured choices.
 
-use super::{Choice, Gpu, MOST_PARTS};
+use super::{Choice, Gpu};
 use crate::{
     Error, Result, Shape,
     kernel::{Kernel, Tile, all},
@@ -36,7 +36,7 @@ impl Table {
         Self::parse(include_str!("measured.txt"))
     }
 
-    /// Reads rows of `multiprocessors n k least-m most-m kernel split-or-band`; `#` begins a comment.
+    /// Reads rows of `multiprocessors n k least-m most-m kernel blocks-or-band`; `#` begins a comment.
     ///
     /// # Errors
     /// [`Error::Table`] with the line.
@@ -69,9 +69,9 @@ impl Table {
                 tile: with(tile),
                 band,
             },
-            Choice::Decode { tile, split } => Choice::Decode {
+            Choice::Decode { tile, blocks } => Choice::Decode {
                 tile: with(tile),
-                split: split.min(shape.k_blocks()),
+                blocks,
             },
             plain => plain,
         })
@@ -87,12 +87,10 @@ fn row_of(line: &str) -> Option<Row> {
     let kernel = all().into_iter().find(|kernel| kernel.name() == *name)?;
     let choice = match kernel {
         Kernel::Prefill(tile) if number > 0 && !tile.lora => Choice::Prefill { tile, band: number },
-        Kernel::Decode(tile) if (1..=MOST_PARTS).contains(&number) && !tile.lora => {
-            Choice::Decode {
-                tile,
-                split: number,
-            }
-        }
+        Kernel::Decode(tile) if number > 0 && !tile.lora => Choice::Decode {
+            tile,
+            blocks: number,
+        },
         _ => return None,
     };
     let row = Row {
@@ -122,7 +120,7 @@ mod tests {
         let shape = |m| Shape::new(m, 5120, 8192).expect("not empty");
         for (m, rank) in [(1, 0), (16, 64)] {
             let choice = choose(&table, Gpu::H100, shape(m), rank).expect("chosen");
-            let Choice::Decode { tile, split: 7 } = choice else {
+            let Choice::Decode { tile, blocks: 7 } = choice else {
                 panic!("{choice:?}")
             };
             assert_eq!((tile.rows_b, tile.lora), (64, rank > 0));

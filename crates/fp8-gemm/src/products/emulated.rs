@@ -119,7 +119,7 @@ impl Products for Emulated {
         let fused = uniform.filter(|_| !matches!(choice, Choice::Plain(_)));
         let b = fused.map(|adapter| bf16s(&adapter.b));
         let fused = b.as_ref().map(|b| emulator::Adapter { rank, t: &t, b });
-        let mut y = product(&operands, fused.as_ref(), choice.split());
+        let mut y = product(&operands, fused.as_ref(), choice.parts());
         round(&mut y, output);
         if fused.is_none() {
             expand(&mut y, shape, x, &t, adapters);
@@ -136,7 +136,7 @@ impl Products for Emulated {
 }
 
 /// Codes `[m, k]` and scales as [`Shape::x_scale`] has them.
-fn quantized(shape: Shape, x: &[bf16]) -> (Vec<u8>, Vec<f32>) {
+pub(crate) fn quantized(shape: Shape, x: &[bf16]) -> (Vec<u8>, Vec<f32>) {
     let mut scales = vec![0.0; (shape.k_blocks() * shape.scale_stride()) as usize];
     let mut codes = Vec::with_capacity(x.len());
     for (token, row) in x.chunks_exact(shape.k as usize).enumerate() {

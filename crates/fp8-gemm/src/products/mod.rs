@@ -6,6 +6,8 @@
 //!
 //! # Contract
 //!
+//! - **Overlap.** On CUDA a kernel may begin before the one in front of it has ended, and reads W, its scales and B at once: whoever writes
+//!   those waits before the next product. Everything else is read and written in order.
 //! - **Order.** What a method starts runs after everything that was started before; [`Products::read`] waits for it. A backend is one
 //!   stream; two backends on one device run beside each other. On CUDA the stream is its maker's ([`xgraft_cuda_jit::Device::open_on`]).
 //! - **Weights** are E4M3 under 128 × 128 scales, `[out_features, in_features]`, as `block-scale` has them. Matrices with the same input
@@ -22,6 +24,7 @@
 mod emulated;
 
 pub use emulated::Emulated;
+pub(crate) use emulated::quantized;
 
 use half::bf16;
 use xgraft_block_scale::{BlockShape, Format, QuantizedMatrix};

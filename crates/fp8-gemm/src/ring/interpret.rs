@@ -19,8 +19,8 @@ pub enum Fault {
 
 /// Runs the ring over so many slots in every possible order of steps and of arriving copies.
 ///
-/// The number of states grows with stages, consumers and slots; 3 stages, 2 consumers and 8 slots show every fault there is,
-/// because a role sees no more of the ring than its parity.
+/// The number of states grows with stages, consumers, blocks and slots; 3 stages, 2 consumers and 8 slots show every fault of one
+/// block, because a role sees no more of the ring than its parity; 2 stages, 1 consumer and 4 slots those of two.
 ///
 /// # Errors
 /// The first fault that some order meets.
@@ -59,21 +59,28 @@ struct Place {
     done: u32,
 }
 
-/// One slot: which content it has, whether it is being written, and who has still to read it.
+/// One block's share of a slot: which content it has, whether it is being written, and how many have still to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Slot {
+struct Share {
     content: Option<u32>,
     arriving: bool,
     unread: u32,
 }
 
+/// A block of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct State {
+struct Block {
     full: Vec<Mbarrier>,
     empty: Vec<Mbarrier>,
-    slots: Vec<Slot>,
+    /// Of every slot, the share of every block.
+    slots: Vec<Vec<Share>>,
     /// The producer first.
     roles: Vec<Place>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    blocks: Vec<Block>,
 }
 
 impl State {
@@ -84,7 +91,7 @@ impl State {
             arrivals,
             copies: 0,
         };
-        let slot = Slot {
+        let share = Share {
             content: None,
             arriving: false,
             unread: 0,
@@ -95,40 +102,51 @@ impl State {
             parity: false,
             done: 0,
         };
-        Self {
+        let block = Block {
             full: vec![barrier(ring.full_arrivals); stages],
             empty: vec![barrier(ring.empty_arrivals); stages],
-            slots: vec![slot; stages],
+            slots: vec![vec![share; ring.cluster as usize]; stages],
             roles: vec![place; ring.consumers as usize + 1],
+        };
+        Self {
+            blocks: vec![block; ring.cluster as usize],
         }
     }
 
     /// Every state that one step of one role, or one copy that arrives, leads to.
     fn nexts(&self, ring: &Ring, slots: u32) -> Result<Vec<Self>, Fault> {
         let mut all = Vec::new();
-        for role in 0..self.roles.len() {
-            all.extend(self.after_step(ring, slots, role)?);
-        }
-        for stage in 0..self.slots.len() {
-            if self.slots[stage].arriving {
-                let mut next = self.clone();
-                next.slots[stage].arriving = false;
-                next.full[stage].copies -= 1;
-                next.full[stage].end_phase(ring.full_arrivals);
-                all.push(next);
+        for (at, block) in self.blocks.iter().enumerate() {
+            for role in 0..block.roles.len() {
+                all.extend(self.after_step(ring, slots, (at, role))?);
+            }
+            for (stage, shares) in block.slots.iter().enumerate() {
+                for (from, _) in shares.iter().enumerate().filter(|(_, s)| s.arriving) {
+                    let mut next = self.clone();
+                    let block = &mut next.blocks[at];
+                    block.slots[stage][from].arriving = false;
+                    block.full[stage].copies -= 1;
+                    block.full[stage].end_phase(ring.full_arrivals);
+                    all.push(next);
+                }
             }
         }
         Ok(all)
     }
 
-    /// The state after a role's next step; nothing if it waits or has ended.
-    fn after_step(&self, ring: &Ring, slots: u32, role: usize) -> Result<Option<Self>, Fault> {
+    /// The state after the next step of a block's role; nothing if it waits or has ended.
+    fn after_step(
+        &self,
+        ring: &Ring,
+        slots: u32,
+        (at, role): (usize, usize),
+    ) -> Result<Option<Self>, Fault> {
         let steps = if role == 0 {
             &ring.producer
         } else {
             &ring.consumer
         };
-        let place = &self.roles[role];
+        let place = &self.blocks[at].roles[role];
         if place.done == slots {
             return Ok(None);
         }
@@ -137,8 +155,8 @@ impl State {
         match steps[place.step] {
             Step::Wait { barrier, flipped } => {
                 let barriers = match barrier {
-                    Barrier::Full => &self.full,
-                    Barrier::Empty => &self.empty,
+                    Barrier::Full => &self.blocks[at].full,
+                    Barrier::Empty => &self.blocks[at].empty,
                 };
                 // A phase has ended if the one that runs has the other parity.
                 if barriers[stage].parity == (place.parity ^ flipped) {
@@ -146,36 +164,46 @@ impl State {
                 }
             }
             Step::Expect => {
-                next.full[stage].copies += 1;
-                next.full[stage].arrive(ring.full_arrivals)?;
+                let full = &mut next.blocks[at].full[stage];
+                full.copies += ring.cluster as i32;
+                full.arrive(ring.full_arrivals)?;
             }
             Step::Copy => {
-                let slot = &mut next.slots[stage];
-                if slot.unread > 0 || slot.arriving {
-                    return Err(Fault::Race);
+                for block in &mut next.blocks {
+                    let share = &mut block.slots[stage][at];
+                    if share.unread > 0 || share.arriving {
+                        return Err(Fault::Race);
+                    }
+                    *share = Share {
+                        content: Some(content),
+                        arriving: true,
+                        unread: ring.consumers,
+                    };
                 }
-                *slot = Slot {
-                    content: Some(content),
-                    arriving: true,
-                    unread: ring.consumers,
-                };
             }
             Step::Read => {
-                let slot = &mut next.slots[stage];
-                if slot.content != Some(content) || slot.arriving || slot.unread == 0 {
-                    return Err(Fault::Race);
+                for share in &mut next.blocks[at].slots[stage] {
+                    if share.content != Some(content) || share.arriving || share.unread == 0 {
+                        return Err(Fault::Race);
+                    }
+                    share.unread -= 1;
                 }
-                slot.unread -= 1;
             }
-            Step::Arrive(Barrier::Full) => next.full[stage].arrive(ring.full_arrivals)?,
-            Step::Arrive(Barrier::Empty) => next.empty[stage].arrive(ring.empty_arrivals)?,
+            Step::Arrive(barrier) => {
+                for block in &mut next.blocks {
+                    match barrier {
+                        Barrier::Full => block.full[stage].arrive(ring.full_arrivals)?,
+                        Barrier::Empty => block.empty[stage].arrive(ring.empty_arrivals)?,
+                    }
+                }
+            }
             Step::Next => {
-                let place = &mut next.roles[role];
-                place.stage = (stage + 1) % self.slots.len();
+                let place = &mut next.blocks[at].roles[role];
+                place.stage = (stage + 1) % ring.stages as usize;
                 place.parity ^= place.stage == 0;
             }
         }
-        let place = &mut next.roles[role];
+        let place = &mut next.blocks[at].roles[role];
         place.step += 1;
         if place.step == steps.len() {
             place.step = 0;
@@ -185,10 +213,15 @@ impl State {
     }
 
     fn check_end(&self, slots: u32) -> Result<(), Fault> {
-        if self.roles.iter().any(|place| place.done < slots) {
+        let mut roles = self.blocks.iter().flat_map(|block| &block.roles);
+        if roles.any(|place| place.done < slots) {
             return Err(Fault::Deadlock);
         }
-        let left = self.slots.iter().any(|slot| slot.unread > 0);
+        let mut shares = self
+            .blocks
+            .iter()
+            .flat_map(|block| block.slots.iter().flatten());
+        let left = shares.any(|share| share.unread > 0);
         if left { Err(Fault::LeftOver) } else { Ok(()) }
     }
 }
@@ -216,21 +249,32 @@ mod tests {
     use super::*;
 
     fn ring() -> Ring {
-        Ring::new(3, 2)
+        Ring::new(3, 2, 1)
+    }
+
+    /// Two blocks that share their slots.
+    fn pair() -> Ring {
+        Ring::new(2, 1, 2)
     }
 
     #[test]
     fn the_ring_of_the_kernels_has_no_fault_in_any_order() {
-        for (stages, consumers, slots) in [
-            (1, 1, 5),
-            (2, 1, 9),
-            (2, 2, 7),
-            (3, 2, 8),
-            (4, 2, 9),
-            (3, 3, 7),
+        for (stages, consumers, cluster, slots) in [
+            (1, 1, 1, 5),
+            (2, 1, 1, 9),
+            (2, 2, 1, 7),
+            (3, 2, 1, 8),
+            (4, 2, 1, 9),
+            (3, 3, 1, 7),
+            (1, 1, 2, 3),
+            (2, 1, 2, 5),
+            (2, 2, 2, 3),
         ] {
-            let states = interpret(&Ring::new(stages, consumers), slots);
-            assert!(states.is_ok(), "{stages} {consumers} {slots}: {states:?}");
+            let states = interpret(&Ring::new(stages, consumers, cluster), slots);
+            assert!(
+                states.is_ok(),
+                "{stages} {consumers} {cluster} {slots}: {states:?}"
+            );
         }
     }
 
@@ -279,24 +323,32 @@ mod tests {
 
     #[test]
     fn every_step_is_needed() {
-        let whole = ring();
-        for at in 0..whole.producer.len() {
-            let mut ring = whole.clone();
-            ring.producer.remove(at);
-            assert!(
-                interpret(&ring, 8).is_err(),
-                "producer without {:?}",
-                whole.producer[at]
-            );
+        for (whole, slots) in [(ring(), 8), (pair(), 4)] {
+            for at in 0..whole.producer.len() {
+                let mut ring = whole.clone();
+                ring.producer.remove(at);
+                assert!(
+                    interpret(&ring, slots).is_err(),
+                    "producer without {:?}",
+                    whole.producer[at]
+                );
+            }
+            for at in 0..whole.consumer.len() {
+                let mut ring = whole.clone();
+                ring.consumer.remove(at);
+                assert!(
+                    interpret(&ring, slots).is_err(),
+                    "consumer without {:?}",
+                    whole.consumer[at]
+                );
+            }
         }
-        for at in 0..whole.consumer.len() {
-            let mut ring = whole.clone();
-            ring.consumer.remove(at);
-            assert!(
-                interpret(&ring, 8).is_err(),
-                "consumer without {:?}",
-                whole.consumer[at]
-            );
-        }
+    }
+
+    #[test]
+    fn a_producer_that_waits_for_its_own_block_alone_is_found() {
+        let mut ring = pair();
+        ring.empty_arrivals = ring.consumers;
+        assert!(interpret(&ring, 4).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! The ring of slots in shared memory: who waits for what, who arrives where.
 //!
+//! Blocks of a cluster each have a ring. Each brings its share of every slot to all of them, so a slot is given back to all.
+//!
 //! A [`Ring`] is a table. [`Ring::header`] writes it as macros, which are all that the kernels know of barriers; [`interpret`]
 //! runs the same table on the CPU. So a table that is wrong is wrong in both, and is found without a GPU.
 
@@ -28,13 +30,13 @@ pub enum Step {
         /// Whether the parity is exchanged, so that the first round does not wait.
         flipped: bool,
     },
-    /// Arrives at `Full` and says how many bytes will come.
+    /// Arrives at `Full` of its own block and says how many bytes will come, from all blocks.
     Expect,
-    /// Starts the copies; their bytes arrive at `Full` some time later.
+    /// Starts the copies to every block of the cluster; their bytes arrive at each one's `Full` some time later.
     Copy,
     /// Reads the slot, and has read it when the step ends.
     Read,
-    /// Arrives, once a warp.
+    /// Arrives, once a warp, in every block of the cluster.
     Arrive(Barrier),
     /// Goes on to the next slot; after the last one to the first, with the other parity.
     Next,
@@ -45,8 +47,10 @@ pub enum Step {
 pub struct Ring {
     /// Slots.
     pub stages: u32,
-    /// Warps that read; each arrives once a slot.
+    /// Warps of a block that read; each arrives once a slot.
     pub consumers: u32,
+    /// Blocks of a cluster.
+    pub cluster: u32,
     /// Arrivals that end a phase of `Full`, beside the bytes.
     pub full_arrivals: u32,
     /// Arrivals that end a phase of `Empty`.
@@ -59,13 +63,14 @@ pub struct Ring {
 
 impl Ring {
     /// The ring of the kernels.
-    pub fn new(stages: u32, consumers: u32) -> Self {
+    pub fn new(stages: u32, consumers: u32, cluster: u32) -> Self {
         let wait = |barrier, flipped| Step::Wait { barrier, flipped };
         Self {
             stages,
             consumers,
+            cluster,
             full_arrivals: 1,
-            empty_arrivals: consumers,
+            empty_arrivals: consumers * cluster,
             producer: vec![
                 // An empty ring has nothing to wait for: the phase before the first counts as ended.
                 wait(Barrier::Empty, true),
@@ -103,11 +108,11 @@ impl Ring {
             ("CONSUMER_NEXT", next),
         ];
         let mut text = format!(
-            "#define STAGES {}u\n#define FULL_ARRIVALS {}u\n#define EMPTY_ARRIVALS {}u\n",
-            self.stages, self.full_arrivals, self.empty_arrivals
+            "#define STAGES {}u\n#define CLUSTER {}u\n#define FULL_ARRIVALS {}u\n#define EMPTY_ARRIVALS {}u\n",
+            self.stages, self.cluster, self.full_arrivals, self.empty_arrivals
         );
         for (name, steps) in macros {
-            let body: Vec<&str> = steps.iter().map(|step| step.text()).collect();
+            let body: Vec<&str> = steps.iter().map(|step| step.text(self.cluster)).collect();
             let _ = writeln!(text, "#define {name} {{ {} }}", body.join(" "));
         }
         text
@@ -116,9 +121,16 @@ impl Ring {
 
 impl Step {
     /// The step in the kernels' language.
-    fn text(self) -> &'static str {
+    fn text(self, cluster: u32) -> &'static str {
         use Barrier::{Empty, Full};
         match self {
+            // All lanes have read what they read by themselves; then a lane a block.
+            Self::Arrive(Empty) if cluster > 1 => {
+                "__syncwarp(); if (lane < CLUSTER) mb_arrive_at(r.empty + 8 * r.stage, lane);"
+            }
+            Self::Arrive(Full) if cluster > 1 => {
+                "__syncwarp(); if (lane < CLUSTER) mb_arrive_at(r.full + 8 * r.stage, lane);"
+            }
             Self::Wait {
                 barrier: Full,
                 flipped: false,
@@ -136,7 +148,6 @@ impl Step {
                 flipped: true,
             } => "mb_wait(r.empty + 8 * r.stage, r.phase ^ 1);",
             Self::Expect => "mb_expect(r.full + 8 * r.stage, bytes);",
-            // All lanes have read what they read by themselves.
             Self::Arrive(Empty) => "__syncwarp(); if (lane == 0) mb_arrive(r.empty + 8 * r.stage);",
             Self::Arrive(Full) => "__syncwarp(); if (lane == 0) mb_arrive(r.full + 8 * r.stage);",
             Self::Next => "if (++r.stage == STAGES) { r.stage = 0; r.phase ^= 1; }",
@@ -151,9 +162,10 @@ mod tests {
 
     #[test]
     fn the_macros_are_the_table() {
-        let header = Ring::new(6, 8).header();
+        let header = Ring::new(6, 8, 1).header();
         for line in [
             "#define STAGES 6u",
+            "#define CLUSTER 1u",
             "#define EMPTY_ARRIVALS 8u",
             "#define PRODUCER_BEFORE(bytes) { mb_wait(r.empty + 8 * r.stage, r.phase ^ 1); mb_expect(r.full + 8 * r.stage, bytes); }",
             "#define CONSUMER_BEFORE { mb_wait(r.full + 8 * r.stage, r.phase); }",

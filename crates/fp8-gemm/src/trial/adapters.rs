@@ -1,12 +1,11 @@
 //! Quantizing with shrink, and expanding, for tokens of different adapters.
 
 use half::bf16;
-use xgraft_fp8_codec::{E4m3, Overflow};
 
-use super::{Data, Machine, Run, Stream, Verdict, bf16s, bytes_of, case::shape, f32s};
+use super::{Data, Machine, Outcome, Run, Stream, Verdict, bf16s, bytes_of, case::shape, f32s};
 use crate::{
-    BLOCK,
     call::{Call, NO_ADAPTER, Operand, Output, token_tiles},
+    products::quantized,
 };
 
 /// The ranks of the adapters.
@@ -33,20 +32,31 @@ impl Adapters {
         }
     }
 
-    /// The table of matrices, ranks and factors.
-    fn operands(&self, table: Operand) -> [(Operand, Data); 3] {
-        let ranks = bytes_of(&RANKS, u32::to_le_bytes);
-        let factors = bytes_of(&self.factors, f32::to_le_bytes);
-        [
-            (table, Data::Table((0..RANKS.len()).collect())),
-            (Operand::RankOf, Data::Bytes(ranks)),
-            (Operand::FactorOf, Data::Bytes(factors)),
-        ]
-    }
-
-    fn extra(&self) -> Vec<Vec<u8>> {
-        let bytes = |matrix: &Vec<bf16>| bytes_of(matrix, bf16::to_le_bytes);
-        self.matrices.iter().map(bytes).collect()
+    /// Runs a call with these operands, the table of matrices, ranks and factors.
+    fn outcome(
+        &self,
+        machine: &impl Machine,
+        call: &Call,
+        operands: Vec<(Operand, Vec<u8>)>,
+        table: Operand,
+        repeats: u32,
+    ) -> Result<Outcome, String> {
+        let own = [
+            (Operand::RankOf, bytes_of(&RANKS, u32::to_le_bytes)),
+            (Operand::FactorOf, bytes_of(&self.factors, f32::to_le_bytes)),
+        ];
+        let operands = operands.into_iter().chain(own);
+        let operands = operands.map(|(operand, bytes)| (operand, Data::Bytes(bytes)));
+        let table = (table, Data::Table((0..RANKS.len()).collect()));
+        let matrices = self.matrices.iter();
+        machine.outcome(&Run {
+            call,
+            operands: operands.chain([table]).collect(),
+            extra: matrices
+                .map(|matrix| bytes_of(matrix, bf16::to_le_bytes))
+                .collect(),
+            repeats,
+        })
     }
 }
 
@@ -87,7 +97,7 @@ pub fn quantize(machine: &impl Machine, split: u32, repeats: u32) -> Result<Verd
     let call = Call::quantize(shape, tiles.len() as u32, split, STRIDE);
     let scales = (shape.k_blocks() * shape.scale_stride()) as usize;
     let tokens = bytes_of(&tiles.into_flattened(), u32::to_le_bytes);
-    let mut operands: Vec<_> = [
+    let operands = vec![
         (Operand::X, bytes_of(&x, bf16::to_le_bytes)),
         (Operand::Codes, vec![0xee; (m * k) as usize]),
         (Operand::XScales, vec![0xee; scales * 4]),
@@ -95,35 +105,22 @@ pub fn quantize(machine: &impl Machine, split: u32, repeats: u32) -> Result<Verd
         (Operand::T, vec![0; (m * STRIDE) as usize * 2]),
         (Operand::Parts, vec![0xff; call.parts as usize]),
         (Operand::Counters, vec![0; call.counters as usize * 4]),
-    ]
-    .map(|(operand, bytes)| (operand, Data::Bytes(bytes)))
-    .into();
-    operands.extend(adapters.operands(Operand::AOf));
-    let outcome = machine.outcome(&Run {
-        call: &call,
-        operands,
-        extra: adapters.extra(),
-        repeats,
-    })?;
+    ];
+    let outcome = adapters.outcome(machine, &call, operands, Operand::AOf, repeats)?;
     let found = f32s(&outcome.operands[&Operand::XScales]);
     let codes = &outcome.operands[&Operand::Codes];
     let t = bf16s(&outcome.operands[&Operand::T]);
     let mut verdict = Verdict::default();
+    let (right_codes, right_scales) = quantized(shape, &x);
+    for (ours, right) in codes.iter().zip(right_codes) {
+        verdict.bits(f32::from(*ours), f32::from(right));
+    }
+    for (token, block) in (0..m).flat_map(|token| (0..shape.k_blocks()).map(move |b| (token, b))) {
+        let at = shape.x_scale(token, block);
+        verdict.bits(found[at], right_scales[at]);
+    }
     for token in 0..m {
-        let from = (token * k) as usize;
-        let row = &x[from..][..k as usize];
-        for (block, values) in row.chunks(BLOCK as usize).enumerate() {
-            let largest = values.iter().map(|v| v.to_f32().abs()).fold(0.0, f32::max);
-            let scale = if largest == 0.0 { 1.0 } else { largest / 448.0 };
-            verdict.bits(found[shape.x_scale(token, block as u32)], scale);
-            for (i, value) in values.iter().enumerate() {
-                let code = E4m3::encode(value.to_f32() / scale, Overflow::Saturate);
-                // There is one NaN, whatever its sign was.
-                let code = if code.is_nan() { 0x7f } else { code.to_bits() };
-                let ours = codes[from + block * BLOCK as usize + i];
-                verdict.bits(f32::from(ours), f32::from(code));
-            }
-        }
+        let row = &x[(token * k) as usize..][..k as usize];
         let Some(adapter) = adapter_of(token) else {
             continue;
         };
@@ -154,20 +151,12 @@ pub fn expand(machine: &impl Machine, repeats: u32) -> Result<Verdict, String> {
     tiles.retain(|tile| tile[2] != NO_ADAPTER);
     let call = Call::expand(shape((m, n, 1)), tiles.len() as u32, STRIDE, Output::F32);
     let tokens = bytes_of(&tiles.into_flattened(), u32::to_le_bytes);
-    let mut operands: Vec<_> = [
+    let operands = vec![
         (Operand::T, bytes_of(&t, bf16::to_le_bytes)),
         (Operand::Tokens, tokens),
         (Operand::Y, bytes_of(&before, f32::to_le_bytes)),
-    ]
-    .map(|(operand, bytes)| (operand, Data::Bytes(bytes)))
-    .into();
-    operands.extend(adapters.operands(Operand::BOf));
-    let outcome = machine.outcome(&Run {
-        call: &call,
-        operands,
-        extra: adapters.extra(),
-        repeats,
-    })?;
+    ];
+    let outcome = adapters.outcome(machine, &call, operands, Operand::BOf, repeats)?;
     let mut verdict = Verdict::default();
     let y = f32s(&outcome.operands[&Operand::Y]);
     for (at, &ours) in y.iter().enumerate() {

@@ -9,6 +9,7 @@ use crate::{
     BLOCK, Error, Shape,
     call::{Call, Operand, Output},
     emulator::{Adapter, Operands, element, product},
+    schedule::Parts,
 };
 
 /// What operands hold.
@@ -126,8 +127,8 @@ impl Case {
     }
 
     /// What the emulator says.
-    pub fn expected(&self, split: u32) -> Vec<f32> {
-        product(&self.operands_of_product(), self.adapter().as_ref(), split)
+    pub fn expected(&self, parts: Parts) -> Vec<f32> {
+        product(&self.operands_of_product(), self.adapter().as_ref(), parts)
     }
 
     /// What a call of a product takes, with nothing yet in its results.
@@ -148,7 +149,7 @@ impl Case {
         .into()
     }
 
-    /// Runs a call of this product; bits must be the emulator's for so many parts of k, or those rounded to BF16.
+    /// Runs a call of this product; bits must be the emulator's for these parts, or those rounded to BF16.
     ///
     /// # Errors
     /// What the machine says.
@@ -157,7 +158,7 @@ impl Case {
         machine: &impl Machine,
         call: &Call,
         output: Output,
-        (split, repeats): (u32, u32),
+        (parts, repeats): (Parts, u32),
     ) -> Result<Verdict, String> {
         let outcome = machine.outcome(&Run {
             call,
@@ -179,7 +180,7 @@ impl Case {
             sample(m, n)
         };
         let known = places.par_iter().map(|&place| {
-            let expected = element(&operands, adapter.as_ref(), split, place);
+            let expected = element(&operands, adapter.as_ref(), parts, place);
             (rounded(expected), self.exact(place, output))
         });
         let known: Vec<_> = known.collect();

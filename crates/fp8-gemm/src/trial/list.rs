@@ -61,6 +61,8 @@ const LAYERS: [(u32, u32); 7] = [
     (51200, 5120),
     (5120, 25600),
 ];
+/// Blocks of a grid: whole tiles and parts of a few and of many blocks.
+const GRIDS: [u32; 4] = [5, 12, 61, 132];
 /// Ranks below, at and above a slot of the ring.
 const RANKS: [u32; 4] = [8, 64, 72, 256];
 
@@ -69,13 +71,13 @@ fn choice_of(kernel: Kernel, number: u32) -> Option<Choice> {
         Kernel::Prefill(tile) => Some(Choice::Prefill { tile, band: 8 }),
         Kernel::Decode(tile) => Some(Choice::Decode {
             tile,
-            split: number,
+            blocks: number,
         }),
         _ => None,
     }
 }
 
-/// Every configuration that turns a ring, in so many parts of k where it can.
+/// Every configuration that turns a ring, over so many blocks where it can.
 fn ring_kernels(number: u32) -> impl Iterator<Item = Choice> {
     let kernels = kernel::all().into_iter();
     kernels.filter_map(move |kernel| choice_of(kernel, number))
@@ -103,7 +105,7 @@ fn product(choice: Choice, shape: (u32, u32, u32), number: usize, content: Conte
 
 /// The tensor core alone: a million sums of 32 products.
 fn sums() -> impl Iterator<Item = Trial> {
-    let kernels = ring_kernels(1).filter(|choice| !has_adapter(*choice));
+    let kernels = ring_kernels(132).filter(|choice| !has_adapter(*choice));
     kernels.map(|choice| product(choice, (256, 4096, 32), 0, Content::Random))
 }
 
@@ -116,7 +118,7 @@ fn hostile() -> impl Iterator<Item = Trial> {
         Content::WideScales,
         Content::Nans,
     ];
-    let kernels = ring_kernels(2).enumerate();
+    let kernels = ring_kernels(8).enumerate();
     kernels.flat_map(move |(i, choice)| {
         contents.map(|content| product(choice, (35, 264, 1616), i, content))
     })
@@ -125,7 +127,7 @@ fn hostile() -> impl Iterator<Item = Trial> {
 /// Ragged m, n and k, twenty times each.
 fn ragged() -> impl Iterator<Item = Trial> {
     TOKENS.into_iter().enumerate().flat_map(|(i, m)| {
-        let kernels = ring_kernels(1 + i as u32 % 3).enumerate();
+        let kernels = ring_kernels(GRIDS[i % GRIDS.len()]).enumerate();
         kernels.map(move |(j, choice)| {
             let (n, k) = if (i + j) % 2 == 0 {
                 (576, 1600)
@@ -209,7 +211,7 @@ pub fn all(gpu: Gpu, table: &Table) -> Result<Vec<Trial>> {
 
 /// Every kernel once, small enough for a tool that watches every access.
 pub fn small(gpu: Gpu) -> Vec<Trial> {
-    let ring = ring_kernels(2).enumerate();
+    let ring = ring_kernels(5).enumerate();
     let ring = ring.map(|(i, choice)| product(choice, (9, 136, 528), i, Content::Random));
     let mut trials = others(gpu);
     trials.extend(ring.filter(|_| gpu.capability == (9, 0)));
@@ -240,8 +242,11 @@ impl Trial {
                 output,
                 ..
             } => {
-                let split = choice.split();
-                format!("{kernel} {m}x{n}x{k} split {split} rank {rank} {content:?} {output:?}")
+                let grid = match choice {
+                    Choice::Decode { blocks, .. } => format!(" over {blocks}"),
+                    _ => String::new(),
+                };
+                format!("{kernel} {m}x{n}x{k}{grid} rank {rank} {content:?} {output:?}")
             }
             Self::Plain {
                 shape: (m, n, k), ..
@@ -278,7 +283,7 @@ impl Trial {
                 let shape = shape(sides);
                 let case = Case::new(shape, rank, content, 1);
                 let call = choice.call(gpu, shape, rank, output);
-                case.judge(machine, &call, output, (choice.split(), repeats))
+                case.judge(machine, &call, output, (choice.parts(), repeats))
             }
             Self::Plain {
                 kernel,

@@ -5,6 +5,7 @@ use xgraft_fp8_codec::E4m3;
 use xgraft_fp8_gemm::{
     Shape,
     emulator::{Operands, chain, dot_e4m3, product},
+    schedule::Parts,
 };
 
 /// A fixed stream of codes.
@@ -107,8 +108,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_product_is_near_f64_and_a_split_changes_only_roundings(
-        m in 1u32..6, n in 1u32..200, k in 1u32..700, split in 1u32..5, seed in 1u64..,
+    fn a_product_is_near_f64_and_parts_change_only_roundings(
+        m in 1u32..6, n in 1u32..200, k in 1u32..700, blocks in 1u32..9, seed in 1u64..,
     ) {
         let shape = Shape::new(m, n, k).expect("not empty");
         let mut stream = Stream(seed);
@@ -118,7 +119,8 @@ proptest! {
         let x_scales: Vec<f32> = (0..(shape.k_blocks() * shape.scale_stride()) as usize).map(scale).collect();
         let w_scales: Vec<f32> = (0..(shape.k_blocks() * shape.n_blocks()) as usize).map(scale).collect();
         let operands = Operands { shape, x: &x, x_scales: &x_scales, w: &w, w_scales: &w_scales };
-        let y = product(&operands, None, split);
+        let parts = Parts::StreamK { rows: 128, tokens: 8, blocks };
+        let y = product(&operands, None, parts);
         for (at, &ours) in y.iter().enumerate() {
             let (i, j) = (at as u32 / n, at as u32 % n);
             let (mut exact, mut size) = (0f64, 0f64);

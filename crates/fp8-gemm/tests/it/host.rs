@@ -8,7 +8,7 @@ use std::{
     sync::{LazyLock, Mutex},
 };
 
-use xgraft_cuda_jit::{Element, Swizzle};
+use xgraft_cuda_jit::{Dim, Element, Swizzle};
 use xgraft_fp8_gemm::{
     call::{Operand, Parameter},
     trial::{Data, Machine, Outcome, Run},
@@ -98,27 +98,33 @@ pub(crate) fn run_program(
     Ok(outcome)
 }
 
+/// What no kernel in front may write, and a kernel that overlaps it reads at once.
+const READ_AT_ONCE: [Operand; 3] = [Operand::W, Operand::WScales, Operand::B];
+
 fn input(run: &Run<'_>, seed: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
+    let launch = &run.call.launch;
+    let overlaps = launch.overlap;
     let count = run.operands.len() + run.extra.len();
     bytes.extend((count as u32).to_le_bytes());
-    let mut put = |table: bool, data: &[u8]| {
-        bytes.push(u8::from(table));
+    let mut put = |kind: u8, data: &[u8]| {
+        bytes.push(kind);
         bytes.extend((data.len() as u64).to_le_bytes());
         bytes.extend(data);
     };
-    for (_, data) in &run.operands {
+    for (operand, data) in &run.operands {
         match data {
-            Data::Bytes(data) => put(false, data),
+            Data::Bytes(data) if overlaps && !READ_AT_ONCE.contains(operand) => put(2, data),
+            Data::Bytes(data) => put(0, data),
             Data::Table(places) => {
                 let place = |&place: &usize| ((run.operands.len() + place) as u64).to_le_bytes();
-                put(true, &places.iter().flat_map(place).collect::<Vec<_>>());
+                put(1, &places.iter().flat_map(place).collect::<Vec<_>>());
             }
         }
     }
-    run.extra.iter().for_each(|data| put(false, data));
-    let launch = &run.call.launch;
-    for number in [launch.grid.0, launch.grid.1, launch.grid.2, launch.block.0] {
+    run.extra.iter().for_each(|data| put(0, data));
+    let (Dim(x, y, z), threads) = (launch.grid, launch.block.0);
+    for number in [x, y, z, threads, launch.cluster.0] {
         bytes.extend(number.to_le_bytes());
     }
     bytes.extend(seed.to_le_bytes());

@@ -4,7 +4,9 @@ use xgraft_fp8_gemm::{
     Shape,
     call::{Call, Operand, Output},
     kernel::{Kernel, Tile, all},
-    trial::{Case, Content, Run, Stream, Verdict, expand, f32s, quantize},
+    plan::Choice,
+    schedule::Parts,
+    trial::{Case, Content, Run, Stream, Verdict, expand, quantize},
 };
 
 use crate::host::{Host, program, run_program};
@@ -50,24 +52,36 @@ fn prefill_gives_the_emulators_bits_on_ragged_shapes() {
         let shape = (tile.rows_a + 9, 2 * tile.rows_b + 8, 1200);
         let case = case(shape, rank, Content::Random, i as u64 + 1);
         let call = Call::prefill(tile, case.shape, rank, Output::F32, 2, 3);
-        let verdict = case.judge(&Host, &call, Output::F32, (1, 0));
+        let verdict = case.judge(&Host, &call, Output::F32, (Parts::Whole, 0));
         assert_right(&call.kernel.name(), verdict);
     }
 }
 
+/// Over so many blocks.
+fn decode(case: &Case, tile: Tile, rank: u32, output: Output, blocks: u32) -> (Call, Parts) {
+    let call = Call::decode(tile, case.shape, rank, output, blocks);
+    (call, Choice::Decode { tile, blocks }.parts())
+}
+
+fn prefill(case: &Case, tile: Tile, output: Output) -> (Call, Parts) {
+    let call = Call::prefill(tile, case.shape, 0, output, 8, 132);
+    (call, Parts::Whole)
+}
+
 #[test]
-fn decode_gives_the_emulators_bits_for_every_split() {
+fn decode_gives_the_emulators_bits_wherever_tiles_are_cut() {
     for (i, tile) in decode_tiles().into_iter().enumerate() {
         let rank = if tile.lora {
             [8, 64, 72, 128, 16][i / 2 % 5]
         } else {
             0
         };
-        for (m, split) in [(1, 3), (tile.rows_b, 1), (tile.rows_b + 3, 2)] {
+        // Three parts of each tile, whole tiles, cuts anywhere, and as many blocks as slots.
+        for (m, blocks) in [(1, 6), (tile.rows_b, 2), (tile.rows_b + 3, 7), (2, 132)] {
             let case = case((m, 136, 1712), rank, Content::Random, i as u64 + 11);
-            let call = Call::decode(tile, case.shape, rank, Output::F32, split);
-            let verdict = case.judge(&Host, &call, Output::F32, (split, 0));
-            let name = format!("{} m {m} split {split}", call.kernel.name());
+            let (call, parts) = decode(&case, tile, rank, Output::F32, blocks);
+            let verdict = case.judge(&Host, &call, Output::F32, (parts, 0));
+            let name = format!("{} m {m} over {blocks}", call.kernel.name());
             assert_right(&name, verdict);
         }
     }
@@ -83,10 +97,12 @@ fn hostile_numbers_give_the_emulators_bits() {
         Content::Nans,
     ] {
         let case = case((3, 140, 1040), 0, content, 2);
-        let decode = Call::decode(decode_tiles()[0], case.shape, 0, Output::F32, 2);
-        let prefill = Call::prefill(prefill_tiles()[0], case.shape, 0, Output::F32, 8, 132);
-        for (call, split) in [(decode, 2), (prefill, 1)] {
-            let verdict = case.judge(&Host, &call, Output::F32, (split, 0));
+        let tiles = [prefill_tiles()[0], prefill_tiles()[4]];
+        let [alone, paired] = tiles.map(|tile| prefill(&case, tile, Output::F32));
+        assert_eq!(paired.0.launch.cluster.0, 2);
+        let decode = decode(&case, decode_tiles()[0], 0, Output::F32, 5);
+        for (call, parts) in [decode, alone, paired] {
+            let verdict = case.judge(&Host, &call, Output::F32, (parts, 0));
             assert_right(&format!("{} {content:?}", call.kernel.name()), verdict);
         }
     }
@@ -95,7 +111,7 @@ fn hostile_numbers_give_the_emulators_bits() {
 #[test]
 fn nan_codes_poison_exactly_their_row_and_column() {
     let case = case((3, 140, 256), 0, Content::Nans, 2);
-    for (at, value) in case.expected(2).into_iter().enumerate() {
+    for (at, value) in case.expected(Parts::Whole).into_iter().enumerate() {
         assert_eq!(value.is_nan(), at / 140 == 1 || at % 140 == 139, "{at}");
     }
 }
@@ -103,20 +119,25 @@ fn nan_codes_poison_exactly_their_row_and_column() {
 #[test]
 fn the_order_of_blocks_warps_and_copies_changes_no_bit() {
     let case = case((5, 130, 2096), 0, Content::Random, 5);
-    let call = Call::decode(decode_tiles()[0], case.shape, 0, Output::F32, 5);
-    let verdict = case.judge(&Host, &call, Output::F32, (5, 10));
-    assert_right(&call.kernel.name(), verdict);
+    let few = decode(&case, decode_tiles()[0], 0, Output::F32, 7);
+    let many = prefill(&case, prefill_tiles()[4], Output::F32);
+    for (call, parts) in [few, many] {
+        let verdict = case.judge(&Host, &call, Output::F32, (parts, 10));
+        assert_right(&call.kernel.name(), verdict);
+    }
 }
 
 #[test]
-fn bf16_output_is_the_f32_rounded_to_nearest_even_also_where_n_is_odd() {
-    let case = case((6, 131, 272), 0, Content::Random, 9);
-    for call in [
-        Call::decode(decode_tiles()[0], case.shape, 0, Output::Bf16, 1),
-        Call::prefill(prefill_tiles()[0], case.shape, 0, Output::Bf16, 8, 132),
-    ] {
-        let verdict = case.judge(&Host, &call, Output::Bf16, (1, 0));
-        assert_right(&call.kernel.name(), verdict);
+fn bf16_output_is_the_f32_rounded_to_nearest_even_whatever_n_is() {
+    for n in [131, 132, 136, 192] {
+        let case = case((6, n, 272), 0, Content::Random, 9);
+        for (call, parts) in [
+            decode(&case, decode_tiles()[0], 0, Output::Bf16, 2),
+            prefill(&case, prefill_tiles()[0], Output::Bf16),
+        ] {
+            let verdict = case.judge(&Host, &call, Output::Bf16, (parts, 0));
+            assert_right(&format!("{} n {n}", call.kernel.name()), verdict);
+        }
     }
 }
 
@@ -164,8 +185,8 @@ fn a_wrong_number_a_wrong_repeat_and_a_counter_that_is_left_are_seen() {
         }
     }
     let case = case((2, 130, 272), 0, Content::Random, 3);
-    let call = Call::decode(decode_tiles()[0], case.shape, 0, Output::F32, 2);
-    let judge = |spoil| case.judge(&Spoilt(spoil), &call, Output::F32, (2, 0));
+    let (call, parts) = decode(&case, decode_tiles()[0], 0, Output::F32, 3);
+    let judge = |spoil| case.judge(&Spoilt(spoil), &call, Output::F32, (parts, 0));
     assert_right("as it is", judge(|_| {}));
     // One bit less is another sum, but as near; the sign is not.
     let bit: Spoil = |outcome| outcome.operands.get_mut(&Operand::Y).expect("Y")[4 * 131] ^= 1;
@@ -210,8 +231,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("#define EMPTY_ARRIVALS 8u", "#define EMPTY_ARRIVALS 1u"),
     // A slot is given back before it is multiplied.
     (
-        "slot_product(r, group * 64, product);\n      CONSUMER_GIVE;",
-        "CONSUMER_GIVE;\n      slot_product(r, group * 64, product);",
+        "slot_product(r, group * 64, product);\n        CONSUMER_GIVE;",
+        "CONSUMER_GIVE;\n        slot_product(r, group * 64, product);",
     ),
     // Fewer bytes are expected than come.
     (
@@ -239,48 +260,129 @@ const MISTAKES: &[(&str, &str)] = &[
         "(u64)(first_row / BLOCK) * k_blocks",
         "(u64)(first_row / BLOCK / 2) * k_blocks",
     ),
-    // A part too early, and parts added in another order.
+    // A block begins a slot too late, or keeps its second part where its first is.
     (
-        "const u32 from = split_cut(k_blocks, split, part)",
-        "const u32 from = split_cut(k_blocks, split, part) + 1",
+        "const u64 from = stream_cut(total, gridDim.x, blockIdx.x)",
+        "const u64 from = stream_cut(total, gridDim.x, blockIdx.x) + 1",
+    ),
+    ("(blockIdx.x == first ? later : 0)", "0"),
+    // Parts added in another order.
+    (
+        "for (u32 s = first + 1; s <= last; ++s)\n",
+        "for (u32 s = last; s > first; --s)\n",
+    ),
+    // Tokens are read before the kernel in front has ended.
+    (
+        "if (at + 1 == early) {\n          wait_for_previous();",
+        "if (at + 1 == early) {",
+    ),
+    // Tokens of the wrong slot, and of the wrong place in the ring.
+    (
+        "for (; behind <= at; ++behind)",
+        "for (; behind < at; ++behind)",
     ),
     (
-        "for (u32 s = 1; s < split; ++s)\n",
-        "for (u32 s = split - 1; s > 0; --s)\n",
+        "const u32 stage = (u32)(behind - from) % STAGES",
+        "const u32 stage = r.stage",
     ),
     // The counter is not put back.
     ("if (thread == 0) *counter = 0;", ""),
 ];
 
+/// And of blocks that share their tokens.
+const MISTAKES_OF_CLUSTERS: &[(&str, &str)] = &[
+    // A slot is given back to its own block alone, or counted so.
+    (
+        "if (lane < CLUSTER) mb_arrive_at(r.empty + 8 * r.stage, lane);",
+        "if (lane == 0) mb_arrive_at(r.empty + 8 * r.stage, blockIdx.x % CLUSTER);",
+    ),
+    ("#define EMPTY_ARRIVALS 16u", "#define EMPTY_ARRIVALS 8u"),
+    // A block's share comes to its own ring alone, or is the other's.
+    (
+        "if (CLUSTER > 1) tma_load_all(to, map, bar, x, y, ALL_BLOCKS, policy);",
+        "if (CLUSTER > 1) tma_load(to, map, bar, x, y, policy);",
+    ),
+    (
+        "const u32 to_a = r.a + rank * SHARE_A * 128",
+        "const u32 to_a = r.a + (1 - rank) * SHARE_A * 128",
+    ),
+    ("to_s = r.s + rank * SHARE_S * 4", "to_s = r.s"),
+    // The pair's rows of W are one block's, and scales are read beyond the last.
+    (
+        "first_row = (j * CLUSTER + rank) * ROWS_B;\n        for",
+        "first_row = j * CLUSTER * ROWS_B;\n        for",
+    ),
+    // A block ends, or begins, while the other one is not there.
+    (
+        "if (CLUSTER > 1) cluster_sync();  // nobody ends",
+        "// nobody ends",
+    ),
+    (
+        "if (CLUSTER > 1) cluster_sync();\n  else __syncthreads();",
+        "__syncthreads();",
+    ),
+    // A quad's words are not turned.
+    ("turn_quad(eight, lane);", ""),
+];
+
+/// Whether a text gives what it must, in every one of some interleavings.
+fn is_right(run: &Run<'_>, text: &str, expected: &[u8]) -> bool {
+    let program = program(text);
+    // Some mistakes show in some interleavings only.
+    (1..8).all(|seed| {
+        run_program(run, &program, seed).is_ok_and(|outcome| {
+            outcome[&Operand::Y] == expected
+                && outcome[&Operand::Counters].iter().all(|&byte| byte == 0)
+        })
+    })
+}
+
+fn assert_found(run: &Run<'_>, expected: &[u8], mistakes: &[(&str, &str)]) {
+    let text = run.call.kernel.host_program(run.call.parameters.len());
+    assert!(is_right(run, &text, expected), "the text itself is right");
+    for (part, mistake) in mistakes {
+        assert!(text.contains(part), "no longer in the text: {part}");
+        let wrong = text.replace(part, mistake);
+        assert!(!is_right(run, &wrong, expected), "not found: {mistake}");
+    }
+}
+
 #[test]
 fn planted_mistakes_in_the_text_are_found_by_running_it() {
-    let tile = decode_tiles()[0];
-    // Three parts of five blocks each in a ring of four, so that it turns.
-    let tile = Tile { stages: 4, ..tile };
+    // Four blocks with eight slots each of two tiles of 15, in a ring of four, so that it turns.
+    let tile = Tile {
+        stages: 4,
+        ..decode_tiles()[0]
+    };
     let case = case((7, 200, 1920), 0, Content::Random, 3);
-    let call = Call::decode(tile, case.shape, 0, Output::F32, 3);
-    let expected = case.expected(3);
-    let text = call.kernel.host_program(call.parameters.len());
+    let (call, parts) = decode(&case, tile, 0, Output::F32, 5);
+    let expected = case.expected(parts).into_iter().flat_map(f32::to_le_bytes);
     let run = Run {
         call: &call,
         operands: case.operands(&call, Output::F32),
         extra: Vec::new(),
         repeats: 0,
     };
-    let right = |text: &str| {
-        let program = program(text);
-        // Some mistakes show in some interleavings only.
-        (1..6).all(|seed| {
-            run_program(&run, &program, seed).is_ok_and(|outcome| {
-                f32s(&outcome[&Operand::Y]) == expected
-                    && outcome[&Operand::Counters].iter().all(|&byte| byte == 0)
-            })
-        })
+    assert_found(&run, &expected.collect::<Vec<_>>(), MISTAKES);
+}
+
+#[test]
+fn planted_mistakes_of_clusters_are_found_by_running_it() {
+    let tile = Tile {
+        stages: 2,
+        ..prefill_tiles()[4]
     };
-    assert!(right(&text), "the text itself is right");
-    for (part, mistake) in MISTAKES {
-        assert!(text.contains(part), "no longer in the text: {part}");
-        let wrong = text.replace(part, mistake);
-        assert!(!right(&wrong), "not found: {mistake}");
-    }
+    assert_eq!(tile.cluster, 2);
+    // Three tiles of n for two pairs.
+    let case = case((130, 300, 700), 0, Content::Random, 3);
+    let (call, parts) = prefill(&case, tile, Output::Bf16);
+    let expected = case.expected(parts).into_iter();
+    let expected = expected.flat_map(|y| half::bf16::from_f32(y).to_le_bytes());
+    let run = Run {
+        call: &call,
+        operands: case.operands(&call, Output::Bf16),
+        extra: Vec::new(),
+        repeats: 0,
+    };
+    assert_found(&run, &expected.collect::<Vec<_>>(), MISTAKES_OF_CLUSTERS);
 }
