@@ -15,10 +15,10 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
-use xgraft_cuda_jit::{Cache, Device, Jit, Shipped};
+use xgraft_cuda_jit::{Cache, Device, Jit, Shipped, Target};
 use xgraft_fp8_gemm::{
     cuda::Cuda,
-    kernel::{self, Kernel},
+    kernel,
     plan::{Gpu, Table},
     trial::{self, Trial},
 };
@@ -241,7 +241,7 @@ fn timed(jit: Jit, origin: &str) -> Result<String> {
         text += &serde_json::json!({"kernel": kernel, "origin": origin, "ms": ms}).to_string();
         text.push('\n');
     };
-    for kernel in kernels.filter(|kernel| hopper || *kernel == Kernel::PlainPtx) {
+    for kernel in kernels.filter(|kernel| hopper || matches!(kernel.target(), Target::Ptx(_))) {
         let began = Instant::now();
         cuda.load(kernel)?;
         let took = began.elapsed();

@@ -143,7 +143,7 @@ fn choice(name: &str, number: u32) -> Result<Choice> {
             tile,
             blocks: number,
         },
-        Kernel::Plain | Kernel::PlainPtx => Choice::Plain(kernel),
+        Kernel::Plain(form) => Choice::Plain(form),
         _ => bail!("{name} computes no product by itself"),
     })
 }
@@ -165,6 +165,7 @@ pub(crate) fn prepare(cuda: &Cuda, text: &str) -> Result<Prepared> {
 
 impl What {
     fn call(&self, cuda: &Cuda) -> Result<Call> {
+        let form = cuda.gpu().form();
         Ok(match *self {
             Self::Product {
                 m,
@@ -189,14 +190,14 @@ impl What {
                 tiles,
                 split,
                 t_stride,
-            } => Call::quantize(Shape::new(m, 1, k)?, tiles, split, t_stride),
+            } => Call::quantize(form, Shape::new(m, 1, k)?, tiles, split, t_stride),
             Self::Expand {
                 m,
                 n,
                 tiles,
                 t_stride,
                 output,
-            } => Call::expand(Shape::new(m, n, 1)?, tiles, t_stride, output.into()),
+            } => Call::expand(form, Shape::new(m, n, 1)?, tiles, t_stride, output.into()),
             Self::W8a16 { m, n, k, output } => Call::w8a16(Shape::new(m, n, k)?, output.into()),
         })
     }

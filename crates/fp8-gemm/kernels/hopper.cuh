@@ -26,6 +26,7 @@ DEVICE void mb_arrive_at(u32 bar, u32 block) {
 }
 // All threads of all blocks of the cluster.
 DEVICE void cluster_sync() {
+  __syncwarp();
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
 // Returns when the phase of that parity has ended.

@@ -7,7 +7,7 @@ use xgraft_cuda_jit::{Dim, Element, Launch, Swizzle, TensorShape};
 
 use crate::{
     BLOCK, Shape,
-    kernel::{Kernel, Tile},
+    kernel::{Form, Kernel, Tile},
     schedule::{StreamK, Tiles},
 };
 
@@ -173,8 +173,7 @@ fn launch(kernel: Kernel, grid: Dim) -> Launch {
         block: Dim::x(resources.threads),
         cluster: Dim::x(kernel.tile().map_or(1, |tile| tile.cluster)),
         shared: resources.shared,
-        // The readable kernel does not wait by itself for what is in front of it.
-        overlap: !matches!(kernel, Kernel::Plain | Kernel::PlainPtx),
+        overlap: kernel.waits(),
     }
 }
 
@@ -277,8 +276,9 @@ impl Call {
         }
     }
 
-    /// Any shape by the readable kernel; as PTX where the GPU is not Hopper.
-    pub fn plain(kernel: Kernel, shape: Shape, output: Output) -> Self {
+    /// Any shape by the readable kernel.
+    pub fn plain(form: Form, shape: Shape, output: Output) -> Self {
+        let kernel = Kernel::Plain(form);
         let grid = Dim(shape.n.div_ceil(64), shape.m.div_ceil(64), 1);
         let pointers = [
             Operand::X,
@@ -315,8 +315,8 @@ impl Call {
     /// X in BF16 to codes, scales, and T with rows of `t_stride`; `tiles` entries of [`Operand::Tokens`], k in so many parts.
     ///
     /// Of `shape` only m and k count.
-    pub fn quantize(shape: Shape, tiles: u32, split: u32, t_stride: u32) -> Self {
-        let kernel = Kernel::Quantize;
+    pub fn quantize(form: Form, shape: Shape, tiles: u32, split: u32, t_stride: u32) -> Self {
+        let kernel = Kernel::Quantize(form);
         let pointers = [
             Operand::X,
             Operand::Codes,
@@ -344,8 +344,8 @@ impl Call {
     /// Y += T·Bᵀ for `tiles` entries of [`Operand::Tokens`], T with rows of `t_stride`.
     ///
     /// Of `shape` only m and n count. No entry may be without an adapter.
-    pub fn expand(shape: Shape, tiles: u32, t_stride: u32, output: Output) -> Self {
-        let kernel = Kernel::Expand;
+    pub fn expand(form: Form, shape: Shape, tiles: u32, t_stride: u32, output: Output) -> Self {
+        let kernel = Kernel::Expand(form);
         let pointers = [
             Operand::T,
             Operand::Tokens,

@@ -41,16 +41,18 @@ fn all() -> Vec<Canary> {
         fault,
         in_sass: false,
     };
-    let right = tile(128, 6, 2, false);
-    let edited = |what, from: &str, to: &str, fault| {
-        let mut program = right.program();
+    let edit = |kernel: Kernel, what, from: &str, to: &str, fault| {
+        let mut program = kernel.program();
         assert!(program.text.contains(from), "no longer in the text: {from}");
         program.text = program.text.replace(from, to);
         Canary {
             program,
-            ..canary(what, right, fault)
+            ..canary(what, kernel, fault)
         }
     };
+    let right = tile(128, 6, 2, false);
+    let edited = |what, from, to, fault| edit(right, what, from, to, fault);
+    let pair = Kernel::Prefill(Tile { cluster: 2, ..TILE });
     vec![
         canary(
             "four warp-groups of 152 registers",
@@ -101,6 +103,16 @@ fn all() -> Vec<Canary> {
                 "MORE(MATH_REGISTERS);",
                 "",
                 "registers",
+            )
+        },
+        Canary {
+            in_sass: true,
+            ..edit(
+                pair,
+                "a pair of blocks that bring each other nothing",
+                "tma_load_all(to, map, bar, x, y, ALL_BLOCKS, policy)",
+                "tma_load(to, map, bar, x, y, policy)",
+                "multicast",
             )
         },
     ]

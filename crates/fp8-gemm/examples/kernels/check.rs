@@ -154,6 +154,10 @@ fn sass_faults(kernel: Kernel, counts: &Counts) -> Vec<String> {
         Kernel::Prefill(tile) | Kernel::Decode(tile) => {
             ask(counts.qgmma >= 4, "no FP8 wgmma of the tile's shape");
             ask(counts.utmaldg >= 3, "no copies by TMA");
+            ask(
+                (counts.multicast > 0) == (tile.cluster > 1),
+                "multicast where there is no cluster, or none where there is one",
+            );
             ask(counts.syncs > 0, "no barriers");
             ask(counts.setmaxreg == 2, "not two exchanges of registers");
             ask(
@@ -161,7 +165,7 @@ fn sass_faults(kernel: Kernel, counts: &Counts) -> Vec<String> {
                 "BF16 wgmma where there is no adapter, or none where there is one",
             );
         }
-        Kernel::Plain | Kernel::PlainPtx | Kernel::Quantize | Kernel::Expand => {
+        Kernel::Plain(_) | Kernel::Quantize(_) | Kernel::Expand(_) => {
             ask(counts.hmma > 0, "no tensor core");
         }
         Kernel::W8a16 => {}

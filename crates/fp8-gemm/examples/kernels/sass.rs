@@ -21,6 +21,8 @@ pub(crate) struct Counts {
     pub(crate) hmma: usize,
     /// Copies by TMA.
     pub(crate) utmaldg: usize,
+    /// Those that go to all blocks of a cluster.
+    pub(crate) multicast: usize,
     /// Barriers of shared memory.
     pub(crate) syncs: usize,
     /// Local memory, read or written.
@@ -70,6 +72,9 @@ impl Counts {
             hgmma: count("HGMMA"),
             hmma: count("HMMA"),
             utmaldg: count("UTMALDG"),
+            multicast: lines()
+                .filter(|line| line.contains("UTMALDG.2D.MULTICAST"))
+                .count(),
             syncs: count("SYNCS"),
             local: count("LDL") + count("STL"),
             setmaxreg: count("USETMAXREG"),

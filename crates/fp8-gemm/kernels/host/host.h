@@ -292,6 +292,7 @@ DEVICE float value_of_code(u32 c) {
   const host::Term t = host::term_of_code((u8)c);
   return std::ldexp((float)t.significand, t.exponent);
 }
+#ifndef CODES_OF_KERNEL
 DEVICE u8 code_of(float v) {
   if (v != v) return 0x7f;
   const float size = std::fabs(v);
@@ -302,6 +303,7 @@ DEVICE u8 code_of(float v) {
   }
   return (u8)(best | (std::signbit(v) ? 0x80 : 0));
 }
+#endif
 DEVICE void pair_of_codes(u16 codes, float* a, float* b) {
   *a = value_of_code(codes & 255);
   *b = value_of_code(codes >> 8);

@@ -4,6 +4,6 @@ mod registry;
 mod resources;
 mod text;
 
-pub use registry::{Kernel, Tile, all};
+pub use registry::{Form, Kernel, Tile, all};
 pub use resources::{REGISTERS, Resources};
 pub use text::wgmma;

@@ -22,6 +22,15 @@ pub struct Tile {
     pub lora: bool,
 }
 
+/// What a kernel without a ring is compiled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Machine code of Hopper.
+    Hopper,
+    /// PTX for every GPU from sm_80 on.
+    Ptx,
+}
+
 /// A kernel in one of its configurations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kernel {
@@ -29,14 +38,12 @@ pub enum Kernel {
     Prefill(Tile),
     /// Few tokens; `rows_b` of them in a tile.
     Decode(Tile),
-    /// Any shape, readable; machine code of Hopper.
-    Plain,
-    /// The same text as PTX for every GPU from sm_80 on.
-    PlainPtx,
+    /// Any shape, readable.
+    Plain(Form),
     /// X to codes, scales and T.
-    Quantize,
+    Quantize(Form),
     /// Y += T Bᵀ for tokens of different adapters.
-    Expand,
+    Expand(Form),
     /// Few tokens that are not quantized.
     W8a16,
 }
@@ -74,13 +81,9 @@ pub fn all() -> Vec<Kernel> {
     let with_lora = |tile: &Tile| [false, true].map(|lora| Tile { lora, ..*tile });
     let prefill = PREFILL.iter().flat_map(with_lora).map(Kernel::Prefill);
     let decode = DECODE.iter().flat_map(with_lora).map(Kernel::Decode);
-    let others = [
-        Kernel::Plain,
-        Kernel::PlainPtx,
-        Kernel::Quantize,
-        Kernel::Expand,
-        Kernel::W8a16,
-    ];
+    let forms: [fn(Form) -> Kernel; 3] = [Kernel::Plain, Kernel::Quantize, Kernel::Expand];
+    let others = forms.map(|kernel| [Form::Hopper, Form::Ptx].map(kernel));
+    let others = others.into_iter().flatten().chain([Kernel::W8a16]);
     prefill.chain(decode).chain(others).collect()
 }
 
@@ -90,9 +93,9 @@ impl Kernel {
         match self {
             Self::Prefill(_) => "prefill",
             Self::Decode(_) => "decode",
-            Self::Plain | Self::PlainPtx => "plain",
-            Self::Quantize => "quantize",
-            Self::Expand => "expand",
+            Self::Plain(_) => "plain",
+            Self::Quantize(_) => "quantize",
+            Self::Expand(_) => "expand",
             Self::W8a16 => "w8a16",
         }
     }
@@ -118,8 +121,10 @@ impl Kernel {
                     self.function()
                 )
             }
-            Self::PlainPtx => "plain-ptx".to_owned(),
-            other => other.function().to_owned(),
+            other => match other.target() {
+                Target::Ptx(_) => format!("{}-ptx", other.function()),
+                Target::Cubin(_) => other.function().to_owned(),
+            },
         }
     }
 
@@ -142,15 +147,22 @@ impl Kernel {
         match self {
             Self::Prefill(tile) => Resources::of_ring(tile, tile.rows_a),
             Self::Decode(tile) => Resources::of_ring(tile, tile.rows_b),
-            Self::Plain | Self::PlainPtx | Self::Expand => Resources::without_ring(128),
-            Self::Quantize | Self::W8a16 => Resources::without_ring(256),
+            Self::Plain(_) | Self::Expand(_) => Resources::without_ring(128),
+            Self::Quantize(_) | Self::W8a16 => Resources::without_ring(256),
         }
+    }
+
+    /// Whether it waits by itself for the kernel in front of it, and so may begin before that has ended.
+    pub const fn waits(self) -> bool {
+        matches!(self.target(), Target::Cubin(_)) && !matches!(self, Self::Plain(_))
     }
 
     /// What it is compiled for.
     pub const fn target(self) -> Target {
         match self {
-            Self::PlainPtx => Target::Ptx(Arch::SM80),
+            Self::Plain(Form::Ptx) | Self::Quantize(Form::Ptx) | Self::Expand(Form::Ptx) => {
+                Target::Ptx(Arch::SM80)
+            }
             _ => Target::Cubin(Arch::SM90A),
         }
     }

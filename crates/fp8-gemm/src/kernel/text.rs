@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Kernel, Tile};
+use super::{Form, Kernel, Tile};
 use crate::layout::Descriptor;
 
 const DEVICE: &str = include_str!("../../kernels/device.cuh");
@@ -10,6 +10,7 @@ const ARITHMETIC: &str = include_str!("../../kernels/arithmetic.cuh");
 const HOST: &str = include_str!("../../kernels/host/host.h");
 const HOST_MAIN: &str = include_str!("../../kernels/host/main.h");
 const HOPPER: &str = include_str!("../../kernels/hopper.cuh");
+const PORTABLE: &str = include_str!("../../kernels/portable.cuh");
 const FP8: &str = include_str!("../../kernels/fp8.cuh");
 const RING_GEMM: &str = include_str!("../../kernels/ring_gemm.cuh");
 const PREFILL: &str = include_str!("../../kernels/prefill.cu");
@@ -22,7 +23,12 @@ const W8A16: &str = include_str!("../../kernels/w8a16.cu");
 /// The whole text of a kernel.
 pub(super) fn of(kernel: Kernel) -> String {
     let instructions = match (kernel, kernel.tile()) {
-        (Kernel::Plain | Kernel::PlainPtx, _) => Vec::new(),
+        (Kernel::Plain(_), _) => Vec::new(),
+        (Kernel::Quantize(Form::Ptx) | Kernel::Expand(Form::Ptx), _) => {
+            // Kernels come one after the other.
+            let alone = "#define wait_for_previous()\n#define let_next_start()\n";
+            vec![alone.to_owned(), PORTABLE.to_owned()]
+        }
         (_, None) => vec![descriptor(), HOPPER.to_owned(), FP8.to_owned()],
         (_, Some(tile)) => vec![descriptor(), HOPPER.to_owned(), wrappers(tile)],
     };
@@ -42,8 +48,12 @@ pub(super) fn of_host(kernel: Kernel, parameters: usize) -> String {
         kernel.function(),
         arguments.join(", ")
     );
-    let head = [HOST, ARITHMETIC].map(str::to_owned);
-    let all = head.into_iter().chain(body(kernel));
+    let codes = match kernel {
+        Kernel::Quantize(Form::Ptx) => ["#define CODES_OF_KERNEL\n", HOST, PORTABLE],
+        _ => ["", HOST, ""],
+    };
+    let head = codes.into_iter().chain([ARITHMETIC]).map(str::to_owned);
+    let all = head.chain(body(kernel));
     all.chain([call, HOST_MAIN.to_owned()]).collect()
 }
 
@@ -52,9 +62,9 @@ fn body(kernel: Kernel) -> Vec<String> {
     let own = match kernel {
         Kernel::Prefill(_) => PREFILL,
         Kernel::Decode(_) => DECODE,
-        Kernel::Plain | Kernel::PlainPtx => PLAIN,
-        Kernel::Quantize => QUANTIZE,
-        Kernel::Expand => EXPAND,
+        Kernel::Plain(_) => PLAIN,
+        Kernel::Quantize(_) => QUANTIZE,
+        Kernel::Expand(_) => EXPAND,
         Kernel::W8a16 => W8A16,
     };
     let mut parts = Vec::new();

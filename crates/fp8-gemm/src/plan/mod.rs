@@ -11,7 +11,7 @@ pub use table::{Row, Table};
 use crate::{
     Error, Result, Shape,
     call::{Call, Output},
-    kernel::{Kernel, Tile, all},
+    kernel::{Form, Kernel, Tile, all},
     schedule::{Parts, StreamK},
 };
 
@@ -30,6 +30,14 @@ impl Gpu {
         capability: (9, 0),
         multiprocessors: 132,
     };
+
+    /// What kernels without a ring are compiled to for it.
+    pub const fn form(self) -> Form {
+        match self.capability {
+            (9, 0) => Form::Hopper,
+            _ => Form::Ptx,
+        }
+    }
 }
 
 /// What is chosen.
@@ -50,7 +58,7 @@ pub enum Choice {
         blocks: u32,
     },
     /// The readable kernel, which has no slots for an adapter: [`Call::expand`] follows where there is one.
-    Plain(Kernel),
+    Plain(Form),
 }
 
 /// Largest rank of an adapter.
@@ -70,11 +78,8 @@ pub fn choose(table: &Table, gpu: Gpu, shape: Shape, rank: u32) -> Result<Choice
     if !rank.is_multiple_of(8) || rank > MOST_RANK {
         return Err(Error::Rank { rank });
     }
-    if gpu.capability != (9, 0) {
-        return Ok(Choice::Plain(Kernel::PlainPtx));
-    }
-    if !shape.has_tma_rows() {
-        return Ok(Choice::Plain(Kernel::Plain));
+    if gpu.form() == Form::Ptx || !shape.has_tma_rows() {
+        return Ok(Choice::Plain(gpu.form()));
     }
     let measured = table.choice(gpu, shape, rank > 0);
     Ok(measured.unwrap_or_else(|| guess(gpu, shape, rank)))
@@ -82,7 +87,7 @@ pub fn choose(table: &Table, gpu: Gpu, shape: Shape, rank: u32) -> Result<Choice
 
 /// The candidate for which the model expects the least time; the first of several.
 fn guess(gpu: Gpu, shape: Shape, rank: u32) -> Choice {
-    let mut best = (f64::INFINITY, Choice::Plain(Kernel::Plain));
+    let mut best = (f64::INFINITY, Choice::Plain(gpu.form()));
     for candidate in candidates(gpu, shape, rank) {
         let time = model::microseconds(gpu, shape, rank, candidate);
         if time < best.0 {
@@ -152,7 +157,7 @@ impl Choice {
         match self {
             Self::Prefill { tile, .. } => Kernel::Prefill(tile),
             Self::Decode { tile, .. } => Kernel::Decode(tile),
-            Self::Plain(kernel) => kernel,
+            Self::Plain(form) => Kernel::Plain(form),
         }
     }
 
@@ -178,7 +183,7 @@ impl Choice {
                 Call::prefill(tile, shape, rank, output, band, gpu.multiprocessors)
             }
             Self::Decode { tile, blocks } => Call::decode(tile, shape, rank, output, blocks),
-            Self::Plain(kernel) => Call::plain(kernel, shape, output),
+            Self::Plain(form) => Call::plain(form, shape, output),
         }
     }
 }
@@ -219,18 +224,15 @@ mod tests {
 
     #[test]
     fn what_tma_cannot_read_and_what_is_no_hopper_goes_to_the_plain_kernel() {
-        assert_eq!(chosen(1, 128, 100), Choice::Plain(Kernel::Plain));
+        assert_eq!(chosen(1, 128, 100), Choice::Plain(Form::Hopper));
         let shape = Shape::new(1, 128, 128).expect("not empty");
         let gpu = |capability| Gpu {
             capability,
             multiprocessors: 108,
         };
         let on = |capability| choose(&Table::default(), gpu(capability), shape, 0);
-        assert_eq!(on((8, 0)).expect("chosen"), Choice::Plain(Kernel::PlainPtx));
-        assert_eq!(
-            on((10, 0)).expect("chosen"),
-            Choice::Plain(Kernel::PlainPtx)
-        );
+        assert_eq!(on((8, 0)).expect("chosen"), Choice::Plain(Form::Ptx));
+        assert_eq!(on((10, 0)).expect("chosen"), Choice::Plain(Form::Ptx));
         assert!(matches!(on((7, 5)), Err(Error::Gpu { major: 7, minor: 5 })));
     }
 

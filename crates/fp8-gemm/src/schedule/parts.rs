@@ -48,7 +48,7 @@ impl Parts {
     /// The slots of each part of an element of Y.
     pub fn of(self, shape: Shape, rank: u32, (i, j): (u32, u32)) -> Vec<Range<u32>> {
         match self {
-            Self::Whole => vec![0..slots(shape, rank)],
+            Self::Whole => std::iter::once(0..slots(shape, rank)).collect(),
             Self::StreamK {
                 rows,
                 tokens,

@@ -5,6 +5,7 @@ use half::bf16;
 use super::{Data, Machine, Outcome, Run, Stream, Verdict, bf16s, bytes_of, case::shape, f32s};
 use crate::{
     call::{Call, NO_ADAPTER, Operand, Output, token_tiles},
+    kernel::Form,
     products::quantized,
 };
 
@@ -83,7 +84,12 @@ fn dot(a: &[bf16], b: &[bf16]) -> (f64, f64) {
 ///
 /// # Errors
 /// What the machine says.
-pub fn quantize(machine: &impl Machine, split: u32, repeats: u32) -> Result<Verdict, String> {
+pub fn quantize(
+    machine: &impl Machine,
+    form: Form,
+    split: u32,
+    repeats: u32,
+) -> Result<Verdict, String> {
     let (m, k) = (TOKENS, 1000);
     let shape = shape((m, 1, k));
     let mut x = Stream::new(6).bf16(m as usize * k as usize);
@@ -94,7 +100,7 @@ pub fn quantize(machine: &impl Machine, split: u32, repeats: u32) -> Result<Verd
     x[11 * 1000 + 7] = bf16::NEG_INFINITY;
     let adapters = Adapters::new(k);
     let tiles = token_tiles(RUNS);
-    let call = Call::quantize(shape, tiles.len() as u32, split, STRIDE);
+    let call = Call::quantize(form, shape, tiles.len() as u32, split, STRIDE);
     let scales = (shape.k_blocks() * shape.scale_stride()) as usize;
     let tokens = bytes_of(&tiles.into_flattened(), u32::to_le_bytes);
     let operands = vec![
@@ -141,7 +147,7 @@ pub fn quantize(machine: &impl Machine, split: u32, repeats: u32) -> Result<Verd
 ///
 /// # Errors
 /// What the machine says.
-pub fn expand(machine: &impl Machine, repeats: u32) -> Result<Verdict, String> {
+pub fn expand(machine: &impl Machine, form: Form, repeats: u32) -> Result<Verdict, String> {
     let (m, n) = (TOKENS, 150);
     let adapters = Adapters::new(n);
     let t = Stream::new(99).bf16((m * STRIDE) as usize);
@@ -149,7 +155,13 @@ pub fn expand(machine: &impl Machine, repeats: u32) -> Result<Verdict, String> {
     let before: Vec<f32> = before.into_iter().map(bf16::to_f32).collect();
     let mut tiles = token_tiles(RUNS);
     tiles.retain(|tile| tile[2] != NO_ADAPTER);
-    let call = Call::expand(shape((m, n, 1)), tiles.len() as u32, STRIDE, Output::F32);
+    let call = Call::expand(
+        form,
+        shape((m, n, 1)),
+        tiles.len() as u32,
+        STRIDE,
+        Output::F32,
+    );
     let tokens = bytes_of(&tiles.into_flattened(), u32::to_le_bytes);
     let operands = vec![
         (Operand::T, bytes_of(&t, bf16::to_le_bytes)),

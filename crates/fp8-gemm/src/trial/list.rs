@@ -4,7 +4,7 @@ use super::{Case, Content, Machine, Stream, Verdict, case::shape, expand, quanti
 use crate::{
     Result,
     call::{Call, Output},
-    kernel::{self, Kernel},
+    kernel::{self, Form, Kernel},
     plan::{Choice, Gpu, Table, choose},
 };
 
@@ -29,7 +29,7 @@ pub enum Trial {
     /// The readable kernel.
     Plain {
         /// As machine code or PTX.
-        kernel: Kernel,
+        form: Form,
         /// m, n and k.
         shape: (u32, u32, u32),
     },
@@ -40,11 +40,16 @@ pub enum Trial {
     },
     /// Quantizing with k in so many parts.
     Quantize {
+        /// As machine code or PTX.
+        form: Form,
         /// Parts of k.
         split: u32,
     },
     /// Adding what adapters add.
-    Expand,
+    Expand {
+        /// As machine code or PTX.
+        form: Form,
+    },
 }
 
 /// Numbers of tokens on both sides of every tile.
@@ -180,18 +185,19 @@ fn layers(gpu: Gpu, table: &Table) -> Result<Vec<Trial>> {
 fn others(gpu: Gpu) -> Vec<Trial> {
     let plain = [(70, 133, 301), (1, 1, 1), (64, 64, 128), (3, 260, 129)];
     let w8a16 = [(1, 9, 1552), (3, 140, 528), (6, 300, 16)];
-    let mut kernels = vec![Kernel::PlainPtx];
-    if gpu.capability == (9, 0) {
-        kernels.push(Kernel::Plain);
+    // Hopper runs both forms.
+    let forms = match gpu.form() {
+        Form::Ptx => vec![Form::Ptx],
+        Form::Hopper => vec![Form::Ptx, Form::Hopper],
+    };
+    let mut trials = Vec::new();
+    for form in forms {
+        trials.extend(plain.map(|shape| Trial::Plain { form, shape }));
+        trials.extend([1, 3].map(|split| Trial::Quantize { form, split }));
+        trials.push(Trial::Expand { form });
     }
-    let plain = kernels
-        .into_iter()
-        .flat_map(|kernel| plain.map(|shape| Trial::Plain { kernel, shape }));
-    let mut trials: Vec<Trial> = plain.collect();
-    if gpu.capability == (9, 0) {
+    if gpu.form() == Form::Hopper {
         trials.extend(w8a16.map(|shape| Trial::W8a16 { shape }));
-        trials.extend([1, 3].map(|split| Trial::Quantize { split }));
-        trials.push(Trial::Expand);
     }
     trials
 }
@@ -223,10 +229,10 @@ impl Trial {
     pub fn kernel(&self) -> Kernel {
         match self {
             Self::Product { choice, .. } => choice.kernel(),
-            Self::Plain { kernel, .. } => *kernel,
+            Self::Plain { form, .. } => Kernel::Plain(*form),
             Self::W8a16 { .. } => Kernel::W8a16,
-            Self::Quantize { .. } => Kernel::Quantize,
-            Self::Expand => Kernel::Expand,
+            Self::Quantize { form, .. } => Kernel::Quantize(*form),
+            Self::Expand { form } => Kernel::Expand(*form),
         }
     }
 
@@ -252,8 +258,8 @@ impl Trial {
                 shape: (m, n, k), ..
             }
             | Self::W8a16 { shape: (m, n, k) } => format!("{kernel} {m}x{n}x{k}"),
-            Self::Quantize { split } => format!("{kernel} split {split}"),
-            Self::Expand => kernel,
+            Self::Quantize { split, .. } => format!("{kernel} split {split}"),
+            Self::Expand { .. } => kernel,
         }
     }
 
@@ -261,7 +267,7 @@ impl Trial {
     pub const fn repeats(&self) -> u32 {
         match self {
             Self::Product { repeats, .. } => *repeats,
-            Self::Quantize { .. } | Self::Expand => 20,
+            Self::Quantize { .. } | Self::Expand { .. } => 20,
             _ => 0,
         }
     }
@@ -285,12 +291,9 @@ impl Trial {
                 let call = choice.call(gpu, shape, rank, output);
                 case.judge(machine, &call, output, (choice.parts(), repeats))
             }
-            Self::Plain {
-                kernel,
-                shape: sides,
-            } => {
+            Self::Plain { form, shape: sides } => {
                 let case = Case::new(shape(sides), 0, Content::Random, 4);
-                let call = Call::plain(kernel, case.shape, Output::F32);
+                let call = Call::plain(form, case.shape, Output::F32);
                 case.judge_plain(machine, &call)
             }
             Self::W8a16 { shape: sides } => {
@@ -298,8 +301,8 @@ impl Trial {
                 let tokens = Stream::new(77).bf16(sides.0 as usize * sides.2 as usize);
                 case.judge_w8a16(machine, &tokens)
             }
-            Self::Quantize { split } => quantize(machine, split, self.repeats()),
-            Self::Expand => expand(machine, self.repeats()),
+            Self::Quantize { form, split } => quantize(machine, form, split, self.repeats()),
+            Self::Expand { form } => expand(machine, form, self.repeats()),
         }
     }
 }
@@ -348,10 +351,6 @@ mod tests {
             multiprocessors: 108,
         };
         let trials = all(ampere, &Table::default()).expect("planned");
-        assert!(
-            trials
-                .iter()
-                .all(|trial| trial.kernel() == Kernel::PlainPtx)
-        );
+        assert!(trials.iter().all(|trial| !trial.kernel().waits()));
     }
 }

@@ -3,7 +3,7 @@
 use xgraft_fp8_gemm::{
     Shape,
     call::{Call, Operand, Output},
-    kernel::{Kernel, Tile, all},
+    kernel::{Form, Kernel, Tile, all},
     plan::Choice,
     schedule::Parts,
     trial::{Case, Content, Run, Stream, Verdict, expand, quantize},
@@ -145,7 +145,7 @@ fn bf16_output_is_the_f32_rounded_to_nearest_even_whatever_n_is() {
 fn the_plain_kernel_is_right_for_any_n_and_k() {
     for shape in [(70, 133, 301), (1, 1, 1), (64, 64, 128), (3, 260, 129)] {
         let case = case(shape, 0, Content::Random, 4);
-        let call = Call::plain(Kernel::Plain, case.shape, Output::F32);
+        let call = Call::plain(Form::Hopper, case.shape, Output::F32);
         assert_right(&format!("{shape:?}"), case.judge_plain(&Host, &call));
     }
 }
@@ -161,14 +161,15 @@ fn w8a16_is_right_for_ragged_n_and_k() {
 
 #[test]
 fn quantizing_gives_the_codecs_codes_and_shrinks_each_tokens_own_adapter() {
-    for split in [1, 3] {
-        assert_right(&format!("split {split}"), quantize(&Host, split, 0));
+    for (form, split) in [(Form::Hopper, 1), (Form::Hopper, 3), (Form::Ptx, 2)] {
+        let verdict = quantize(&Host, form, split, 0);
+        assert_right(&format!("{form:?} split {split}"), verdict);
     }
 }
 
 #[test]
 fn expanding_adds_each_tokens_own_adapter_and_leaves_the_others() {
-    assert_right("expand", expand(&Host, 0));
+    assert_right("expand", expand(&Host, Form::Hopper, 0));
 }
 
 /// Another result than the right one must be seen.
@@ -309,8 +310,8 @@ const MISTAKES_OF_CLUSTERS: &[(&str, &str)] = &[
     ("to_s = r.s + rank * SHARE_S * 4", "to_s = r.s"),
     // The pair's rows of W are one block's, and scales are read beyond the last.
     (
-        "first_row = (j * CLUSTER + rank) * ROWS_B;\n        for",
-        "first_row = j * CLUSTER * ROWS_B;\n        for",
+        "first_row = (j * CLUSTER + rank) * ROWS_B;\n#pragma",
+        "first_row = j * CLUSTER * ROWS_B;\n#pragma",
     ),
     // A block ends, or begins, while the other one is not there.
     (
