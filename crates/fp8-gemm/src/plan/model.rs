@@ -16,6 +16,8 @@ const MEMORY_OF_ONE: f64 = 2.6e4;
 const CACHE_OF_ONE: f64 = 6.0e4;
 /// Bytes that a multiprocessor reads from or writes to shared memory in a clock.
 const SHARED: f64 = 128.0;
+/// Bytes that the second-level cache keeps of W: its 50 MB, less than all because of what else goes through it.
+const CACHE: f64 = 36e6;
 /// Clocks a microsecond under load.
 const CLOCKS: f64 = 1500.0;
 /// FP8 operations (a product and a sum are two) a clock and multiprocessor.
@@ -44,8 +46,15 @@ pub fn microseconds(gpu: Gpu, shape: Shape, rank: u32, choice: Choice) -> f64 {
             let sides = (tile.rows_a, tile.rows_b);
             let stream = StreamK::of_product(shape, rank, sides, blocks);
             let busiest = stream.total().div_ceil(stream.blocks.into()) as u32;
-            let again = shape.m.div_ceil(tile.rows_b);
             let active = stream.blocks.min(multiprocessors);
+            // Tiles of the same rows of W follow each other, and find them in the cache if those of all blocks fit.
+            let m_tiles = shape.m.div_ceil(tile.rows_b);
+            let rows = active
+                .div_ceil(m_tiles)
+                .saturating_mul(tile.rows_a)
+                .min(shape.n);
+            let fit = f64::from(rows) * f64::from(shape.k) <= CACHE;
+            let again = if fit { 1 } else { m_tiles };
             let waves = stream.blocks.div_ceil(multiprocessors);
             (tile, active, busiest * waves, again, stream.shares())
         }
