@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use xgraft_fp8_gemm::{
     Shape,
     call::{self, Call, Operand},
     cuda::{Cuda, Prepared, Region},
-    kernel::{Kernel, all},
+    kernel::all,
     plan::{self, Choice, Table},
 };
 
@@ -29,7 +29,7 @@ struct Product {
 #[derive(Debug, PartialEq, Serialize)]
 struct Candidate {
     kernel: String,
-    /// Blocks of the grid, or tiles of a band.
+    /// [`Choice::number`].
     number: u32,
     /// Whether the plan takes it.
     chosen: bool,
@@ -115,7 +115,7 @@ pub(crate) fn candidates(cuda: &Cuda, table: &Table, text: &str) -> Result<Strin
         let call = choice.call(gpu, shape, rank, call::Output::Bf16);
         Candidate {
             kernel: choice.kernel().name(),
-            number: number(choice),
+            number: choice.number(),
             chosen: choice == chosen,
             us: Some(expected(&choice)).filter(|us| us.is_finite()),
             parts: call.parts,
@@ -125,26 +125,12 @@ pub(crate) fn candidates(cuda: &Cuda, table: &Table, text: &str) -> Result<Strin
     Ok(serde_json::to_string(&list.collect::<Vec<_>>())?)
 }
 
-fn number(choice: Choice) -> u32 {
-    match choice {
-        Choice::Prefill { band, .. } => band,
-        Choice::Decode { blocks, .. } => blocks,
-        Choice::Plain(_) => 1,
-    }
-}
-
 /// The choice of a kernel's name and its number.
 fn choice(name: &str, number: u32) -> Result<Choice> {
     let kernel = all().into_iter().find(|kernel| kernel.name() == name);
     let kernel = kernel.with_context(|| format!("no kernel is called {name}"))?;
-    Ok(match kernel {
-        Kernel::Prefill(tile) => Choice::Prefill { tile, band: number },
-        Kernel::Decode(tile) => Choice::Decode {
-            tile,
-            blocks: number,
-        },
-        Kernel::Plain(form) => Choice::Plain(form),
-        _ => bail!("{name} computes no product by itself"),
+    Choice::of_number(kernel, number).with_context(|| {
+        format!("{name} computes no product by itself, or not over {number} blocks")
     })
 }
 
@@ -235,7 +221,7 @@ mod tests {
         let shape = Shape::new(3, 5120, 8192).expect("not empty");
         for rank in [0, 64] {
             for candidate in plan::candidates(Gpu::H100, shape, rank) {
-                let again = choice(&candidate.kernel().name(), number(candidate));
+                let again = choice(&candidate.kernel().name(), candidate.number());
                 assert_eq!(again.expect("known"), candidate);
             }
         }

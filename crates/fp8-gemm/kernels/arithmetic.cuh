@@ -3,11 +3,12 @@
 
 DEVICE u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
 DEVICE u32 least(u32 a, u32 b) { return a < b ? a : b; }
+DEVICE u32 most(u32 a, u32 b) { return a < b ? b : a; }
 
-// Stream-K: the slots of all tiles in a row, cut into one range a block; schedule::StreamK. Where a block's range begins, and
-// whose range has a slot.
-DEVICE u64 stream_cut(u64 total, u32 blocks, u32 block) { return (u64)block * total / blocks; }
-DEVICE u32 stream_block(u64 total, u32 blocks, u64 at) { return (u32)(((at + 1) * blocks - 1) / total); }
+// Stream-K: the slots of tiles in a row, cut into one range a worker; schedule::StreamK. Where a worker's range begins, and whose
+// range has a slot.
+DEVICE u64 stream_cut(u64 total, u32 workers, u32 worker) { return (u64)worker * total / workers; }
+DEVICE u32 stream_worker(u64 total, u32 workers, u64 at) { return (u32)(((at + 1) * workers - 1) / total); }
 
 // The first block of k of a part of a split; schedule::split_range.
 DEVICE u32 split_cut(u32 k_blocks, u32 split, u32 part) { return (u32)((u64)part * k_blocks / split); }
@@ -18,6 +19,42 @@ DEVICE void tile_at(u32 tile, u32 m_tiles, u32 n_tiles, u32 band, u32* i, u32* j
   const u32 high = least(m_tiles - first, band), t = tile % in_band;
   *i = first + t % high;
   *j = t / high;
+}
+
+// The tiles of a product, and who computes them: blocks or clusters.
+struct Tiling {
+  u32 m, n, band;  // tiles along m and n, and of m in a band
+  u32 slots, cut;  // of a tile; tiles that are cut
+  u32 workers;
+};
+
+// What a worker computes: a range of the tiles that are cut, and then whole ones in turn; schedule::Work.
+struct Work {
+  u64 from, to;           // what is left of its range
+  u32 whole;              // its next whole tile
+  u32 tile, begin, end;   // the slots of a tile that are to be computed now
+  u32 i, j;               // where it lies along m and n
+};
+DEVICE Work work_of(const Tiling& t, u32 worker) {
+  const u64 total = (u64)t.cut * t.slots;
+  Work w = {stream_cut(total, t.workers, worker), stream_cut(total, t.workers, worker + 1), t.cut + worker, 0, 0, 0, 0, 0};
+  return w;
+}
+DEVICE bool next_work(Work& w, const Tiling& t) {
+  if (w.from < w.to) {
+    w.tile = (u32)(w.from / t.slots);
+    w.begin = (u32)(w.from % t.slots);
+    w.end = w.to - w.from < t.slots - w.begin ? w.begin + (u32)(w.to - w.from) : t.slots;
+    w.from += w.end - w.begin;
+  } else {
+    if (w.whole >= t.m * t.n) return false;
+    w.tile = w.whole;
+    w.begin = 0;
+    w.end = t.slots;
+    w.whole += t.workers;
+  }
+  tile_at(w.tile, t.m, t.n, t.band, &w.i, &w.j);
+  return true;
 }
 
 // One number of Y, in either type.

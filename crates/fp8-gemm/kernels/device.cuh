@@ -12,6 +12,7 @@ typedef unsigned long long u64;
 
 DEVICE void named_barrier(u32 id, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 DEVICE float read_through(const float* p) { return __ldcg(p); }  // not from this multiprocessor's own cache
+DEVICE float4 read_through(const float4* p) { return __ldcg(p); }
 DEVICE u32 lane_id() { return threadIdx.x & 31; }
 DEVICE float shfl_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 DEVICE u32 shfl_xor(u32 v, u32 mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }

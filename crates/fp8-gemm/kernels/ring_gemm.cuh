@@ -15,6 +15,13 @@
 #define SHARE_S (SCALES / CLUSTER)
 #define ALL_BLOCKS ((1 << CLUSTER) - 1)
 
+// Slots of an adapter where a kernel has none.
+#ifdef LORA
+#define NO_ADAPTER
+#else
+#define NO_ADAPTER const u32 lora = 0;
+#endif
+
 struct Ring {
   u32 a, b, s, full, empty;  // of the first slot
   u32 stage, phase;
@@ -44,6 +51,45 @@ DEVICE Ring ring_of(const void* shared) {
   }
   sync_blocks();
   return r;
+}
+
+// Adds up a tile that several workers have a part of: mine goes to `parts`; the block that comes last gets true, and the sum of all
+// in the order of the workers. A worker has at most two such parts: of its first tile, and of one that it begins and others end,
+// so a block has two places, and a counter for the second.
+// Registers 4q to 4q + 3 of thread t at q * MATH_THREADS + t of a part: the same thread reads them back, whatever they stand for.
+template <u32 W, u32 N>
+DEVICE bool add_parts(float (&sum)[W][N], const Tiling& t, const Work& w, float4* parts, u32* counters, u8* shared) {
+  const u32 rank = blockIdx.x % CLUSTER, worker = blockIdx.x / CLUSTER;
+  const u64 total = (u64)t.cut * t.slots, begin = (u64)w.tile * t.slots;
+  const u32 first = stream_worker(total, t.workers, begin), last = stream_worker(total, t.workers, begin + t.slots - 1);
+  const u32 later = stream_cut(total, t.workers, first) < begin;  // the first one's part is not of its first tile
+  const u64 place = W * N / 4 * MATH_THREADS, step = 2 * CLUSTER * place;  // of a part, and from one worker's to the next one's
+  float4* of_others = parts + ((u64)first * CLUSTER + rank) * 2 * place + threadIdx.x;
+  float4* of_first = of_others + later * place;
+  float4* mine = worker == first ? of_first : of_others + (worker - first) * step;
+#pragma unroll
+  for (u32 q = 0; q < W * N / 4; ++q) {
+    const float* four = sum[q * 4 / N] + q * 4 % N;
+    mine[q * MATH_THREADS] = make_float4(four[0], four[1], four[2], four[3]);
+  }
+  u32* counter = counters + first * CLUSTER + rank;
+  if (!comes_last(counter, last - first + 1, 1, MATH_THREADS, threadIdx.x, (u32*)(shared + FLAG_AT))) return false;
+#pragma unroll
+  for (u32 q = 0; q < W * N; ++q) sum[q / N][q % N] = 0.f;
+#pragma unroll 1
+  for (u32 s = 0; s <= last - first; ++s) {
+    const float4* next = s == 0 ? of_first : of_others + s * step;
+#pragma unroll
+    for (u32 q = 0; q < W * N / 4; ++q) {
+      const float4 four = read_through(next + q * MATH_THREADS);
+      float* to = sum[q * 4 / N] + q * 4 % N;
+      to[0] += four.x;
+      to[1] += four.y;
+      to[2] += four.z;
+      to[3] += four.w;
+    }
+  }
+  return true;
 }
 
 // out = rows `first`.. of the slot's A times its B, 128 of k, from zero.

@@ -8,7 +8,7 @@ use xgraft_cuda_jit::{Dim, Element, Launch, Swizzle, TensorShape};
 use crate::{
     BLOCK, Shape,
     kernel::{Form, Kernel, Tile},
-    schedule::{StreamK, Tiles},
+    schedule::Work,
 };
 
 /// What a pointer or a tensor map is of.
@@ -203,7 +203,8 @@ impl Call {
         }
     }
 
-    /// Many tokens, on so many multiprocessors. A rank of 0 stands for no adapter.
+    /// Many tokens, on so many multiprocessors, in tiles that are whole or cut where whole ones would leave some idle. A rank of 0 stands
+    /// for no adapter.
     ///
     /// # Panics
     /// If a tile without slots for an adapter is given a rank.
@@ -212,64 +213,81 @@ impl Call {
         shape: Shape,
         rank: u32,
         output: Output,
-        band: u32,
+        (band, cut): (u32, bool),
         multiprocessors: u32,
     ) -> Self {
-        let kernel = Kernel::Prefill(tile);
-        let tiles = Tiles {
-            m: shape.m.div_ceil(tile.rows_a),
-            n: shape.n.div_ceil(tile.rows_b * tile.cluster),
-            band,
+        let workers = (multiprocessors / tile.cluster).max(1);
+        let sides = (tile.rows_b * tile.cluster, tile.rows_a);
+        let work = match cut {
+            true => Work::cut(shape, rank, sides, band, workers),
+            false => Work::whole(shape, rank, sides, band, workers),
         };
-        let clusters = tiles.count().min((multiprocessors / tile.cluster).max(1));
         // Each block of a cluster brings its share of the tokens.
         let (x_rows, w_rows) = (tile.rows_a / tile.cluster, tile.rows_b);
         let [x, w, x_scales] = maps(shape, x_rows, w_rows);
-        let mut parameters = vec![x, w, x_scales];
         let t = rows_of_128(Element::Bf16, shape.m, rank, x_rows);
         let b = rows_of_128(Element::Bf16, shape.n, rank, w_rows);
-        let maps = [Parameter::Map(Operand::T, t), Parameter::Map(Operand::B, b)];
-        parameters.extend(adapter(tile, rank, maps));
-        parameters.extend([
-            Parameter::Pointer(Operand::WScales),
-            Parameter::Pointer(Operand::Y),
-        ]);
-        parameters.extend([shape.m, shape.n, shape.k, shape.n].map(Parameter::Number));
-        parameters.extend([output.flag(), Parameter::Number(band)]);
-        Self::whole(kernel, Dim::x(clusters * tile.cluster), parameters)
+        let adapter = [Parameter::Map(Operand::T, t), Parameter::Map(Operand::B, b)];
+        Self::ring(
+            Kernel::Prefill(tile),
+            (shape, rank, output),
+            work,
+            [x, w, x_scales],
+            adapter,
+        )
     }
 
-    /// Few tokens, by stream-K over so many blocks, or as many as there are slots.
+    /// Few tokens, over so many blocks, or as many as there are slots, in tiles that are cut where whole ones would leave some idle.
     ///
     /// # Panics
     /// If a tile without slots for an adapter is given a rank.
     pub fn decode(tile: Tile, shape: Shape, rank: u32, output: Output, blocks: u32) -> Self {
         let (w_rows, tokens) = (tile.rows_a, tile.rows_b);
-        let kernel = Kernel::Decode(tile);
-        let stream = StreamK::of_product(shape, rank, (w_rows, tokens), blocks);
+        // All tiles of the same rows of W follow each other.
+        let work = Work::cut(shape, rank, (w_rows, tokens), u32::MAX, blocks);
         let [x, w, x_scales] = maps(shape, tokens, w_rows);
-        let mut parameters = vec![w, x, x_scales];
         let b = rows_of_128(Element::Bf16, shape.n, rank, w_rows);
         let t = rows_of_128(Element::Bf16, shape.m, rank, tokens);
-        let maps = [Parameter::Map(Operand::B, b), Parameter::Map(Operand::T, t)];
-        parameters.extend(adapter(tile, rank, maps));
-        parameters.extend(
-            [
-                Operand::WScales,
-                Operand::Y,
-                Operand::Parts,
-                Operand::Counters,
-            ]
-            .map(Parameter::Pointer),
-        );
+        let adapter = [Parameter::Map(Operand::B, b), Parameter::Map(Operand::T, t)];
+        Self::ring(
+            Kernel::Decode(tile),
+            (shape, rank, output),
+            work,
+            [w, x, x_scales],
+            adapter,
+        )
+    }
+
+    /// Of a kernel that turns a ring, with its operands in the order of wgmma's sides.
+    fn ring(
+        kernel: Kernel,
+        (shape, rank, output): (Shape, u32, Output),
+        work: Work,
+        operands: [Parameter; 3],
+        of_adapter: [Parameter; 2],
+    ) -> Self {
+        let Some(tile) = kernel.tile() else {
+            unreachable!("prefill and decode have tiles")
+        };
+        let mut parameters = operands.to_vec();
+        parameters.extend(adapter(tile, rank, of_adapter));
+        let pointers = [
+            Operand::WScales,
+            Operand::Y,
+            Operand::Parts,
+            Operand::Counters,
+        ];
+        parameters.extend(pointers.map(Parameter::Pointer));
         parameters.extend([shape.m, shape.n, shape.k, shape.n].map(Parameter::Number));
         parameters.push(output.flag());
+        parameters.extend([work.tiles.band, work.cut].map(Parameter::Number));
+        let blocks = work.workers * tile.cluster;
         // Two parts of a block, and a counter for the tile that it begins and others end.
-        let shared = if stream.shares() { stream.blocks } else { 0 };
-        let part = u64::from(w_rows) * u64::from(tokens) * 4;
+        let shared = if work.cut > 0 { blocks } else { 0 };
+        let part = u64::from(tile.rows_a) * u64::from(tile.rows_b) * 4;
         Self {
             kernel,
-            launch: launch(kernel, Dim::x(stream.blocks)),
+            launch: launch(kernel, Dim::x(blocks)),
             parameters,
             parts: u64::from(shared) * 2 * part,
             counters: shared,

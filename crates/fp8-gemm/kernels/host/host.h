@@ -27,9 +27,11 @@ typedef unsigned long long u64;
 
 struct TMap { u8* data; u32 bytes; u64 rows, cols, stride; u32 box_rows, box_cols, swizzled; };
 struct float2 { float x, y; };
+struct float4 { float x, y, z, w; };
 struct uint4 { u32 x, y, z, w; };
 struct Dim { u32 x, y, z; };
 static inline float2 make_float2(float a, float b) { return {a, b}; }
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 static inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
 static inline float __uint_as_float(u32 v) { float f; memcpy(&f, &v, 4); return f; }
 static inline u32 __float_as_uint(float f) { u32 v; memcpy(&v, &f, 4); return v; }
@@ -248,6 +250,7 @@ DEVICE void __syncwarp() { host::warp_gate(); }
 DEVICE void __threadfence() {}
 DEVICE u32 atomicAdd(u32* p, u32 v) { const u32 before = *p; *p += v; return before; }
 DEVICE float read_through(const float* p) { return *p; }
+DEVICE float4 read_through(const float4* p) { return *p; }
 DEVICE u32 lane_id() { return threadIdx.x & 31; }
 DEVICE u32 uniform(u32 v) { return v; }
 template <class T> DEVICE T shfl_xor(T v, u32 mask) {

@@ -65,7 +65,7 @@ static void run_cluster(u32 cluster) {
   for (u32 round = 0;; ++round) {
     const u64 before = progress;
     bool running = false, skipped = false;
-    if (round % 64 == 0) slow = random_below(cluster_blocks + 1);
+    if (round % 512 == 0) slow = random_below(cluster_blocks + 1);
     const u32 first = random_below(threads);
     for (u32 i = 0; i < threads; ++i) {
       Fiber& f = fibers[(first + i) % threads];

@@ -1,5 +1,7 @@
 //! A whole product in the order of the kernels.
 
+use std::ops::Range;
+
 use half::bf16;
 use rayon::prelude::*;
 
@@ -68,10 +70,13 @@ pub fn element(
         }
     };
     let rank = adapter.map_or(0, |adapter| adapter.rank);
-    let parts = parts.of(shape, rank, (i, j)).into_iter();
-    let mut sums = parts.map(|part| part.fold(0f32, add));
-    let first = sums.next().unwrap_or(0.0);
-    sums.fold(first, |sum, part| sum + part)
+    let parts = parts.of(shape, rank, (i, j));
+    let sum_of = |part: &Range<u32>| part.clone().fold(0f32, add);
+    match parts.as_slice() {
+        // Nothing is added to it, so that a zero keeps its sign.
+        [whole] => sum_of(whole),
+        parts => parts.iter().map(sum_of).fold(0f32, |sum, part| sum + part),
+    }
 }
 
 /// `sum + T[i]·B[j]` of one slot, 16 of the rank at a time.

@@ -12,7 +12,7 @@ use crate::{
     Error, Result, Shape,
     call::{Call, Output},
     kernel::{Form, Kernel, Tile, all},
-    schedule::{Parts, StreamK},
+    schedule::{Parts, Work},
 };
 
 /// The GPU that is planned for.
@@ -49,8 +49,10 @@ pub enum Choice {
         tile: Tile,
         /// Tiles of m in a band.
         band: u32,
+        /// Whether tiles are cut where whole ones would leave some multiprocessors idle.
+        cut: bool,
     },
-    /// Few tokens, by stream-K.
+    /// Few tokens.
     Decode {
         /// The tile.
         tile: Tile,
@@ -104,7 +106,12 @@ pub fn candidates(gpu: Gpu, shape: Shape, rank: u32) -> Vec<Choice> {
         kernels.filter(|kernel| kernel.tile().is_some_and(|tile| tile.lora == (rank > 0)));
     kernels
         .flat_map(|kernel| match kernel {
-            Kernel::Prefill(tile) => vec![Choice::Prefill { tile, band: 8 }],
+            Kernel::Prefill(tile) => {
+                let band = BAND;
+                let ways = [false, true].into_iter();
+                ways.map(|cut| Choice::Prefill { tile, band, cut })
+                    .collect()
+            }
             Kernel::Decode(tile) => {
                 let grids = grids(gpu, shape, rank, tile);
                 grids
@@ -116,14 +123,17 @@ pub fn candidates(gpu: Gpu, shape: Shape, rank: u32) -> Vec<Choice> {
         .collect()
 }
 
+/// Tiles of m in a band, where nothing else was measured.
+pub const BAND: u32 = 8;
+
 /// Every multiprocessor, with cuts wherever they fall; or fewer, with every tile cut alike.
 fn grids(gpu: Gpu, shape: Shape, rank: u32, tile: Tile) -> impl Iterator<Item = u32> {
     let most = gpu.multiprocessors;
-    let whole = StreamK::of_product(shape, rank, (tile.rows_a, tile.rows_b), most);
-    let (tiles, slots) = (whole.tiles, whole.slots);
-    let alike = (1..=slots).map(move |parts| tiles.saturating_mul(parts));
-    let alike = alike.take_while(move |&blocks| blocks < whole.blocks);
-    std::iter::once(whole.blocks).chain(alike)
+    let Work { tiles, slots, .. } =
+        Work::whole(shape, rank, (tile.rows_a, tile.rows_b), u32::MAX, most);
+    let alike = (1..=slots).map(move |parts| tiles.count().saturating_mul(parts));
+    let alike = alike.take_while(move |&blocks| blocks < most);
+    std::iter::once(most).chain(alike)
 }
 
 /// Room that the parts of a product take.
@@ -162,14 +172,54 @@ impl Choice {
     }
 
     /// What is summed at once; what the emulator must be told for the same bits.
-    pub const fn parts(self) -> Parts {
+    pub const fn parts(self, gpu: Gpu) -> Parts {
         match self {
-            Self::Decode { tile, blocks } => Parts::StreamK {
-                rows: tile.rows_a,
-                tokens: tile.rows_b,
-                blocks,
+            Self::Decode { tile, blocks } => Parts::Cut {
+                sides: (tile.rows_a, tile.rows_b),
+                band: u32::MAX,
+                workers: blocks,
             },
+            Self::Prefill {
+                tile,
+                band,
+                cut: true,
+            } => {
+                let clusters = gpu.multiprocessors / tile.cluster;
+                Parts::Cut {
+                    sides: (tile.rows_b * tile.cluster, tile.rows_a),
+                    band,
+                    workers: if clusters > 0 { clusters } else { 1 },
+                }
+            }
             _ => Parts::Whole,
+        }
+    }
+
+    /// Blocks of the grid in decode; in prefill the tiles of a band, or 0 for tiles that are cut, in bands of [`BAND`]. What tables and
+    /// requests call a choice by, beside its kernel.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Decode { blocks, .. } => blocks,
+            Self::Prefill { cut: true, .. } => 0,
+            Self::Prefill { band, .. } => band,
+            Self::Plain(_) => 1,
+        }
+    }
+
+    /// The choice of a kernel and [`Self::number`]; none for a kernel that computes no product by itself, and for no blocks.
+    pub fn of_number(kernel: Kernel, number: u32) -> Option<Self> {
+        match kernel {
+            Kernel::Prefill(tile) => Some(Self::Prefill {
+                tile,
+                band: if number > 0 { number } else { BAND },
+                cut: number == 0,
+            }),
+            Kernel::Decode(tile) if number > 0 => Some(Self::Decode {
+                tile,
+                blocks: number,
+            }),
+            Kernel::Plain(form) => Some(Self::Plain(form)),
+            _ => None,
         }
     }
 
@@ -179,8 +229,9 @@ impl Choice {
     /// If the choice was made for a product with an adapter and there is none, or the other way round.
     pub fn call(self, gpu: Gpu, shape: Shape, rank: u32, output: Output) -> Call {
         match self {
-            Self::Prefill { tile, band } => {
-                Call::prefill(tile, shape, rank, output, band, gpu.multiprocessors)
+            Self::Prefill { tile, band, cut } => {
+                let most = gpu.multiprocessors;
+                Call::prefill(tile, shape, rank, output, (band, cut), most)
             }
             Self::Decode { tile, blocks } => Call::decode(tile, shape, rank, output, blocks),
             Self::Plain(form) => Call::plain(form, shape, output),

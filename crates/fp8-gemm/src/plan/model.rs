@@ -5,7 +5,7 @@
 use super::{Choice, Gpu};
 use crate::{
     Shape,
-    schedule::{StreamK, slots},
+    schedule::{Tiles, Work},
 };
 
 /// Bytes a microsecond that memory gives in practice: the best published of an FP8 product on an H100 (3.05 TB/s).
@@ -26,40 +26,37 @@ const TENSOR: f64 = 8192.0;
 const PROMOTIONS: f64 = 128.0;
 /// What a block takes before its first slot is there and after its last, and what a launch takes.
 const START: f64 = 2.0;
-/// What adding parts takes.
+/// What adding parts takes beside their bytes.
 const JOIN: f64 = 1.5;
 
 /// The time of a product by a choice; endless for the readable kernel, which is only taken where nothing else can be.
 pub fn microseconds(gpu: Gpu, shape: Shape, rank: u32, choice: Choice) -> f64 {
-    let (multiprocessors, slots) = (gpu.multiprocessors, slots(shape, rank));
-    // Blocks that run at once, slots of the busiest, how often W is read, and whether parts are added up.
-    let (tile, active, busiest, w_read, joined) = match choice {
-        Choice::Prefill { tile, .. } => {
-            let groups = shape.n.div_ceil(tile.rows_b * tile.cluster);
-            let tiles = shape.m.div_ceil(tile.rows_a) * groups;
-            let clusters = (multiprocessors / tile.cluster).max(1);
-            let busiest = tiles.div_ceil(clusters) * slots;
-            let active = tiles.min(clusters) * tile.cluster;
-            (tile, active, busiest, 1, false)
+    let multiprocessors = gpu.multiprocessors;
+    let (tile, work, together) = match choice {
+        Choice::Prefill { tile, band, cut } => {
+            let sides = (tile.rows_b * tile.cluster, tile.rows_a);
+            let workers = (multiprocessors / tile.cluster).max(1);
+            let work = match cut {
+                true => Work::cut(shape, rank, sides, band, workers),
+                false => Work::whole(shape, rank, sides, band, workers),
+            };
+            (tile, work, tile.cluster)
         }
         Choice::Decode { tile, blocks } => {
             let sides = (tile.rows_a, tile.rows_b);
-            let stream = StreamK::of_product(shape, rank, sides, blocks);
-            let busiest = stream.total().div_ceil(stream.blocks.into()) as u32;
-            let active = stream.blocks.min(multiprocessors);
-            // Tiles of the same rows of W follow each other, and find them in the cache if those of all blocks fit.
-            let m_tiles = shape.m.div_ceil(tile.rows_b);
-            let rows = active
-                .div_ceil(m_tiles)
-                .saturating_mul(tile.rows_a)
-                .min(shape.n);
-            let fit = f64::from(rows) * f64::from(shape.k) <= CACHE;
-            let again = if fit { 1 } else { m_tiles };
-            let waves = stream.blocks.div_ceil(multiprocessors);
-            (tile, active, busiest * waves, again, stream.shares())
+            (tile, Work::cut(shape, rank, sides, u32::MAX, blocks), 1)
         }
         Choice::Plain(_) => return f64::INFINITY,
     };
+    let blocks = work.workers * together;
+    let active = blocks.min(multiprocessors);
+    let busiest = work.busiest() as f64 * f64::from(blocks.div_ceil(multiprocessors));
+    // Tiles of the same rows of W follow each other, and find them in the cache if those of all blocks fit.
+    let Tiles { m, n, .. } = work.tiles;
+    let rows = f64::from(work.workers.div_ceil(work.tiles.band).min(n)) * f64::from(shape.n)
+        / f64::from(n);
+    let fit = rows * f64::from(shape.k) <= CACHE;
+    let w_read = f64::from(if fit { m.div_ceil(work.tiles.band) } else { m });
     let [a, b, active] = [tile.rows_a, tile.rows_b, active].map(f64::from);
 
     let multiply = a * b * 256.0 / TENSOR;
@@ -73,25 +70,21 @@ pub fn microseconds(gpu: Gpu, shape: Shape, rank: u32, choice: Choice) -> f64 {
     };
     let from_cache = (a / f64::from(tile.cluster) + b) * 128.0;
     let per_slot = (clocks.max(shared) / CLOCKS).max(from_cache / CACHE_OF_ONE);
-    let computed = f64::from(busiest) * per_slot;
+    let computed = busiest * per_slot;
 
-    let weights = f64::from(shape.n) * f64::from(shape.k + rank * 2) * f64::from(w_read);
+    let weights = f64::from(shape.n) * f64::from(shape.k + rank * 2) * w_read;
     let others = f64::from(shape.m) * (f64::from(shape.k) + 2.0 * f64::from(shape.n));
     let read = (weights + others) / MEMORY.min(active * MEMORY_OF_ONE);
-    // Blocks without a slot more than others wait for those that have it.
-    let idle = f64::from(busiest) * active / (f64::from(slots) * tiles_of(shape, choice)).max(1.0);
-    let join = if joined { JOIN } else { 0.0 };
-    computed.max(read * idle.clamp(1.0, 2.0)) + START + join
-}
-
-/// Tiles of a choice.
-fn tiles_of(shape: Shape, choice: Choice) -> f64 {
-    let (rows, tokens) = match choice {
-        Choice::Prefill { tile, .. } => (tile.rows_b, tile.rows_a),
-        Choice::Decode { tile, .. } => (tile.rows_a, tile.rows_b),
-        Choice::Plain(_) => (1, 1),
+    // Whoever has no slot left waits for those that have.
+    let all = f64::from(work.slots) * f64::from(work.tiles.count());
+    let idle = busiest * f64::from(work.workers) / all;
+    // Parts go to the second-level cache and come back, two of a block.
+    let join = if work.cut > 0 {
+        JOIN + 2.0 * a * b * 8.0 / CACHE_OF_ONE
+    } else {
+        0.0
     };
-    f64::from(shape.n.div_ceil(rows)) * f64::from(shape.m.div_ceil(tokens))
+    computed.max(read * idle.clamp(1.0, 2.0)) + START + join
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Choice, Gpu};
 use crate::{
     Error, Result, Shape,
-    kernel::{Kernel, Tile, all},
+    kernel::{Tile, all},
 };
 
 /// One class of shapes and what was fastest for it.
@@ -36,7 +36,7 @@ impl Table {
         Self::parse(include_str!("measured.txt"))
     }
 
-    /// Reads rows of `multiprocessors n k least-m most-m kernel blocks-or-band`; `#` begins a comment.
+    /// Reads rows of `multiprocessors n k least-m most-m kernel number`, the last as [`Choice::number`]; `#` begins a comment.
     ///
     /// # Errors
     /// [`Error::Table`] with the line.
@@ -65,9 +65,10 @@ impl Table {
         let row = self.rows.iter().find(fits)?;
         let with = |tile: Tile| Tile { lora, ..tile };
         Some(match row.choice {
-            Choice::Prefill { tile, band } => Choice::Prefill {
+            Choice::Prefill { tile, band, cut } => Choice::Prefill {
                 tile: with(tile),
                 band,
+                cut,
             },
             Choice::Decode { tile, blocks } => Choice::Decode {
                 tile: with(tile),
@@ -85,14 +86,10 @@ fn row_of(line: &str) -> Option<Row> {
     };
     let number: u32 = number.parse().ok()?;
     let kernel = all().into_iter().find(|kernel| kernel.name() == *name)?;
-    let choice = match kernel {
-        Kernel::Prefill(tile) if number > 0 && !tile.lora => Choice::Prefill { tile, band: number },
-        Kernel::Decode(tile) if number > 0 && !tile.lora => Choice::Decode {
-            tile,
-            blocks: number,
-        },
-        _ => return None,
-    };
+    let choice = Choice::of_number(kernel, number)?;
+    if choice.kernel().tile().is_none_or(|tile| tile.lora) {
+        return None;
+    }
     let row = Row {
         multiprocessors: multiprocessors.parse().ok()?,
         n: n.parse().ok()?,

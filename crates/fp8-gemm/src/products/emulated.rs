@@ -119,7 +119,7 @@ impl Products for Emulated {
         let fused = uniform.filter(|_| !matches!(choice, Choice::Plain(_)));
         let b = fused.map(|adapter| bf16s(&adapter.b));
         let fused = b.as_ref().map(|b| emulator::Adapter { rank, t: &t, b });
-        let mut y = product(&operands, fused.as_ref(), choice.parts());
+        let mut y = product(&operands, fused.as_ref(), choice.parts(self.gpu));
         round(&mut y, output);
         if fused.is_none() {
             expand(&mut y, shape, x, &t, adapters);

@@ -5,7 +5,7 @@ mod split;
 mod stream;
 mod tiles;
 
-pub use parts::{Parts, slots};
+pub use parts::{Parts, Work, slots};
 pub use split::split_range;
 pub use stream::StreamK;
 pub use tiles::Tiles;

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-/// The slots of all tiles in a row, cut into one range for each block of the grid, all as long as each other or one longer.
+/// The slots of tiles in a row, cut into one range for each worker, all as long as each other or one longer.
 ///
-/// So every block has as much to do as any other, whatever the number of tiles. Where a cut is not a tile's end, blocks share the
-/// tile, and their parts are added in the order of the blocks.
+/// So every worker has as much to do as any other, whatever the number of tiles. Where a cut is not a tile's end, workers share the
+/// tile, and their parts are added in the order of the workers.
 ///
 /// **Source** Osama et al., "Stream-K: Work-centric Parallel Decomposition for Dense Matrix-Matrix Multiplication on the GPU",
 /// `PPoPP` 2023.
@@ -15,8 +15,8 @@ pub struct StreamK {
     pub tiles: u32,
     /// Slots of a tile: blocks of k, and what an adapter adds.
     pub slots: u32,
-    /// Blocks of the grid, at most as many as slots of all tiles.
-    pub blocks: u32,
+    /// Blocks of the grid or clusters of them, at most as many as slots of all tiles.
+    pub workers: u32,
 }
 
 impl StreamK {
@@ -25,31 +25,25 @@ impl StreamK {
         self.tiles as u64 * self.slots as u64
     }
 
-    /// Where a block's range begins. The kernels' `stream_cut`.
-    pub const fn cut(&self, block: u32) -> u64 {
-        (block as u128 * self.total() as u128 / self.blocks as u128) as u64
+    /// Where a worker's range begins. The kernels' `stream_cut`.
+    pub const fn cut(&self, worker: u32) -> u64 {
+        (worker as u128 * self.total() as u128 / self.workers as u128) as u64
     }
 
-    /// The block whose range has a slot. The kernels' `stream_block`.
-    pub const fn block_of(&self, at: u64) -> u32 {
-        (((at as u128 + 1) * self.blocks as u128 - 1) / self.total() as u128) as u32
+    /// The worker whose range has a slot. The kernels' `stream_worker`.
+    pub const fn worker_of(&self, at: u64) -> u32 {
+        (((at as u128 + 1) * self.workers as u128 - 1) / self.total() as u128) as u32
     }
 
-    /// Whether some tile is cut.
-    pub const fn shares(&self) -> bool {
-        // Every cut is a tile's end where a block has whole tiles, as many as any other.
-        !self.tiles.is_multiple_of(self.blocks)
-    }
-
-    /// The slots of a tile, cut among the blocks that have them.
+    /// The slots of a tile, cut among the workers that have them.
     pub fn parts(&self, tile: u32) -> impl Iterator<Item = Range<u32>> {
         let begin = u64::from(tile) * u64::from(self.slots);
         let end = begin + u64::from(self.slots);
-        let blocks = self.block_of(begin)..=self.block_of(end - 1);
+        let workers = self.worker_of(begin)..=self.worker_of(end - 1);
         let this = *self;
-        blocks.map(move |block| {
-            let from = this.cut(block).max(begin) - begin;
-            let to = this.cut(block + 1).min(end) - begin;
+        workers.map(move |worker| {
+            let from = this.cut(worker).max(begin) - begin;
+            let to = this.cut(worker + 1).min(end) - begin;
             from as u32..to as u32
         })
     }
@@ -61,10 +55,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn stream() -> impl Strategy<Value = StreamK> {
-        (1u32..500, 1u32..300, 1u32..200).prop_map(|(tiles, slots, blocks)| StreamK {
+        (1u32..500, 1u32..300, 1u32..200).prop_map(|(tiles, slots, workers)| StreamK {
             tiles,
             slots,
-            blocks: blocks.min(tiles * slots),
+            workers: workers.min(tiles * slots),
         })
     }
 
@@ -78,39 +72,25 @@ mod tests {
         }
 
         #[test]
-        fn every_block_has_as_much_as_any_other_and_its_slots_are_its_own(stream in stream(), at in 0u64..150_000) {
-            let lens: Vec<u64> = (0..stream.blocks).map(|block| stream.cut(block + 1) - stream.cut(block)).collect();
+        fn every_worker_has_as_much_as_any_other_and_its_slots_are_its_own(stream in stream(), at in 0u64..150_000) {
+            let lens: Vec<u64> = (0..stream.workers).map(|worker| stream.cut(worker + 1) - stream.cut(worker)).collect();
             let (least, most) = (lens.iter().min(), lens.iter().max());
             prop_assert!(most.zip(least).is_some_and(|(most, least)| *least > 0 && most - least <= 1));
             let at = at % stream.total();
-            let block = stream.block_of(at);
-            prop_assert!((stream.cut(block)..stream.cut(block + 1)).contains(&at));
+            let worker = stream.worker_of(at);
+            prop_assert!((stream.cut(worker)..stream.cut(worker + 1)).contains(&at));
         }
 
         /// What the kernel keeps parts and counters by.
         #[test]
-        fn a_block_shares_at_most_its_first_tile_and_one_that_it_begins(stream in stream()) {
-            for block in 0..stream.blocks {
-                let (from, to) = (stream.cut(block), stream.cut(block + 1));
+        fn a_worker_shares_at_most_its_first_tile_and_one_that_it_begins(stream in stream()) {
+            for worker in 0..stream.workers {
+                let (from, to) = (stream.cut(worker), stream.cut(worker + 1));
                 let slots = u64::from(stream.slots);
                 let tiles = from / slots..=(to - 1) / slots;
                 let begun = tiles.filter(|tile| tile * slots >= from && (tile + 1) * slots > to);
                 prop_assert!(begun.count() <= 1);
             }
         }
-    }
-
-    #[test]
-    fn the_tiles_of_a_large_layer_are_read_by_all_multiprocessors_alike() {
-        // gate_up of Qwen3-32B: 400 tiles of 40 blocks of k, which would be 3.03 waves of whole tiles.
-        let stream = StreamK {
-            tiles: 400,
-            slots: 40,
-            blocks: 132,
-        };
-        let lens: Vec<u64> = (0..132)
-            .map(|block| stream.cut(block + 1) - stream.cut(block))
-            .collect();
-        assert!(lens.iter().all(|len| (121..=122).contains(len)), "{lens:?}");
     }
 }

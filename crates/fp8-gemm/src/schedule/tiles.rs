@@ -28,6 +28,14 @@ impl Tiles {
         (first + t % high, t / high)
     }
 
+    /// Which tile lies there: the inverse of [`Self::at`].
+    pub const fn index(&self, (i, j): (u32, u32)) -> u32 {
+        let first = i / self.band * self.band;
+        let rest = self.m - first;
+        let high = if rest < self.band { rest } else { self.band };
+        first * self.n + j * high + (i - first)
+    }
+
     /// The tiles of one block of a persistent grid, in order.
     pub fn of_block(self, block: u32, grid: u32) -> impl Iterator<Item = (u32, u32)> {
         let tiles = (block..self.count()).step_by(grid as usize);
@@ -52,6 +60,7 @@ mod tests {
             let places: HashSet<_> = all.iter().copied().collect();
             prop_assert_eq!(places.len(), all.len());
             prop_assert!(all.iter().all(|&(i, j)| i < m && j < n));
+            prop_assert!((0..m * n).all(|tile| tiles.index(tiles.at(tile)) == tile));
         }
     }
 

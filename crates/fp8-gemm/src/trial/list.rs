@@ -5,7 +5,7 @@ use crate::{
     Result,
     call::{Call, Output},
     kernel::{self, Form, Kernel},
-    plan::{Choice, Gpu, Table, choose},
+    plan::{BAND, Choice, Gpu, Table, choose},
 };
 
 /// One of them.
@@ -71,21 +71,18 @@ const GRIDS: [u32; 4] = [5, 12, 61, 132];
 /// Ranks below, at and above a slot of the ring.
 const RANKS: [u32; 4] = [8, 64, 72, 256];
 
-fn choice_of(kernel: Kernel, number: u32) -> Option<Choice> {
-    match kernel {
-        Kernel::Prefill(tile) => Some(Choice::Prefill { tile, band: 8 }),
-        Kernel::Decode(tile) => Some(Choice::Decode {
-            tile,
-            blocks: number,
-        }),
-        _ => None,
-    }
-}
-
 /// Every configuration that turns a ring, over so many blocks where it can.
 fn ring_kernels(number: u32) -> impl Iterator<Item = Choice> {
     let kernels = kernel::all().into_iter();
-    kernels.filter_map(move |kernel| choice_of(kernel, number))
+    let kernels = kernels.filter(|kernel| kernel.tile().is_some());
+    kernels.filter_map(move |kernel| {
+        // Prefill has its tiles cut in half of the cases.
+        let number = match kernel {
+            Kernel::Prefill(_) => number % 2 * BAND,
+            _ => number,
+        };
+        Choice::of_number(kernel, number)
+    })
 }
 
 fn has_adapter(choice: Choice) -> bool {
@@ -248,11 +245,8 @@ impl Trial {
                 output,
                 ..
             } => {
-                let grid = match choice {
-                    Choice::Decode { blocks, .. } => format!(" over {blocks}"),
-                    _ => String::new(),
-                };
-                format!("{kernel} {m}x{n}x{k}{grid} rank {rank} {content:?} {output:?}")
+                let number = choice.number();
+                format!("{kernel}/{number} {m}x{n}x{k} rank {rank} {content:?} {output:?}")
             }
             Self::Plain {
                 shape: (m, n, k), ..
@@ -289,7 +283,7 @@ impl Trial {
                 let shape = shape(sides);
                 let case = Case::new(shape, rank, content, 1);
                 let call = choice.call(gpu, shape, rank, output);
-                case.judge(machine, &call, output, (choice.parts(), repeats))
+                case.judge(machine, &call, output, (choice.parts(gpu), repeats))
             }
             Self::Plain { form, shape: sides } => {
                 let case = Case::new(shape(sides), 0, Content::Random, 4);

@@ -109,7 +109,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn a_product_is_near_f64_and_parts_change_only_roundings(
-        m in 1u32..6, n in 1u32..200, k in 1u32..700, blocks in 1u32..9, seed in 1u64..,
+        m in 1u32..6, n in 1u32..200, k in 1u32..700, workers in 1u32..9, seed in 1u64..,
     ) {
         let shape = Shape::new(m, n, k).expect("not empty");
         let mut stream = Stream(seed);
@@ -119,7 +119,7 @@ proptest! {
         let x_scales: Vec<f32> = (0..(shape.k_blocks() * shape.scale_stride()) as usize).map(scale).collect();
         let w_scales: Vec<f32> = (0..(shape.k_blocks() * shape.n_blocks()) as usize).map(scale).collect();
         let operands = Operands { shape, x: &x, x_scales: &x_scales, w: &w, w_scales: &w_scales };
-        let parts = Parts::StreamK { rows: 128, tokens: 8, blocks };
+        let parts = Parts::Cut { sides: (128, 8), band: 1, workers };
         let y = product(&operands, None, parts);
         for (at, &ours) in y.iter().enumerate() {
             let (i, j) = (at as u32 / n, at as u32 % n);

@@ -4,7 +4,7 @@ use xgraft_fp8_gemm::{
     Shape,
     call::{Call, Operand, Output},
     kernel::{Form, Kernel, Tile, all},
-    plan::Choice,
+    plan::{Choice, Gpu},
     schedule::Parts,
     trial::{Case, Content, Run, Stream, Verdict, expand, quantize},
 };
@@ -51,20 +51,29 @@ fn prefill_gives_the_emulators_bits_on_ragged_shapes() {
         };
         let shape = (tile.rows_a + 9, 2 * tile.rows_b + 8, 1200);
         let case = case(shape, rank, Content::Random, i as u64 + 1);
-        let call = Call::prefill(tile, case.shape, rank, Output::F32, 2, 3);
-        let verdict = case.judge(&Host, &call, Output::F32, (Parts::Whole, 0));
-        assert_right(&call.kernel.name(), verdict);
+        for multiprocessors in [2, 7] {
+            let gpu = Gpu {
+                multiprocessors,
+                ..Gpu::H100
+            };
+            let (band, cut) = (2, multiprocessors == 7);
+            let choice = Choice::Prefill { tile, band, cut };
+            let call = choice.call(gpu, case.shape, rank, Output::F32);
+            assert_eq!(call.counters > 0, cut, "{}", call.kernel.name());
+            let verdict = case.judge(&Host, &call, Output::F32, (choice.parts(gpu), 0));
+            assert_right(&format!("{} cut {cut}", call.kernel.name()), verdict);
+        }
     }
 }
 
 /// Over so many blocks.
 fn decode(case: &Case, tile: Tile, rank: u32, output: Output, blocks: u32) -> (Call, Parts) {
     let call = Call::decode(tile, case.shape, rank, output, blocks);
-    (call, Choice::Decode { tile, blocks }.parts())
+    (call, Choice::Decode { tile, blocks }.parts(Gpu::H100))
 }
 
 fn prefill(case: &Case, tile: Tile, output: Output) -> (Call, Parts) {
-    let call = Call::prefill(tile, case.shape, 0, output, 8, 132);
+    let call = Call::prefill(tile, case.shape, 0, output, (8, false), 132);
     (call, Parts::Whole)
 }
 
@@ -76,12 +85,19 @@ fn decode_gives_the_emulators_bits_wherever_tiles_are_cut() {
         } else {
             0
         };
-        // Three parts of each tile, whole tiles, cuts anywhere, and as many blocks as slots.
-        for (m, blocks) in [(1, 6), (tile.rows_b, 2), (tile.rows_b + 3, 7), (2, 132)] {
-            let case = case((m, 136, 1712), rank, Content::Random, i as u64 + 11);
+        // Three parts of each tile, whole tiles, cuts anywhere, as many blocks as slots, and cut tiles before whole ones.
+        let products = [
+            (1, 136, 6),
+            (tile.rows_b, 136, 2),
+            (tile.rows_b + 3, 136, 7),
+            (2, 136, 132),
+            (3, 600, 2),
+        ];
+        for (m, n, blocks) in products {
+            let case = case((m, n, 1712), rank, Content::Random, i as u64 + 11);
             let (call, parts) = decode(&case, tile, rank, Output::F32, blocks);
             let verdict = case.judge(&Host, &call, Output::F32, (parts, 0));
-            let name = format!("{} m {m} over {blocks}", call.kernel.name());
+            let name = format!("{} m {m} n {n} over {blocks}", call.kernel.name());
             assert_right(&name, verdict);
         }
     }
@@ -263,29 +279,26 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     // A block begins a slot too late, or keeps its second part where its first is.
     (
-        "const u64 from = stream_cut(total, gridDim.x, blockIdx.x)",
-        "const u64 from = stream_cut(total, gridDim.x, blockIdx.x) + 1",
+        "{stream_cut(total, t.workers, worker), stream_cut",
+        "{stream_cut(total, t.workers, worker) + 1, stream_cut",
     ),
-    ("(blockIdx.x == first ? later : 0)", "0"),
+    (
+        "float4* mine = worker == first ? of_first :",
+        "float4* mine =",
+    ),
     // Parts added in another order.
     (
-        "for (u32 s = first + 1; s <= last; ++s)\n",
-        "for (u32 s = last; s > first; --s)\n",
+        "s == 0 ? of_first : of_others + s * step",
+        "s == last - first ? of_first : of_others + (last - first - s) * step",
     ),
     // Tokens are read before the kernel in front has ended.
     (
-        "if (at + 1 == early) {\n          wait_for_previous();",
-        "if (at + 1 == early) {",
+        "if (!waited) {\n          wait_for_previous();",
+        "if (!waited) {",
     ),
     // Tokens of the wrong slot, and of the wrong place in the ring.
-    (
-        "for (; behind <= at; ++behind)",
-        "for (; behind < at; ++behind)",
-    ),
-    (
-        "const u32 stage = (u32)(behind - from) % STAGES",
-        "const u32 stage = r.stage",
-    ),
+    ("for (; ahead > 0; --ahead)", "for (; ahead > 1; --ahead)"),
+    ("if (++stage == STAGES) stage = 0;", ""),
     // The counter is not put back.
     ("if (thread == 0) *counter = 0;", ""),
 ];
@@ -310,8 +323,8 @@ const MISTAKES_OF_CLUSTERS: &[(&str, &str)] = &[
     ("to_s = r.s + rank * SHARE_S * 4", "to_s = r.s"),
     // The pair's rows of W are one block's, and scales are read beyond the last.
     (
-        "first_row = (j * CLUSTER + rank) * ROWS_B;\n#pragma",
-        "first_row = j * CLUSTER * ROWS_B;\n#pragma",
+        "first_row = (work.j * CLUSTER + rank) * ROWS_B;\n#pragma",
+        "first_row = work.j * CLUSTER * ROWS_B;\n#pragma",
     ),
     // A block ends, or begins, while the other one is not there.
     (
@@ -322,6 +335,12 @@ const MISTAKES_OF_CLUSTERS: &[(&str, &str)] = &[
         "if (CLUSTER > 1) cluster_sync();\n  else __syncthreads();",
         "__syncthreads();",
     ),
+    // A block adds its parts to its neighbour's, or whole tiles come twice.
+    (
+        "counters + first * CLUSTER + rank",
+        "counters + first * CLUSTER",
+    ),
+    ("t.cut + worker, 0", "worker, 0"),
     // A quad's words are not turned.
     ("turn_quad(eight, lane);", ""),
 ];
@@ -374,9 +393,21 @@ fn planted_mistakes_of_clusters_are_found_by_running_it() {
         ..prefill_tiles()[4]
     };
     assert_eq!(tile.cluster, 2);
-    // Three tiles of n for two pairs.
-    let case = case((130, 300, 700), 0, Content::Random, 3);
-    let (call, parts) = prefill(&case, tile, Output::Bf16);
+    // Ten pairs of tiles for four clusters: six are cut, four whole.
+    let case = case((130, 1100, 400), 0, Content::Random, 3);
+    let choice = Choice::Prefill {
+        tile,
+        band: 8,
+        cut: true,
+    };
+    let gpu = Gpu {
+        multiprocessors: 8,
+        ..Gpu::H100
+    };
+    let (call, parts) = (
+        choice.call(gpu, case.shape, 0, Output::Bf16),
+        choice.parts(gpu),
+    );
     let expected = case.expected(parts).into_iter();
     let expected = expected.flat_map(|y| half::bf16::from_f32(y).to_le_bytes());
     let run = Run {
