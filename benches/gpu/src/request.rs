@@ -184,7 +184,7 @@ impl What {
                 t_stride,
                 output,
             } => Call::expand(form, Shape::new(m, n, 1)?, tiles, t_stride, output.into()),
-            Self::W8a16 { m, n, k, output } => Call::w8a16(Shape::new(m, n, k)?, output.into()),
+            Self::W8a16 { m, n, k, output } => Call::w8a16(Shape::new(m, n, k)?, output.into())?,
         })
     }
 }

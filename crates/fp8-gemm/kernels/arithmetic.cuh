@@ -102,12 +102,14 @@ DEVICE void turn_quad(u32 (&v)[4], u32 lane) {
 // Parts of a sum that several blocks make, added in their order by whoever comes last: everybody writes its part and calls
 // this; the one that gets true may read them all. The counter is zero before and after.
 DEVICE bool comes_last(u32* counter, u32 parts, u32 barrier, u32 threads, u32 thread, u32* shared_flag) {
-  __threadfence();  // my part is seen before my arrival is
   named_barrier(barrier, threads);
-  if (thread == 0) *shared_flag = atomicAdd(counter, 1u) == parts - 1;
+  if (thread == 0) {
+    __threadfence();  // the block's part, which the barrier orders before this, is seen before its arrival is
+    const bool last = atomicAdd(counter, 1u) == parts - 1;
+    __threadfence();  // the others' parts are read after their arrival was
+    if (last) *counter = 0;
+    *shared_flag = last;
+  }
   named_barrier(barrier, threads);
-  if (*shared_flag == 0) return false;
-  __threadfence();  // their parts are read after their arrival was
-  if (thread == 0) *counter = 0;
-  return true;
+  return *shared_flag;
 }

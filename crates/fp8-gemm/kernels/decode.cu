@@ -14,13 +14,19 @@ KERNEL(THREADS) decode(MAP w, MAP x, MAP x_scales,
   const u32 k_blocks = ceil_div(k, BLOCK);
   const Tiling tiling = {ceil_div(m, ROWS_B), ceil_div(n, ROWS_A), band, k_blocks + lora, cut, gridDim.x};
   Work work = work_of(tiling, blockIdx.x);
+  if (threadIdx.x == 0) {
+    prefetch_map(&w);
+    prefetch_map(&x);
+    prefetch_map(&x_scales);
+  }
   Ring r = ring_of(shared);
 
   if (group == MATH_GROUPS) {
     LESS(PRODUCER_REGISTERS);
     if (warp == MATH_GROUPS * 4 && lane == 0) {
       const u64 weights = tiling.m == 1 ? stream_policy() : normal_policy(), tokens = stay_policy();
-      // A full ring of W, which the kernel in front does not write, is on its way before that kernel has ended; the tokens follow.
+      // Where this block begins before the kernel in front has ended, a full ring of W, which that one does not write, is on its way
+      // until it has; the tokens follow.
       Work behind = work;
       u32 ahead = 0, stage = 0;  // slots that have their W and not their tokens, and the place of the first of them
       bool waited = false, more = next_work(work, tiling);
@@ -84,6 +90,7 @@ KERNEL(THREADS) decode(MAP w, MAP x, MAP x_scales,
         scale = next;
       }
 #ifdef LORA
+#pragma unroll 1
       for (u32 slot = most(work.begin, k_blocks); slot < work.end; ++slot) {
         CONSUMER_BEFORE;
         slot_expand(r, group * 64, sum[0]);

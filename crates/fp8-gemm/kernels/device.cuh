@@ -6,13 +6,20 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 #define DEVICE __device__ __forceinline__
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads, 1)
+#define KERNEL(threads) KERNEL_BESIDE(threads, 1)
+#define KERNEL_BESIDE(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)  // so many on a multiprocessor
 #define SHARED(name) extern __shared__ __align__(1024) u8 name[]
 #define SHARED_ARRAY(type, name, count) __shared__ __align__(16) type name[count]
 
 DEVICE void named_barrier(u32 id, u32 threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 DEVICE float read_through(const float* p) { return __ldcg(p); }  // not from this multiprocessor's own cache
 DEVICE float4 read_through(const float4* p) { return __ldcg(p); }
+// Four bytes that nobody writes, from an address that came from memory.
+DEVICE u32 read_global(const void* p) {
+  u32 v;
+  asm volatile("ld.global.u32 %0, [%1];" : "=r"(v) : "l"(__cvta_generic_to_global(p)));
+  return v;
+}
 DEVICE u32 lane_id() { return threadIdx.x & 31; }
 DEVICE float shfl_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 DEVICE u32 shfl_xor(u32 v, u32 mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }

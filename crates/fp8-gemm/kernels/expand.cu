@@ -1,7 +1,7 @@
 // Y += T·Bᵀ for tokens of different adapters. A block has up to 16 tokens of one adapter (entry {first, count, adapter} of
 // `tiles`) and 64 columns of Y. t: [m, ldt] bf16; adapter b: b_of[a] [n, rank_of[a]] bf16, rank a multiple of 8; y: [m, ldy].
-KERNEL(128) expand(const u16* __restrict__ t, const u32* __restrict__ tiles, const u64* __restrict__ b_of,
-                   const u32* __restrict__ rank_of, void* __restrict__ y, u32 n, u32 ldt, u32 ldy, u32 f32) {
+// Nothing is `__restrict__`, as in quantize.cu.
+KERNEL(128) expand(const u16* t, const u32* tiles, const u64* b_of, const u32* rank_of, void* y, u32 n, u32 ldt, u32 ldy, u32 f32) {
   const u32 warp = threadIdx.x / 32, lane = lane_id();
   wait_for_previous();
   let_next_start();

@@ -51,6 +51,8 @@ DEVICE u64 normal_policy() {
   asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0;" : "=l"(p));
   return p;
 }
+// The map itself, before it is needed.
+DEVICE void prefetch_map(const TMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 // The box of a map at column x and row y; what lies outside the matrix becomes zero and counts as bytes.
 DEVICE void tma_load(u32 to, const TMap* map, u32 bar, u32 x, u32 y, u64 policy) {
   asm volatile(

@@ -26,6 +26,11 @@ KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
   const u32 rank = blockIdx.x % CLUSTER, k_blocks = ceil_div(k, BLOCK);
   const Tiling tiling = {ceil_div(m, ROWS_A), ceil_div(n, ROWS_B * CLUSTER), band, k_blocks + lora, cut, gridDim.x / CLUSTER};
   Work work = work_of(tiling, blockIdx.x / CLUSTER);
+  if (threadIdx.x == 0) {
+    prefetch_map(&x);
+    prefetch_map(&w);
+    prefetch_map(&x_scales);
+  }
   Ring r = ring_of(shared);
   wait_for_previous();
   let_next_start();
@@ -33,7 +38,7 @@ KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
   if (group == MATH_GROUPS) {
     LESS(PRODUCER_REGISTERS);
     if (warp == MATH_GROUPS * 4 && lane == 0) {
-      const u64 stay = stay_policy(), normal = normal_policy();
+      const u64 normal = normal_policy();
       const u32 to_a = r.a + rank * SHARE_A * 128, to_s = r.s + rank * SHARE_S * 4;
       while (next_work(work, tiling)) {
         const u32 first_token = work.i * ROWS_A + rank * SHARE_A, first_row = (work.j * CLUSTER + rank) * ROWS_B;
@@ -41,9 +46,9 @@ KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
         for (u32 kb = work.begin; kb < least(work.end, k_blocks); ++kb) {
           PRODUCER_BEFORE(SLOT_BYTES);
           const u32 bar = r.full + 8 * r.stage;
-          bring_shared(to_a + r.stage * SLOT_A, &x, bar, kb * BLOCK, first_token, stay);
+          bring_shared(to_a + r.stage * SLOT_A, &x, bar, kb * BLOCK, first_token, normal);
           tma_load(r.b + r.stage * SLOT_B, &w, bar, kb * BLOCK, first_row, normal);
-          bring_shared(to_s + r.stage * SLOT_S, &x_scales, bar, first_token, kb, stay);
+          bring_shared(to_s + r.stage * SLOT_S, &x_scales, bar, first_token, kb, normal);
           PRODUCER_AFTER;
         }
 #ifdef LORA
@@ -51,7 +56,7 @@ KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
         for (u32 slot = most(work.begin, k_blocks); slot < work.end; ++slot) {
           PRODUCER_BEFORE(SLOT_BYTES_LORA);
           const u32 bar = r.full + 8 * r.stage;
-          bring_shared(to_a + r.stage * SLOT_A, &t, bar, (slot - k_blocks) * 64, first_token, stay);
+          bring_shared(to_a + r.stage * SLOT_A, &t, bar, (slot - k_blocks) * 64, first_token, normal);
           tma_load(r.b + r.stage * SLOT_B, &b, bar, (slot - k_blocks) * 64, first_row, normal);
           PRODUCER_AFTER;
         }
@@ -93,6 +98,7 @@ KERNEL(THREADS) prefill(MAP x, MAP w, MAP x_scales,
         scale = next;
       }
 #ifdef LORA
+#pragma unroll 1
       for (u32 slot = most(work.begin, k_blocks); slot < work.end; ++slot) {
         CONSUMER_BEFORE;
 #pragma unroll

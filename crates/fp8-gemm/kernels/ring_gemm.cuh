@@ -76,7 +76,7 @@ DEVICE bool add_parts(float (&sum)[W][N], const Tiling& t, const Work& w, float4
   if (!comes_last(counter, last - first + 1, 1, MATH_THREADS, threadIdx.x, (u32*)(shared + FLAG_AT))) return false;
 #pragma unroll
   for (u32 q = 0; q < W * N; ++q) sum[q / N][q % N] = 0.f;
-#pragma unroll 1
+#pragma unroll(W * N > 16 ? 1 : 4)  // few numbers a part: several parts are on their way at once
   for (u32 s = 0; s <= last - first; ++s) {
     const float4* next = s == 0 ? of_first : of_others + s * step;
 #pragma unroll

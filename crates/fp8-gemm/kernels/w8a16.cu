@@ -2,7 +2,8 @@
 // x: [m, ldx] bf16 with ldx a multiple of 8; w: [n, k] codes with k a multiple of 16, scales sw [n_blocks][k_blocks].
 #define TOKENS 4u
 
-KERNEL(256) w8a16(const u16* __restrict__ x, const u8* __restrict__ w, const float* __restrict__ sw, void* __restrict__ y, u32 m,
+// x is not `__restrict__`: the compiler could read it before the kernel in front, which writes it, has ended.
+KERNEL(256) w8a16(const u16* x, const u8* __restrict__ w, const float* __restrict__ sw, void* __restrict__ y, u32 m,
                   u32 n, u32 k, u32 ldx, u32 ldy, u32 f32) {
   const u32 row = blockIdx.x * 8 + threadIdx.x / 32, lane = lane_id(), first = blockIdx.y * TOKENS;
   const u32 k_blocks = ceil_div(k, BLOCK);
@@ -10,6 +11,7 @@ KERNEL(256) w8a16(const u16* __restrict__ x, const u8* __restrict__ w, const flo
   const float* scales = sw + (u64)(row / BLOCK) * k_blocks;
   float sum[TOKENS] = {};
   wait_for_previous();
+#pragma unroll 2
   for (u32 col = lane * 16; col < k; col += 32 * 16) {  // 16 codes a lane: within one block of 128
     const uint4 codes = *(const uint4*)(w + (u64)row * k + col);
     const u32 words[4] = {codes.x, codes.y, codes.z, codes.w};

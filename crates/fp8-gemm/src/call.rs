@@ -6,7 +6,7 @@
 use xgraft_cuda_jit::{Dim, Element, Launch, Swizzle, TensorShape};
 
 use crate::{
-    BLOCK, Shape,
+    BLOCK, Error, Result, Shape,
     kernel::{Form, Kernel, Tile},
     schedule::Work,
 };
@@ -320,14 +320,20 @@ impl Call {
     }
 
     /// Very few tokens in BF16, rows of X and W of whole 16 bytes.
-    pub fn w8a16(shape: Shape, output: Output) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Rows`] if k is no multiple of 16.
+    pub fn w8a16(shape: Shape, output: Output) -> Result<Self> {
+        if !shape.has_tma_rows() {
+            return Err(Error::Rows { k: shape.k });
+        }
         let kernel = Kernel::W8a16;
         let grid = Dim(shape.n.div_ceil(8), shape.m.div_ceil(4), 1);
         let pointers = [Operand::X, Operand::W, Operand::WScales, Operand::Y];
         let mut parameters = pointers.map(Parameter::Pointer).to_vec();
         parameters.extend([shape.m, shape.n, shape.k, shape.k, shape.n].map(Parameter::Number));
         parameters.push(output.flag());
-        Self::whole(kernel, grid, parameters)
+        Ok(Self::whole(kernel, grid, parameters))
     }
 
     /// X in BF16 to codes, scales, and T with rows of `t_stride`; `tiles` entries of [`Operand::Tokens`], k in so many parts.

@@ -32,9 +32,17 @@ pub enum Error {
         /// The rank.
         rank: u32,
     },
+    /// Rows that a kernel cannot read.
+    #[error(
+        "rows of k = {k} are read in pieces of 16 codes by this kernel; expected a multiple of 16"
+    )]
+    Rows {
+        /// Columns of X and W.
+        k: u32,
+    },
     /// A line of a measured table that is no row.
     #[error(
-        "line {line} of the measured table is `{found}`; expected multiprocessors, n, k, least m, most m, kernel, split or band"
+        "line {line} of the measured table is `{found}`; expected multiprocessors, n, k, least m, most m, kernel, blocks or band"
     )]
     Table {
         /// Counted from 1.

@@ -77,8 +77,8 @@ fn all() -> Vec<Canary> {
         ),
         edited(
             "an array by a run-time index",
-            "float scale = __ldg(scales);",
-            "float scale = __ldg(scales); float spare[64]; for (u32 q = 0; q < 64; ++q) spare[q] = scales[q]; scale = spare[n % 64];",
+            "float scale = work.begin < blocks_end ? __ldg(scales + work.begin) : 0.f;",
+            "float scale = 0.f; float spare[64]; for (u32 q = 0; q < 64; ++q) spare[q] = scales[q]; scale = spare[n % 64];",
             "stack",
         ),
         edited(
@@ -93,7 +93,7 @@ fn all() -> Vec<Canary> {
                 "no wgmma",
                 "  for (u32 step = 0; step < 4; ++step) wgmma_e4m3",
                 "  for (u32 step = 0; step < 0; ++step) wgmma_e4m3",
-                "no FP8 wgmma",
+                "not the FP8 wgmmas",
             )
         },
         Canary {
@@ -104,6 +104,29 @@ fn all() -> Vec<Canary> {
                 "",
                 "registers",
             )
+        },
+        Canary {
+            in_sass: true,
+            ..edit(
+                tile(256, 4, 2, false),
+                "half of the rows",
+                "for (u32 wave = 0; wave < WAVES; ++wave) {\n          float part",
+                "for (u32 wave = 0; wave < 1; ++wave) {\n          float part",
+                "not the FP8 wgmmas",
+            )
+        },
+        Canary {
+            in_sass: true,
+            ..edited(
+                "no wait for the kernel in front",
+                "  wait_for_previous();\n  let_next",
+                "  let_next",
+                "does not wait",
+            )
+        },
+        Canary {
+            in_sass: true,
+            ..edited("parts without fences", "__threadfence();", "", "fences")
         },
         Canary {
             in_sass: true,

@@ -150,9 +150,26 @@ fn sass_faults(kernel: Kernel, counts: &Counts) -> Vec<String> {
         }
     };
     ask(counts.local == 0, "local memory is used");
+    ask(
+        (counts.waits > 0, counts.leaves > 0) == (kernel.waits(), kernel.waits()),
+        "a kernel that begins early and does not wait for the one in front, or the other way round",
+    );
+    let adds_parts = matches!(
+        kernel,
+        Kernel::Prefill(_) | Kernel::Decode(_) | Kernel::Quantize(_)
+    );
+    ask(
+        (counts.fences >= 2, counts.atomics > 0) == (adds_parts, adds_parts),
+        "parts without fences or without a counter",
+    );
     match kernel {
         Kernel::Prefill(tile) | Kernel::Decode(tile) => {
-            ask(counts.qgmma >= 4, "no FP8 wgmma of the tile's shape");
+            // Four steps of 32 for each 64 rows of a warp-group.
+            let needed = 4 * (tile.rows_a / tile.groups / 64) as usize;
+            ask(
+                counts.qgmma >= needed,
+                "not the FP8 wgmmas of the tile's shape",
+            );
             ask(counts.utmaldg >= 3, "no copies by TMA");
             ask(
                 (counts.multicast > 0) == (tile.cluster > 1),

@@ -63,11 +63,28 @@ fn main() -> ExitCode {
     verdict(faults, "as they must be; run on no GPU here")
 }
 
+/// What images are shipped from: later ones may need a later driver, and the tables of the pages are its.
+const PINNED: &str = "13.0";
+
 /// Every image into a folder.
 fn ship(folder: &str) -> ExitCode {
     let programs: Vec<Program> = all().iter().map(|kernel| kernel.program()).collect();
-    let built = Nvrtc::find().and_then(|nvrtc| Shipped::build(folder, &nvrtc, &programs));
-    match built {
+    let nvrtc = match Nvrtc::find() {
+        Ok(nvrtc) => nvrtc,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if nvrtc.version().to_string() != PINNED {
+        eprintln!(
+            "error: {} is NVRTC {}; images are shipped from {PINNED} (pip install nvidia-cuda-nvrtc==13.0.88, named by XGRAFT_NVRTC)",
+            nvrtc.path().display(),
+            nvrtc.version()
+        );
+        return ExitCode::FAILURE;
+    }
+    match Shipped::build(folder, &nvrtc, &programs) {
         Ok(shipped) => {
             let images = &shipped.manifest().images;
             let bytes: u64 = images.iter().map(|image| image.bytes).sum();

@@ -27,6 +27,14 @@ pub(crate) struct Counts {
     pub(crate) syncs: usize,
     /// Local memory, read or written.
     pub(crate) local: usize,
+    /// Waits for the kernel in front.
+    pub(crate) waits: usize,
+    /// Leave for the next kernel to begin.
+    pub(crate) leaves: usize,
+    /// Fences of all memory.
+    pub(crate) fences: usize,
+    /// Atomic additions to memory.
+    pub(crate) atomics: usize,
     /// Registers taken and given by setmaxnreg.
     pub(crate) setmaxreg: usize,
 }
@@ -76,6 +84,10 @@ impl Counts {
                 .filter(|line| line.contains("UTMALDG.2D.MULTICAST"))
                 .count(),
             syncs: count("SYNCS"),
+            waits: count("ACQBULK"),
+            leaves: count("PREEXIT"),
+            fences: count("MEMBAR"),
+            atomics: count("ATOMG"),
             local: count("LDL") + count("STL"),
             setmaxreg: count("USETMAXREG"),
         }

@@ -18,6 +18,7 @@ typedef unsigned long long u64;
 
 #define DEVICE static inline
 #define KERNEL(threads) static void
+#define KERNEL_BESIDE(threads, blocks) static void
 #define SHARED(name) u8* name = host::shared[host::current->cta]
 #define SHARED_ARRAY(type, name, count) static type name[count]
 #define MAP const TMap
@@ -27,10 +28,12 @@ typedef unsigned long long u64;
 
 struct TMap { u8* data; u32 bytes; u64 rows, cols, stride; u32 box_rows, box_cols, swizzled; };
 struct float2 { float x, y; };
+struct uint2 { u32 x, y; };
 struct float4 { float x, y, z, w; };
 struct uint4 { u32 x, y, z, w; };
 struct Dim { u32 x, y, z; };
 static inline float2 make_float2(float a, float b) { return {a, b}; }
+static inline uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
 static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 static inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
 static inline float __uint_as_float(u32 v) { float f; memcpy(&f, &v, 4); return f; }
@@ -251,6 +254,7 @@ DEVICE void __threadfence() {}
 DEVICE u32 atomicAdd(u32* p, u32 v) { const u32 before = *p; *p += v; return before; }
 DEVICE float read_through(const float* p) { return *p; }
 DEVICE float4 read_through(const float4* p) { return *p; }
+DEVICE u32 read_global(const void* p) { u32 v; memcpy(&v, p, 4); return v; }
 DEVICE u32 lane_id() { return threadIdx.x & 31; }
 DEVICE u32 uniform(u32 v) { return v; }
 template <class T> DEVICE T shfl_xor(T v, u32 mask) {
@@ -322,6 +326,7 @@ DEVICE void mb_arrive_at(u32 bar, u32 block) { host::arrive(block, bar, 0); }
 DEVICE void mb_wait(u32 bar, u32 parity) {
   if (host::barrier(host::current->cta, bar).parity == parity) host::sleep_while(host::PARITY, host::here() + bar, parity);
 }
+DEVICE void prefetch_map(const TMap*) {}
 DEVICE u64 stream_policy() { return 0; }
 DEVICE u64 stay_policy() { return 0; }
 DEVICE u64 normal_policy() { return 0; }

@@ -1,4 +1,4 @@
-// Reads operands, grid and parameters; runs the clusters of the grid in random order; writes the operands back. The first of them
+// Reads operands, grid and parameters; runs the clusters of the grid in random order; writes the operands back. Each
 // begins while the kernel in front is still running: what that one gives, or still reads, is not there yet.
 namespace host {
 struct Parameter {
@@ -25,9 +25,17 @@ template <class T> static T read() {
   return v;
 }
 
-// An operand that the kernel in front writes or still uses: its bytes once that has ended.
+// An operand that the kernel in front writes or still uses: its bytes once that has ended. To each cluster in turn it has not, for a while.
 struct Late { u8* at; std::vector<u8> bytes; };
 static std::vector<Late> late;
+
+static void begin_previous() {
+  for (Late& l : late) {
+    memcpy(l.bytes.data(), l.at, l.bytes.size());
+    memset(l.at, 0xff, l.bytes.size());
+  }
+  previous_done = false;
+}
 
 static void end_previous() {
   for (const Late& l : late) memcpy(l.at, l.bytes.data(), l.bytes.size());
@@ -47,6 +55,7 @@ static void run_cluster(u32 cluster) {
   fibers.clear();
   fibers.resize(threads);
   alive.assign(cluster_blocks, block_threads);
+  begin_previous();
   for (u32 t = 0; t < threads; ++t) {
     Fiber& f = fibers[t];
     f.thread = {t % block_threads, 0, 0};
@@ -93,6 +102,7 @@ static void run_cluster(u32 cluster) {
     if (progress == before && !skipped) fail("deadlock");
   }
   if (!copies.empty()) fail("copies are left over");
+  if (!previous_done) end_previous();
 }
 }  // namespace host
 
@@ -139,7 +149,6 @@ int main() {
   for (size_t i = 0; i < operands.size(); ++i)
     if (kind[i] == 2) {
       late.push_back({operands[i].data(), operands[i]});
-      std::fill(operands[i].begin(), operands[i].end(), 0xff);
     }
   std::vector<u32> order(grid.x * grid.y * grid.z / cluster_blocks);
   for (u32 i = 0; i < order.size(); ++i) order[i] = i;

@@ -247,7 +247,7 @@ impl Case {
     /// # Errors
     /// What the machine says.
     pub fn judge_w8a16(&self, machine: &impl Machine, tokens: &[bf16]) -> Result<Verdict, String> {
-        let call = Call::w8a16(self.shape, Output::F32);
+        let call = Call::w8a16(self.shape, Output::F32).map_err(|error| error.to_string())?;
         let mut operands = self.operands(&call, Output::F32);
         operands.retain(|(operand, _)| *operand != Operand::X);
         let bytes = bytes_of(tokens, bf16::to_le_bytes);
