@@ -107,7 +107,8 @@ class Programs:
             if code != 0:
                 last = words.splitlines()[-1] if words else ""
                 empty = {"mode": mode, "kernel": "all", "origin": None, "ms": None}
-                rows.append(empty | {"error": f"exit {code}: {last}"})
+                error = f"exit {code}: {last}" if code is not None else words
+                rows.append(empty | {"error": error, "again": code is None})
             journal.append(rows)
             part.unlink(missing_ok=True)
 
@@ -221,7 +222,7 @@ class Programs:
             row |= {"exit": code, "seconds": round(self.device.now() - begun, 1)}
             row |= {"summary": summary[-1].strip("= ") if summary else None}
             if code is None:
-                row["error"] = words[-300:]
+                row |= {"error": words[-300:], "again": True}
             else:
                 row["ok"] = code == 0
                 row["error"] = None if code == 0 else words[-300:]
