@@ -18,7 +18,7 @@ FIRST_TOKENS = (1, 8, 16, 64, 128, 512, 2048, 4096)
 RANKS = (16, 64, 256)
 # The rank whose tuning a rank takes: 16 and 64 are one slot each.
 TUNED_RANK = {0: 0, 16: 64, 64: 64, 256: 256}
-# Timed for the kernel without quantized tokens and what stands beside it. Ours is then what is tuned for the next number.
+# Tokens for which the kernel without quantized ones is timed; of 2 and 4 only what stands beside it, tuned as 8.
 W8A16_TOKENS = (1, 2, 4)
 TUNED_TOKENS = {2: 8, 4: 8}
 
@@ -103,7 +103,8 @@ def is_ours(impl):
 
 
 def ordered(layers, tokens):
-    """Layers that have targets come first, with the slowest number of tokens, a decoded token and 2 and 4 last of them."""
+    """Layers that have targets come first; the slowest number of tokens, a decoded token, and 2 and 4 tokens are the
+    last of them."""
     few = [m for m in tokens if m in TUNED_TOKENS]
     tokens = [m for m in tokens if m not in TUNED_TOKENS]
     later = [m for m in tokens if m not in FIRST_TOKENS]

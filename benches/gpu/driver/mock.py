@@ -1,8 +1,8 @@
 """A device that pretends: times from the floor, a factor and noise, all of a seed, and a clock that is simulated.
 
 Faults, separated by commas: poison=CASE, memory=CASE, wrong=CASE, die=CASE, hang=CASE, slow=CASE (200 times) and
-race=CASE (other bits from the tenth sample on) with CASE as layer:m:implementation or layer:m:kernel; kill=N (the whole driver, at the N-th sample), pace=SECONDS (real ones, for
-each sample).
+race=CASE (other bits from the tenth sample on) with CASE as layer:m:implementation or layer:m:kernel; kill=N (the
+whole driver, at the N-th sample), pace=SECONDS (real ones, for each sample).
 """
 
 import math

@@ -165,7 +165,7 @@ class Supervisor:
         return why or code
 
     def record(self, words):
-        """The worker died of what it was doing: this run does not try that again. False if it was nothing of the kind."""
+        """The worker died of what it was doing: this run does not try that again. False if it did nothing."""
         row, file = self.at["row"], self.at["file"]
         if not row:
             return False

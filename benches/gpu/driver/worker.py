@@ -133,12 +133,13 @@ class Worker(Programs):
     def try_again(self):
         """Of an earlier run: what had no memory, hung, died or was ended for its time."""
         cases = {(case.layer, case.m) for case in self.cases()}
+        parts = ("layer", "m", "rank", "impl", "kernel", "number", "case", "mode", "tool")
 
         def name(row):
             mine = "layer" not in row or (row["layer"], row["m"]) in cases
             if not mine or not (row.get("again") or row.get("note") and row.get("ok") is False):
                 return None
-            return [row.get(part) for part in ("layer", "m", "rank", "impl", "kernel", "number", "case", "mode", "tool")]
+            return [row.get(part) for part in parts]
 
         for step, file in FILES.items():
             if step not in self.options["steps"]:
