@@ -147,9 +147,9 @@ def seconds(case, implementations, samples, l2_bytes):
 
 
 def tunings(cases):
-    """What is tuned, (case, rank): first the layers that have targets, without an adapter, then with one."""
+    """What is tuned, (case, rank): with an adapter only the layers that have targets."""
     tuned = [case for case in cases if case.layer != STEP and case.m not in TUNED_TOKENS]
     judged = [case for case in tuned if case.layer in FIRST_LAYERS]
     rest = [case for case in tuned if case not in judged]
-    ranks = sorted(set(TUNED_RANK.values()))
-    return [(case, rank) for part in (judged, rest) for rank in ranks for case in part]
+    parts = ((judged, 0), (judged, TUNED_RANK[64]), (rest, 0), (judged, TUNED_RANK[256]))
+    return [(case, rank) for part, rank in parts for case in part]

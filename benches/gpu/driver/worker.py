@@ -22,7 +22,7 @@ DONE, FATAL, OUT_OF_TIME, UNEXPECTED, AGAIN, STOPPED = 0, 1, 3, 70, 75, 130
 MACHINE = "machine.json"
 FILES = {step: f"{step}.jsonl" for step in ("load", "check", "sanitize", "tune")} | {"time": "samples.jsonl"}
 # At most this part of the whole time.
-SHARE = {"load": 0.08, "check": 0.25, "sanitize": 0.12, "tune": 0.25}
+SHARE = {"load": 0.08, "check": 0.25, "sanitize": 0.12, "tune": 0.30}
 RETRIED = "retried.jsonl"
 # What may have failed by no fault of its own is tried again in so many of the runs that go on in a folder.
 TRIES = 2
