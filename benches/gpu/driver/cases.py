@@ -12,11 +12,15 @@ LAYERS = {
     "gate_up": (51200, 5120),
     "down": (5120, 25600),
 }
-TOKENS = (1, 8, 16, 64, 128, 512, 2048, 4096, 8192)
+TOKENS = (1, 2, 4, 8, 16, 64, 128, 512, 2048, 4096, 8192)
 FIRST_LAYERS = ("gate_up", "down", "qkv", "o")
 FIRST_TOKENS = (1, 8, 16, 64, 128, 512, 2048, 4096)
 RANKS = (16, 64, 256)
-W8A16_TOKENS = 4
+# The rank whose tuning a rank takes: 16 and 64 are one slot each.
+TUNED_RANK = {0: 0, 16: 64, 64: 64, 256: 256}
+# Tokens for which the kernel without quantized ones is timed; of 2 and 4 only what stands beside it, tuned as 8.
+W8A16_TOKENS = (1, 2, 4)
+TUNED_TOKENS = {2: 8, 4: 8}
 
 # One decoded token: these linears in each of 64 layers.
 STEP = "decode-step"
@@ -25,6 +29,7 @@ STEP_DEPTH = 64
 
 ROUNDS = 30
 TUNE_SAMPLES = 5
+TUNE_LORA = 2  # of the fastest without an adapter, beside what our library chooses with one
 TUNE_HOPELESS = 2  # times the fastest: no further samples
 LAUNCHES = 20
 BYTES_PER_S, FLOPS_PER_S = 3.35e12, 1979e12
@@ -66,24 +71,24 @@ class Impl:
 
     def kernels(self):
         """Ours that run in it; what a wrong check of one of them stops."""
-        lora = "-lora" if self.name == "xgraft-lora" else ""
         beside = {
             "xgraft-unfused-lora": ("expand",),
             "xgraft-quantize+product": ("quantize",),
             "xgraft-w8a16": ("w8a16",),
         }
-        return tuple(kernel + lora for _, kernel, _ in self.picks) + beside.get(self.name, ())
+        return tuple(kernel for _, kernel, _ in self.picks) + beside.get(self.name, ())
 
 
 def implementations(case):
     if case.layer == STEP:
         return [Impl("xgraft"), Impl("cublaslt-block"), Impl("cublas-bf16", scale_mode=BF16)]
+    w8a16 = [Impl("xgraft-w8a16", scale_mode=W_BLOCK)] if case.m in W8A16_TOKENS else []
+    quantized = [Impl("xgraft-quantize+product", includes_quant=True)]
+    if case.m in TUNED_TOKENS:
+        return [Impl("xgraft"), *quantized, *w8a16, Impl("cublas-bf16", scale_mode=BF16)]
     ours = [Impl("xgraft")]
     ours += [Impl(name, rank) for name in ("xgraft-lora", "xgraft-unfused-lora") for rank in RANKS]
-    ours += [Impl("xgraft-quantize+product", includes_quant=True)]
-    if case.m <= W8A16_TOKENS:
-        ours += [Impl("xgraft-w8a16", scale_mode=W_BLOCK)]
-    return ours + [
+    return ours + quantized + w8a16 + [
         Impl("cublaslt-block"),
         Impl("cublaslt-block-best"),
         Impl("cublaslt-tensor", scale_mode=TENSOR),
@@ -98,11 +103,15 @@ def is_ours(impl):
 
 
 def ordered(layers, tokens):
-    """Layers that have targets come first, with the slowest number of tokens and a decoded token last of them."""
+    """Layers that have targets come first; the slowest number of tokens, a decoded token, and 2 and 4 tokens are the
+    last of them."""
+    few = [m for m in tokens if m in TUNED_TOKENS]
+    tokens = [m for m in tokens if m not in TUNED_TOKENS]
     later = [m for m in tokens if m not in FIRST_TOKENS]
     first = [m for m in FIRST_TOKENS if m in tokens] + later
     first = [Case(layer, m) for m in first for layer in FIRST_LAYERS if layer in layers]
     step = [Case(STEP, 1)] if 1 in tokens and all(layer in layers for layer in STEP_LAYERS) else []
+    step += [Case(layer, m) for m in few for layer in FIRST_LAYERS if layer in layers]
     rest = [Case(layer, m) for m in tokens for layer in layers]
     return first + step + [case for case in rest if case not in first]
 
@@ -135,3 +144,12 @@ def seconds(case, implementations, samples, l2_bytes):
     """What a case may take: preparing, comparing, and samples at three times the floor."""
     launches = 1 if case.layer == STEP else launches_of(copies_of(case, l2_bytes))
     return 1 + implementations * (0.4 + (samples + 4) * (launches * case_floor_us(case) * 3e-6 + 5e-4))
+
+
+def tunings(cases):
+    """What is tuned, (case, rank): with an adapter only the layers that have targets."""
+    tuned = [case for case in cases if case.layer != STEP and case.m not in TUNED_TOKENS]
+    judged = [case for case in tuned if case.layer in FIRST_LAYERS]
+    rest = [case for case in tuned if case not in judged]
+    parts = ((judged, 0), (judged, TUNED_RANK[64]), (rest, 0), (judged, TUNED_RANK[256]))
+    return [(case, rank) for part, rank in parts for case in part]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from cases import BF16, LAYERS, STEP, STEP_DEPTH, STEP_LAYERS, copies_of, launches_of
+from cases import BF16, LAYERS, STEP, STEP_DEPTH, STEP_LAYERS, copies_of, is_ours, launches_of
 from device import Device, DeviceError, Fatal, Ready
 from library import Library
 
@@ -192,9 +192,11 @@ class CudaDevice(Device):
             launch = only.launch
         copies = {len(o.w16) if impl.scale_mode == BF16 else len(o.w) for o in self.operands.values()}
         count = 1 if step else launches_of(max(copies))
+        kept = self.alone(built) if is_ours(impl) else None
         graph = self.capture(launch, count)
         for o in self.operands.values():
-            o.y.fill_(float("nan"))
+            for y in o.ys:
+                y.fill_(float("nan"))
         graph.replay()
         self.torch.cuda.synchronize()
         worst = max((self.operands[layer].compare(one.kind, one.rank) for layer, one in built.items()),
@@ -202,7 +204,22 @@ class CudaDevice(Device):
         config = "; ".join(dict.fromkeys(one.config for one in built.values()))
         launches = STEP_DEPTH * len(built) if step else count
         # The launches hold what the graph's kernels read.
-        return Ready(impl, config, worst, launches, max(copies), (graph, count, built))
+        return Ready(impl, config, worst, launches, max(copies), (graph, count, built), kept)
+
+    def alone(self, built):
+        """What each gives when nothing runs before or after it."""
+        kept = {}
+        for layer, o in self.operands.items():
+            built[layer].launch(len(o.w) - 1)
+            self.torch.cuda.synchronize()
+            kept[layer] = o.results()[0].clone()
+        return kept
+
+    def steady(self, ready):
+        return self.guarded(self.as_alone, ready.kept)
+
+    def as_alone(self, kept):
+        return all(self.torch.equal(found, kept[layer]) for layer, o in self.operands.items() for found in o.results())
 
     def capture(self, launch, count):
         """The first launch is outside: it may compile, load and allocate."""

@@ -9,11 +9,15 @@ class Fatal(Exception):
 
 
 class DeviceError(Exception):
-    """An implementation failed; `poisoned` if nothing else can run in this process any more."""
+    """An implementation failed; `poisoned` if nothing else can run in this process any more, `again` if it may not fail
+    the next time."""
+
+    MEMORY = ("out of memory", "outofmemory", "out_of_memory", "alloc_failed")
 
     def __init__(self, message, poisoned=False):
         super().__init__(" ".join(str(message).split())[:500])
         self.poisoned = poisoned
+        self.again = poisoned or any(word in str(self).lower() for word in self.MEMORY)
 
 
 @dataclass
@@ -26,6 +30,7 @@ class Ready:
     launches: int
     copies: int
     graph: Any = None
+    kept: Any = None  # of ours, what one launch alone gave
 
 
 class Device:
@@ -61,6 +66,11 @@ class Device:
 
     def sample(self, ready, index):
         """Microseconds a launch and MHz; an index below 0 is to warm up only. Raises DeviceError."""
+        raise NotImplementedError
+
+    def steady(self, ready):
+        """Whether the launches of the last sample, which was this one's, gave the bits of one alone; asked of ours.
+        Raises DeviceError."""
         raise NotImplementedError
 
     def close(self):

@@ -7,7 +7,7 @@ from typing import Any, Callable
 import torch
 
 import cublaslt
-from cases import RANKS
+from cases import RANKS, TUNED_RANK
 from device import DeviceError
 
 NO_ADAPTER = -1  # 0xffffffff as the i32 that torch has
@@ -48,21 +48,19 @@ def padding(o):
 # Ours
 
 
-def candidate(listed, rank, pick):
-    """The picked kernel, or what is nearest to it where an adapter is fused."""
+def candidate(listed, pick):
     _, kernel, number = pick
-    wanted = kernel + "-lora" if rank else kernel
-    order = sorted(listed, key=lambda c: (c["kernel"] == wanted and c["number"] == number, c["chosen"]), reverse=True)
-    if not order or not rank and order[0]["kernel"] != wanted:
-        raise DeviceError(f"the library has no {wanted} for this")
-    return order[0]
+    for one in listed:
+        if (one["kernel"], one["number"]) == (kernel, number):
+            return one
+    raise DeviceError(f"the library has no {kernel}/{number} for this")
 
 
 def product(device, o, rank, pick, x=None, x_scales=None):
     """Prepared products, one for each copy of W, and the configuration."""
-    listed = device.library.candidates(o.m, o.n, o.k, rank)
-    chosen = candidate(listed, rank, pick)
-    shared = {"x": o.codes if x is None else x, "x_scales": o.x_scales if x_scales is None else x_scales, "y": o.y}
+    listed = device.library.candidates(o.m, o.n, o.k, TUNED_RANK[rank])
+    chosen = candidate(listed, pick)
+    shared = {"x": o.codes if x is None else x, "x_scales": o.x_scales if x_scales is None else x_scales}
     for name, dtype in (("parts", torch.uint8), ("counters", torch.int32)):
         if chosen[name]:
             shared[name] = device.scratch(name, max(c[name] for c in listed), dtype)
@@ -71,7 +69,7 @@ def product(device, o, rank, pick, x=None, x_scales=None):
         shared["counters"].zero_()
     launches = []
     for i, (w, w_scales) in enumerate(zip(o.w, o.w_scales)):
-        operands = shared | {"w": w, "w_scales": w_scales}
+        operands = shared | {"w": w, "w_scales": w_scales, "y": o.y_of(i)}
         if rank:
             t, b = o.adapter(rank)
             operands |= {"t": t, "b": b[i]}
@@ -103,7 +101,7 @@ def xgraft_unfused(device, o, impl, pick):
     ranks = torch.full((len(bs),), impl.rank, dtype=torch.int32, device=o.device)
     expands = []
     for i in range(len(bs)):
-        operands = {"t": t, "tokens": tokens, "b_of": b_of[i:], "rank_of": ranks[i:], "y": o.y}
+        operands = {"t": t, "tokens": tokens, "b_of": b_of[i:], "rank_of": ranks[i:], "y": o.y_of(i)}
         expands.append(device.library.prepare("expand", operands, m=o.m, n=o.n, tiles=len(tokens), t_stride=impl.rank,
                                               output="bf16"))
 
@@ -140,8 +138,8 @@ def xgraft_quantized(device, o, impl, pick):
 
 def xgraft_w8a16(device, o, impl, pick):
     launches = []
-    for w, w_scales in zip(o.w, o.w_scales):
-        operands = {"x": o.x16, "w": w, "w_scales": w_scales, "y": o.y}
+    for i, (w, w_scales) in enumerate(zip(o.w, o.w_scales)):
+        operands = {"x": o.x16, "w": w, "w_scales": w_scales, "y": o.y_of(i)}
         launches.append(device.library.prepare("w8a16", operands, m=o.m, n=o.n, k=o.k, output="bf16"))
     return Built(lambda i: device.library.launch(launches[i % len(launches)]), "w8a16", "w8a16")
 

@@ -49,11 +49,32 @@ class Journal:
         self.rows += rows
 
 
+def try_again(path, retried, what, tries):
+    """Takes the rows out for which `what` gives a name, and puts them into another file, so that they are done once
+    more; not those of a name that stands there `tries` times. How many it took."""
+    journal, before = Journal(path, None), Journal(retried, None)
+    stay, go = [], []
+    for row in journal.rows:
+        name = what(row)
+        past = sum(old["name"] == [path.name, name] for old in before.rows) if name is not None else tries
+        (stay if past >= tries else go).append(row)
+    if go:
+        before.append([{"name": [path.name, what(row)], "row": row} for row in go])
+        # Each by itself now: of what was added together some may be gone.
+        lines = [json.dumps({key: row[key] for key in row if key != "of"}) + "\n" for row in stay]
+        replace(path, "".join(lines))
+    return len(go)
+
+
 def write_whole(path, value):
     """A JSON file that is there whole or as it was."""
+    replace(path, json.dumps(value, indent=1) + "\n")
+
+
+def replace(path, text):
     part = f"{path}.part"
     with open(part, "w") as file:
-        file.write(json.dumps(value, indent=1) + "\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)

@@ -1,8 +1,8 @@
 """A device that pretends: times from the floor, a factor and noise, all of a seed, and a clock that is simulated.
 
-Faults, separated by commas: poison=CASE, wrong=CASE, die=CASE, hang=CASE and slow=CASE (200 times) with CASE as
-layer:m:implementation or layer:m:kernel; kill=N (the whole driver, at the N-th sample), pace=SECONDS (real ones, for
-each sample).
+Faults, separated by commas: poison=CASE, memory=CASE, wrong=CASE, die=CASE, hang=CASE, slow=CASE (200 times) and
+race=CASE (other bits from the tenth sample on) with CASE as layer:m:implementation or layer:m:kernel; kill=N (the
+whole driver, at the N-th sample), pace=SECONDS (real ones, for each sample).
 """
 
 import math
@@ -36,7 +36,9 @@ class MockDevice(Device):
     def __init__(self, seed, elapsed=0.0, faults=""):
         self.seed, self.elapsed, self.case = seed, elapsed, None
         self.samples, self.busy = 0, 0.0
-        self.faults = {"poison": [], "wrong": [], "die": [], "hang": [], "slow": [], "kill": [], "pace": []}
+        kinds = ("poison", "memory", "wrong", "die", "hang", "slow", "race", "kill", "pace")
+        self.faults = {kind: [] for kind in kinds}
+        self.index = 0
         for fault in filter(None, faults.split(",")):
             kind, what = fault.split("=", 1)
             self.faults[kind].append(what)
@@ -81,6 +83,8 @@ class MockDevice(Device):
         self.spent(0.3)
         if self._fault("poison", impl):
             raise DeviceError("CUDA error: an illegal memory access was encountered (mock)", poisoned=True)
+        if self._fault("memory", impl):
+            raise DeviceError("OutOfMemoryError: CUDA out of memory (mock)")
         if self._fault("die", impl):
             os.kill(os.getpid(), signal.SIGSEGV)
         if self._fault("hang", impl):
@@ -93,7 +97,11 @@ class MockDevice(Device):
         config = " ".join(f"{kernel}/{number}" for _, kernel, number in impl.picks) or "mock"
         return Ready(impl, config, rel_rms, launches, copies)
 
+    def steady(self, ready):
+        return self.index < 9 or not self._fault("race", ready.impl)
+
     def sample(self, ready, index):
+        self.index = index
         self.samples += index >= 0
         if self.samples in map(int, self.faults["kill"]):
             os.kill(os.getppid(), signal.SIGKILL)

@@ -72,11 +72,21 @@ class Operands:
         # One scale for all, as per-tensor FP8 has it: other numbers than those of the blocks, from the same codes.
         self.x_scale = torch.full((1,), 0.01, device=device)
         self.w_scale = torch.full((1,), 0.001, device=device)
-        self.y = torch.empty(self.padded, n, dtype=torch.bfloat16, device=device)
+        self.ys = [torch.empty(self.padded, n, dtype=torch.bfloat16, device=device) for _ in range(2)]
+        self.y = self.ys[0]
         chosen = torch.randint(0, m, (SAMPLED_ROWS,), generator=torch.Generator().manual_seed(seed)).tolist()
         self.rows = torch.tensor(sorted({0, m - 1, *chosen}), device=device)
         self.most_w16 = copies
         self._w16, self._adapters, self._references = None, {}, {}
+
+    def y_of(self, i):
+        """What ours with the i-th copy of W writes, the last one y: by turns two, so that a launch does not hide what
+        it did to the result of the one before it."""
+        return self.ys[(len(self.w) - 1 - i) % 2]
+
+    def results(self):
+        """The bits of both, of the last launch and the one before it."""
+        return [y[:self.m].view(torch.int16) for y in self.ys]
 
     def normal(self, *shape):
         return torch.randn(*shape, generator=self.generator, device=self.device)

@@ -14,6 +14,7 @@ from journal import Journal, write_whole
 TOOLS = ("memcheck", "racecheck", "synccheck")
 NVRTC = "XGRAFT_NVRTC"
 CHECKED = "check.json"
+KEEP = Path(__file__).resolve().parent / "keep.py"
 # What `gpu check` says by its exit code, and what `tool` says where it ended a program.
 RIGHT, WRONG, UNFINISHED, ERROR = 0, 2, 3, 1
 LATE, STALLED = "it did not end in its time", "it hangs"
@@ -64,13 +65,10 @@ class Programs:
 
     def tool(self, command, until, growing=None, more=None):
         """Runs a program until it ends, its time does, a file stops growing, or we are stopped: its exit code, or None
-        where it was ended, and what it said."""
+        where it was ended, and what it said. What it started ends with it, and with us."""
         with tempfile.TemporaryFile() as words:
-            try:
-                child = subprocess.Popen(command, cwd=self.bundle, stdin=subprocess.DEVNULL, stdout=words,
-                                         stderr=subprocess.STDOUT, env=os.environ | (more or {}))
-            except OSError as error:
-                return None, str(error)
+            child = subprocess.Popen([sys.executable, "-S", str(KEEP), *command], cwd=self.bundle, stdout=words,
+                                     stdin=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | (more or {}))
             size, grown = -1, self.device.now()
             try:
                 while not ended(child, 0.05):
@@ -81,13 +79,11 @@ class Programs:
                     if growing and now - grown > STALL:
                         return None, STALLED
                     if now >= until:
-                        child.terminate()
-                        ended(child, DYING)
                         return None, LATE
             finally:
-                if child.poll() is None:
+                child.stdin.close()
+                if not ended(child, DYING):
                     child.kill()
-                    ended(child, DYING)
             words.seek(0)
             return child.returncode, words.read().decode(errors="replace").strip()
 
@@ -111,7 +107,8 @@ class Programs:
             if code != 0:
                 last = words.splitlines()[-1] if words else ""
                 empty = {"mode": mode, "kernel": "all", "origin": None, "ms": None}
-                rows.append(empty | {"error": f"exit {code}: {last}"})
+                error = f"exit {code}: {last}" if code is not None else words
+                rows.append(empty | {"error": error, "again": code is None})
             journal.append(rows)
             part.unlink(missing_ok=True)
 
@@ -225,7 +222,7 @@ class Programs:
             row |= {"exit": code, "seconds": round(self.device.now() - begun, 1)}
             row |= {"summary": summary[-1].strip("= ") if summary else None}
             if code is None:
-                row["error"] = words[-300:]
+                row |= {"error": words[-300:], "again": True}
             else:
                 row["ok"] = code == 0
                 row["error"] = None if code == 0 else words[-300:]

@@ -96,7 +96,7 @@ class Supervisor:
         self.child, self.stopped = None, None
         self.started = time.monotonic()
         self.at = {"now": 0.0, "limit": 120.0, "step": args.steps[0], "row": None, "file": None}
-        self.left_out, self.deadlines = [], {}
+        self.left_out, self.deadlines, self.workers = [], {}, 0
         self.heard = self.started
 
     def stop(self, *_):
@@ -107,12 +107,14 @@ class Supervisor:
     def options(self):
         """For the next worker, which begins with the step that the last one was at."""
         args = self.args
+        self.workers += 1
         steps = list(args.steps)[list(args.steps).index(self.at["step"]):]
         return {
             "out": str(args.out.resolve()), "bundle": str(args.bundle.resolve()), "minutes": args.minutes,
             "mock": args.mock, "steps": steps, "layers": list(args.layers), "tokens": list(args.tokens),
             "faults": args.faults, "elapsed": self.at["now"], "started": self.started, "parent": os.getpid(),
             "left_out": self.left_out, "deadlines": self.deadlines,
+            "first": self.workers == 1,
         }
 
     def hear(self, lines):
@@ -163,12 +165,12 @@ class Supervisor:
         return why or code
 
     def record(self, words):
-        """The worker died of what it was doing: that gets no second try. False if it was doing nothing of the kind."""
+        """The worker died of what it was doing: this run does not try that again. False if it did nothing."""
         row, file = self.at["row"], self.at["file"]
         if not row:
             return False
         print(f"{row['layer']} m={row['m']} {row.get('impl') or row['kernel']}: {words}", flush=True)
-        Journal(self.args.out / file, self.args.mock is not None).append([row | {"error": words}])
+        Journal(self.args.out / file, self.args.mock is not None).append([row | {"error": words, "again": True}])
         return True
 
     def run(self):

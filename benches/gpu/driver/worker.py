@@ -12,16 +12,21 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from cases import LIMIT, ROUNDS, STEP, STEP_LAYERS, TUNE_HOPELESS, TUNE_SAMPLES, Case, Impl
-from cases import case_floor_us, implementations, is_ours, ordered, seconds
+from cases import LIMIT, ROUNDS, STEP, STEP_LAYERS, TUNE_HOPELESS, TUNE_LORA, TUNE_SAMPLES, TUNED_RANK, TUNED_TOKENS
+from cases import Case, Impl, case_floor_us, implementations, is_ours, ordered, seconds, tunings
 from device import DeviceError, Fatal
-from journal import Journal, write_whole
-from programs import Programs
+from journal import Journal, try_again, write_whole
+from programs import CHECKED, Programs
 
 DONE, FATAL, OUT_OF_TIME, UNEXPECTED, AGAIN, STOPPED = 0, 1, 3, 70, 75, 130
 MACHINE = "machine.json"
+FILES = {step: f"{step}.jsonl" for step in ("load", "check", "sanitize", "tune")} | {"time": "samples.jsonl"}
 # At most this part of the whole time.
-SHARE = {"load": 0.08, "check": 0.25, "sanitize": 0.12, "tune": 0.25}
+SHARE = {"load": 0.08, "check": 0.25, "sanitize": 0.12, "tune": 0.30}
+RETRIED = "retried.jsonl"
+# What may have failed by no fault of its own is tried again in so many of the runs that go on in a folder.
+TRIES = 2
+RACE = "a race: launches back to back gave other bits than one alone"
 WARM_SECONDS, WARM_CASE_SECONDS = 4.0, 0.1
 
 
@@ -38,7 +43,7 @@ def key(row):
 
 
 def tune_key(row):
-    return row["layer"], row["m"], row["kernel"], row["number"]
+    return row["layer"], row["m"], row["rank"], row["kernel"], row["number"]
 
 
 def sample_row(case, impl, **more):
@@ -48,8 +53,8 @@ def sample_row(case, impl, **more):
     return row | {"samples_us": [], "sm_mhz": [], "round_of": [], "error": None, "check": None} | more
 
 
-def tune_row(case, candidate, **more):
-    row = {"layer": case.layer, "m": case.m, "n": case.n, "k": case.k, "rank": 0}
+def tune_row(case, rank, candidate, **more):
+    row = {"layer": case.layer, "m": case.m, "n": case.n, "k": case.k, "rank": rank}
     row |= {name: candidate[name] for name in ("kernel", "number", "chosen")}
     row["model_us"] = candidate.get("us")
     return row | {"samples_us": [], "error": None, "check": None} | more
@@ -111,6 +116,8 @@ class Worker(Programs):
 
     def run(self):
         self.machine()
+        if self.options["first"]:
+            self.try_again()
         steps = {"load": self.load, "check": self.check, "sanitize": self.sanitize}
         steps |= {"tune": self.tune, "time": self.time}
         for self.step in self.options["steps"]:
@@ -122,6 +129,26 @@ class Worker(Programs):
             self.say(f"out of time, left out ({len(self.left_out)}): " + ", ".join(self.left_out))
         self.device.close()
         return OUT_OF_TIME if self.left_out else DONE
+
+    def try_again(self):
+        """Of an earlier run: what had no memory, hung, died or was ended for its time."""
+        cases = {(case.layer, case.m) for case in self.cases()}
+        parts = ("layer", "m", "rank", "impl", "kernel", "number", "case", "mode", "tool")
+
+        def name(row):
+            mine = "layer" not in row or (row["layer"], row["m"]) in cases
+            if not mine or not (row.get("again") or row.get("note") and row.get("ok") is False):
+                return None
+            return [row.get(part) for part in parts]
+
+        for step, file in FILES.items():
+            if step not in self.options["steps"]:
+                continue
+            count = try_again(self.out / file, self.out / RETRIED, name, TRIES)
+            if count:
+                self.say(f"{step}: {count} that failed are tried again")
+            if count and step == "check":
+                (self.out / CHECKED).unlink(missing_ok=True)
 
     # machine
 
@@ -154,13 +181,13 @@ class Worker(Programs):
         return ordered(self.options["layers"], self.options["tokens"])
 
     def begin(self, case):
-        """Operands of a case; what failed, if they could not be had."""
+        """Operands of a case; for a row what failed, if they could not be had."""
         self.tell(180)
         try:
             self.device.begin(case)
         except DeviceError as error:
             self.spoiled = error.poisoned
-            return f"no operands: {error}"
+            return {"error": f"no operands: {error}", "again": error.again}
 
     def write(self, journal, rows):
         self.tell(60)
@@ -176,7 +203,7 @@ class Worker(Programs):
         except DeviceError as error:
             if error.poisoned:
                 self.poisoned(row, file, error)
-            row["error"] = str(error)
+            row |= {"error": str(error), "again": error.again}
             return None
         # JSON has no NaN.
         row["check"] = {"rel_rms": ready.rel_rms if math.isfinite(ready.rel_rms) else None}
@@ -193,9 +220,18 @@ class Worker(Programs):
         except DeviceError as error:
             self.poisoned(row, file, error)
 
+    def steady(self, ready, row, file):
+        """Whether what was sampled gave the bits that it must; only ours must give the same ones always."""
+        if not is_ours(ready.impl):
+            return True
+        try:
+            return self.device.steady(ready)
+        except DeviceError as error:
+            self.poisoned(row, file, error)
+
     def poisoned(self, row, file, error):
         self.say(f"{row['layer']} m={row['m']} {row.get('impl') or row['kernel']}: {error}; going on in a new process")
-        self.journal(file).append([row | {"error": str(error)}])
+        self.journal(file).append([row | {"error": str(error), "again": True}])
         raise Ended(AGAIN)
 
     def warm(self, timed, file):
@@ -213,33 +249,50 @@ class Worker(Programs):
         journal, wrong = self.journal("tune.jsonl"), self.wrong_kernels()
         done = {tune_key(row) for row in journal.rows}
         until = self.until("tune")
-        cases = [case for case in self.cases() if case.layer != STEP]
-        for place, case in enumerate(cases):
+        todo = tunings(self.cases())
+        for place, (case, rank) in enumerate(todo):
             self.tell(60)
+            what = f"{case} r{rank}" if rank else str(case)
             try:
-                candidates = self.device.candidates(case, 0)
+                candidates = self.tried(case, rank, journal.rows)
             except DeviceError as error:
-                self.say(f"tune {case}: {error}")
+                self.say(f"tune {what}: {error}")
                 continue
-            candidates = [c for c in candidates if tune_key(tune_row(case, c)) not in done]
+            candidates = [c for c in candidates if tune_key(tune_row(case, rank, c)) not in done]
             if not candidates:
                 continue
             if self.device.now() + seconds(case, len(candidates), TUNE_SAMPLES, self.device.l2_bytes) > until:
-                self.leave_out(f"tune {case}")
+                self.leave_out(f"tune {what}")
                 continue
-            self.say(f"tune {place + 1}/{len(cases)} {case}: {len(candidates)} candidates")
-            self.write(journal, self.tune_case(case, candidates, wrong))
+            self.say(f"tune {place + 1}/{len(todo)} {what}: {len(candidates)} candidates")
+            self.write(journal, self.tune_case(case, rank, candidates, wrong))
 
-    def tune_case(self, case, candidates, wrong):
+    def tried(self, case, rank, tuned):
+        """The candidates that are tuned: with an adapter few, for those that are fast without one are likely."""
+        candidates = self.device.candidates(case, rank)
+        if not rank:
+            return candidates
+        fastest = [(f"{row['kernel']}-lora", row["number"]) for row in self.by_time(tuned, case.layer, case.m, 0)]
+        listed = {(c["kernel"], c["number"]) for c in candidates}
+        likely = [pair for pair in fastest if pair in listed][:TUNE_LORA]
+        return [c for c in candidates if c["chosen"] or (c["kernel"], c["number"]) in likely]
+
+    def by_time(self, tuned, layer, m, rank):
+        rows = [row for row in tuned if (row["layer"], row["m"], row["rank"]) == (layer, m, rank)]
+        return sorted((row for row in rows if row["samples_us"] and not row["error"]),
+                      key=lambda row: statistics.median(row["samples_us"]))
+
+    def tune_case(self, case, rank, candidates, wrong):
         failed = self.begin(case)
         rows, timed = [], []
         for candidate in candidates:
-            row = tune_row(case, candidate)
+            row = tune_row(case, rank, candidate)
             rows.append(row)
-            row["error"] = failed or ("its check was wrong" if candidate["kernel"] in wrong else None)
+            row |= failed or {"error": "its check was wrong" if candidate["kernel"] in wrong else None}
             if row["error"]:
                 continue
-            impl = Impl("xgraft", picks=((case.layer, candidate["kernel"], candidate["number"]),))
+            picks = ((case.layer, candidate["kernel"], candidate["number"]),)
+            impl = Impl("xgraft-lora" if rank else "xgraft", rank, picks=picks)
             ready = self.attempt(case, impl, row, "tune.jsonl")
             if ready:
                 timed.append((row, ready))
@@ -248,6 +301,9 @@ class Worker(Programs):
             for row, ready in rotated(timed, index):
                 us, _ = self.sampled(ready, index, row | {"samples_us": []}, "tune.jsonl")
                 row["samples_us"].append(round(us, 4))
+                if not self.steady(ready, row | {"samples_us": []}, "tune.jsonl"):
+                    row |= {"error": RACE, "samples_us": []}
+            timed = [(row, ready) for row, ready in timed if not row["error"]]
             if index == 0:
                 timed = self.hopeful(timed)
         return rows
@@ -257,16 +313,15 @@ class Worker(Programs):
         best = min((row["samples_us"][0] for row, _ in timed), default=None)
         for row, ready in timed:
             if row["samples_us"][0] > TUNE_HOPELESS * best:
-                ready.graph = None
+                ready.graph = ready.kept = None
         return [(row, ready) for row, ready in timed if row["samples_us"][0] <= TUNE_HOPELESS * best]
 
-    def pick(self, tuned, layer, m):
+    def pick(self, tuned, layer, m, rank):
         """The fastest that was tuned, or else what our library chooses."""
-        rows = [row for row in tuned if (row["layer"], row["m"]) == (layer, m) and row["samples_us"]]
-        if rows:
-            best = min(rows, key=lambda row: statistics.median(row["samples_us"]))
+        m, rank = TUNED_TOKENS.get(m, m), TUNED_RANK[rank]
+        for best in self.by_time(tuned, layer, m, rank):
             return (layer, best["kernel"], best["number"])
-        candidates = self.device.candidates(Case(layer, m), 0)
+        candidates = self.device.candidates(Case(layer, m), rank)
         chosen = next((c for c in candidates if c["chosen"]), candidates[0])
         return (layer, chosen["kernel"], chosen["number"])
 
@@ -292,19 +347,19 @@ class Worker(Programs):
     def time_case(self, case, todo, tuned, wrong):
         """A line for each implementation; nothing if time ran out before all were there."""
         failed = self.begin(case)
-        picks, unpicked = self.picks(tuned, case)
         unchecked = self.checked().get("error")
         rows, timed = [], []
         for impl in todo:
-            ours = is_ours(impl)
+            ours, unpicked = is_ours(impl), None
             if ours and impl.name != "xgraft-w8a16":
+                picks, unpicked = self.picks(tuned, case, impl.rank if impl.name == "xgraft-lora" else 0)
                 impl = replace(impl, picks=picks)
             row = sample_row(case, impl)
             rows.append(row)
             stopped = sorted(wrong.intersection(impl.kernels()))
-            row["error"] = failed or (ours and (unchecked or unpicked)) or None
+            row |= failed or {"error": (ours and (unchecked or unpicked)) or None}
             if stopped:
-                row["error"] = f"the check of {stopped[0]} was wrong"
+                row |= {"error": f"the check of {stopped[0]} was wrong", "again": False}
             if row["error"]:
                 continue
             ready = self.attempt(case, impl, row, "samples.jsonl")
@@ -314,11 +369,11 @@ class Worker(Programs):
         self.warm(timed, "samples.jsonl")
         return rows if self.rounds(case, timed) else None
 
-    def picks(self, tuned, case):
+    def picks(self, tuned, case, rank):
         """The kernels of ours for a case, and why there are none if there are none."""
         layers = STEP_LAYERS if case.layer == STEP else (case.layer,)
         try:
-            return tuple(self.pick(tuned, layer, case.m) for layer in layers), None
+            return tuple(self.pick(tuned, layer, case.m, rank) for layer in layers), None
         except DeviceError as error:
             return (), str(error)
 
@@ -334,6 +389,9 @@ class Worker(Programs):
                 row["samples_us"].append(round(us, 4))
                 row["sm_mhz"].append(mhz)
                 row["round_of"].append(index)
+                if not self.steady(ready, empty, "samples.jsonl"):
+                    row |= {"error": RACE, "samples_us": [], "sm_mhz": [], "round_of": []}
+            timed = [(row, ready) for row, ready in timed if not row["error"]]
         return True
 
     def report(self, case, rows):

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{Read as _, Seek as _, Write as _},
     os::unix::process::CommandExt as _,
@@ -24,7 +25,7 @@ use xgraft_fp8_gemm::{
 };
 
 /// Checks and loads our kernels on a GPU.
-#[derive(Debug, Parser)]
+#[derive(Debug, PartialEq, Parser)]
 enum Args {
     /// Runs every kernel on operands whose result is known.
     Check {
@@ -147,7 +148,10 @@ fn check(images: &Path, out: &Path, most: Option<Duration>, small: bool) -> Resu
         if failed {
             // What a kernel did wrong may stay in the context: go on in a new process.
             let again = std::env::current_exe().context("this program's own file")?;
-            let error = Command::new(again).args(std::env::args_os().skip(1)).exec();
+            let left = most.map(|most| most.saturating_sub(began.elapsed()));
+            let error = Command::new(again)
+                .args(check_arguments(images, out, left, small))
+                .exec();
             return Err(error).context("cannot start again after a failure");
         }
     }
@@ -157,6 +161,25 @@ fn check(images: &Path, out: &Path, most: Option<Duration>, small: bool) -> Resu
     } else {
         ExitCode::from(WRONG)
     })
+}
+
+/// What asks for a check that goes on with the time that is left.
+fn check_arguments(
+    images: &Path,
+    out: &Path,
+    left: Option<Duration>,
+    small: bool,
+) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["check".into()];
+    arguments.extend(["--images".into(), images.into()]);
+    arguments.extend(["--out".into(), out.into()]);
+    if let Some(left) = left {
+        arguments.extend(["--seconds".into(), left.as_secs().to_string().into()]);
+    }
+    if small {
+        arguments.push("--small".into());
+    }
+    arguments
 }
 
 fn judged(trial: &Trial, cuda: &Cuda) -> Line {
@@ -255,6 +278,27 @@ fn timed(jit: Jit, origin: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_check_that_starts_again_has_the_time_that_is_left_and_what_it_was_asked_for() {
+        let (images, out) = (Path::new("some images"), Path::new("check.jsonl"));
+        for (left, small, seconds) in [
+            (Some(Duration::from_millis(6900)), true, Some(6)),
+            (Some(Duration::ZERO), false, Some(0)),
+            (None, false, None),
+        ] {
+            let again = check_arguments(images, out, left, small);
+            let again = Args::try_parse_from([OsString::from("gpu")].into_iter().chain(again));
+            let expected = Args::Check {
+                images: images.into(),
+                out: out.into(),
+                seconds,
+                small,
+                list: false,
+            };
+            assert_eq!(again.expect("its own arguments"), expected);
+        }
+    }
 
     #[test]
     fn a_cut_file_is_gone_on_with_behind_its_last_whole_line() {

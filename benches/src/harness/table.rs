@@ -54,10 +54,10 @@ impl Goal {
 }
 
 impl Line {
-    /// `aim`, `must`, `MISSED`, or nothing where nothing is asked.
+    /// `aim`, `must`, `MISSED`, `not measured`, or nothing where nothing is asked.
     fn verdict(&self) -> &'static str {
         let Some(value) = self.value else {
-            return "missing";
+            return "not measured";
         };
         let holds = |goal: Option<Goal>| goal.map(|goal| goal.holds(value));
         match (holds(self.must), holds(self.aim)) {
@@ -70,7 +70,9 @@ impl Line {
 
     fn cells(&self) -> [String; 6] {
         let goal = |goal: Option<Goal>| goal.map_or_else(String::new, |goal| goal.shown(self.show));
-        let value = self.value.map_or_else(|| "missing".to_owned(), self.show);
+        let value = self
+            .value
+            .map_or_else(|| "not measured".to_owned(), self.show);
         let verdict = self.verdict().to_owned();
         [
             self.what.clone(),
@@ -207,7 +209,7 @@ mod tests {
         assert_eq!(verdict(Some(20.0)), "aim");
         assert_eq!(verdict(Some(9.0)), "must");
         assert_eq!(verdict(Some(7.0)), "MISSED");
-        assert_eq!(verdict(None), "missing");
+        assert_eq!(verdict(None), "not measured");
     }
 
     #[test]

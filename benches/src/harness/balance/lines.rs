@@ -305,6 +305,6 @@ mod tests {
     fn a_router_that_is_not_there_is_missing() {
         let table = table(&Samples::default());
         assert!(table.0.iter().all(|line| line.value.is_none()));
-        assert!(table.markdown().contains("missing"));
+        assert!(table.markdown().contains("not measured"));
     }
 }

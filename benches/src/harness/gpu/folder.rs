@@ -37,6 +37,11 @@ pub(super) struct Check {
     pub(super) usable: Option<bool>,
     #[serde(default)]
     pub(super) compared: Option<u64>,
+    /// How often it ran again, and how often that gave other bits.
+    #[serde(default)]
+    pub(super) repeats: u64,
+    #[serde(default)]
+    pub(super) unsteady: u64,
 }
 
 /// One kernel that was loaded.
@@ -64,6 +69,9 @@ pub(super) struct Sanitized {
 struct Tuned {
     layer: String,
     m: u32,
+    /// Of an adapter in the product, 0 for none.
+    #[serde(default)]
+    rank: u32,
     samples_us: Vec<f64>,
 }
 
@@ -80,7 +88,7 @@ pub(super) struct Folder {
     pub(super) samples: Vec<Sample>,
     pub(super) checks: Vec<Check>,
     pub(super) loads: Vec<Load>,
-    /// Layers and numbers of tokens whose kernel was chosen by measuring.
+    /// Layers and numbers of tokens whose kernel, without an adapter, was chosen by measuring.
     pub(super) tuned: HashSet<(String, u32)>,
     pub(super) sanitized: Vec<Sanitized>,
     /// What there was no time for.
@@ -90,7 +98,7 @@ pub(super) struct Folder {
 }
 
 /// What the driver writes.
-pub(super) const FILES: [&str; 8] = [
+pub(super) const FILES: [&str; 9] = [
     "machine.json",
     "load.jsonl",
     "check.jsonl",
@@ -98,6 +106,7 @@ pub(super) const FILES: [&str; 8] = [
     "sanitize.jsonl",
     "tune.jsonl",
     "samples.jsonl",
+    "retried.jsonl",
     "left_out.json",
 ];
 
@@ -114,9 +123,6 @@ impl Folder {
             .with_context(|| format!("{}: no machine", name.display()))?;
         let samples: Vec<Sample> = lines(&path.join("samples.jsonl"))?;
         let tuned: Vec<Tuned> = lines(&path.join("tune.jsonl"))?;
-        let tuned = tuned
-            .into_iter()
-            .filter(|tuned| !tuned.samples_us.is_empty());
         let left_out = fs::read(path.join("left_out.json")).unwrap_or_default();
         let left_out: LeftOut = serde_json::from_slice(&left_out).unwrap_or_default();
         let mock = machine["mock"] != Value::Bool(false) || samples.iter().any(|line| line.mock);
@@ -125,7 +131,7 @@ impl Folder {
             samples,
             checks: lines(&path.join("check.jsonl"))?,
             loads: lines(&path.join("load.jsonl"))?,
-            tuned: tuned.map(|tuned| (tuned.layer, tuned.m)).collect(),
+            tuned: chosen(tuned),
             sanitized: lines(&path.join("sanitize.jsonl"))?,
             left_out: left_out.left_out,
             mock,
@@ -156,7 +162,11 @@ impl Sample {
         ordered
     }
 
+    /// None of one that failed, also where it has samples.
     pub(super) fn median(&self) -> Option<f64> {
+        if self.error.is_some() {
+            return None;
+        }
         let ordered = self.ordered();
         let last = ordered.len().checked_sub(1)?;
         Some(0.5 * (ordered[last / 2] + ordered[last.div_ceil(2)]))
@@ -179,4 +189,25 @@ fn lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>> {
         serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), at + 1))
     };
     text.lines().enumerate().map(parse).collect()
+}
+
+/// Measured choices are those without an adapter.
+fn chosen(tuned: Vec<Tuned>) -> HashSet<(String, u32)> {
+    let tuned = tuned.into_iter();
+    let tuned = tuned.filter(|tuned| tuned.rank == 0 && !tuned.samples_us.is_empty());
+    tuned.map(|tuned| (tuned.layer, tuned.m)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_was_tuned_without_an_adapter_is_a_measured_choice() {
+        let row = |m: u32, rank: u32, samples: &[f64]| json!({"layer": "o", "m": m, "rank": rank, "samples_us": samples});
+        let rows = json!([row(1, 0, &[1.0]), row(8, 64, &[1.0]), row(16, 0, &[])]);
+        let rows = serde_json::from_value(rows).expect("rows");
+        assert_eq!(chosen(rows), [("o".to_owned(), 1)].into());
+    }
 }
