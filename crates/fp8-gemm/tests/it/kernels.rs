@@ -300,7 +300,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("for (; ahead > 0; --ahead)", "for (; ahead > 1; --ahead)"),
     ("if (++stage == STAGES) stage = 0;", ""),
     // The counter is not put back.
-    ("if (thread == 0) *counter = 0;", ""),
+    ("if (last) *counter = 0;", ""),
 ];
 
 /// And of blocks that share their tokens.
