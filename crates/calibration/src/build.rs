@@ -193,15 +193,8 @@ fn sample(
     template: Option<&ChatTemplate>,
 ) -> Result<Sample> {
     let messages = conversation(attempt);
-    let text = match template {
-        Some(template) => render(template, &messages, &attempt.question, false)?,
-        None => joined(&messages),
-    };
-    let tokens = tokenizer.encode(&text, false);
-    let tokens = tokens.map_err(|source| Error::Tokens {
-        question: attempt.question.clone(),
-        source: Box::new(source),
-    })?;
+    let text = render(template, &messages, &attempt.question, false)?;
+    let tokens = encode(tokenizer, &text, &attempt.question)?;
     Ok(Sample {
         tokens: tokens.len(),
         provenance: Provenance {
@@ -219,9 +212,10 @@ fn sample(
     })
 }
 
-/// The conversation as the model sees it; as a prompt it ends where the model begins to speak.
+/// The conversation as the model sees it, without a template the texts one after the other; as a prompt it ends where the model
+/// begins to speak.
 pub(crate) fn render(
-    template: &ChatTemplate,
+    template: Option<&ChatTemplate>,
     messages: &[Message],
     question: &str,
     prompt: bool,
@@ -231,12 +225,15 @@ pub(crate) fn render(
 
 /// The same with the template's switches.
 pub(crate) fn rendered(
-    template: &ChatTemplate,
+    template: Option<&ChatTemplate>,
     messages: &[Message],
     question: &str,
     prompt: bool,
     kwargs: &Map<String, Value>,
 ) -> Result<String> {
+    let Some(template) = template else {
+        return Ok(joined(messages));
+    };
     let values = messages
         .iter()
         .map(|message| serde_json::json!({"role": message.role, "content": message.content}));
@@ -246,6 +243,14 @@ pub(crate) fn rendered(
     conversation.kwargs = Some(kwargs);
     let rendered = template.render(&conversation);
     rendered.map_err(|source| Error::Template {
+        question: question.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+pub(crate) fn encode(tokenizer: &Tokenizer, text: &str, question: &str) -> Result<Vec<u32>> {
+    let ids = tokenizer.encode(text, false);
+    ids.map_err(|source| Error::Tokens {
         question: question.to_owned(),
         source: Box::new(source),
     })

@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 use xgraft_dataset::{Class, Message, Role};
 use xgraft_tokenizer::{ChatTemplate, Tokenizer};
 
-use crate::build::{render, rendered};
-use crate::candidate::joined;
+use crate::build::{encode, render, rendered};
 use crate::{Error, Result};
 
 /// The samples in a directory of `xgraft calibrate build`.
@@ -116,10 +115,7 @@ impl<'a> TokenizedSet<'a> {
             let (ids, answer) = self.asked(&stored, kwargs, &name)?;
             return Ok(self.cut(question, ids, answer));
         }
-        let text = match self.template {
-            Some(template) => render(template, &stored.messages, &name, false)?,
-            None => joined(&stored.messages),
-        };
+        let text = render(self.template, &stored.messages, &name, false)?;
         let ids = self.encode(&text, &name)?;
         let answer = match self.answers {
             Answers::Marked => self.answer(&stored.messages, &text, &name)?,
@@ -149,10 +145,7 @@ impl<'a> TokenizedSet<'a> {
             Some((last, before)) if last.role == Role::Assistant => (before, Some(last)),
             _ => (&stored.messages[..], None),
         };
-        let prompt = match self.template {
-            Some(template) => rendered(template, before, name, true, kwargs)?,
-            None => joined(before),
-        };
+        let prompt = rendered(self.template, before, name, true, kwargs)?;
         let mut ids = self.encode(&prompt, name)?;
         let answer = ids.len();
         if let Some(last) = last {
@@ -166,21 +159,17 @@ impl<'a> TokenizedSet<'a> {
 
     /// The token with which the template closes a message of this content.
     fn end(&self, messages: &[Message], content: &str, name: &str) -> Result<Option<u32>> {
-        let Some(template) = self.template else {
+        if self.template.is_none() {
             return Ok(None);
-        };
-        let text = render(template, messages, name, false)?;
+        }
+        let text = render(self.template, messages, name, false)?;
         let tail = text.rfind(content).map(|at| &text[at + content.len()..]);
         let tail = self.encode(tail.unwrap_or_default(), name)?;
         Ok(tail.first().copied())
     }
 
     fn encode(&self, text: &str, name: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode(text, false);
-        ids.map_err(|source| Error::Tokens {
-            question: name.to_owned(),
-            source: Box::new(source),
-        })
+        encode(self.tokenizer, text, name)
     }
 
     /// Ids before the model's last message, where the text before it stands unchanged.
@@ -191,10 +180,7 @@ impl<'a> TokenizedSet<'a> {
         if last.role != Role::Assistant {
             return Ok(None);
         }
-        let prompt = match self.template {
-            Some(template) => render(template, before, name, true)?,
-            None => joined(before),
-        };
+        let prompt = render(self.template, before, name, true)?;
         match text.starts_with(&prompt) {
             true => Ok(Some(self.encode(&prompt, name)?.len())),
             false => Ok(None),

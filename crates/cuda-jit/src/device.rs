@@ -78,20 +78,6 @@ impl Device {
         self.context.synchronize()
     }
 
-    /// Memory of so many bytes, all zero.
-    ///
-    /// # Errors
-    /// There is not enough.
-    pub fn zeros(&self, bytes: usize) -> Result<DeviceMemory> {
-        let memory = DeviceMemory {
-            address: self.context.allocate(bytes)?,
-            bytes,
-            context: self.context.clone(),
-        };
-        self.context.fill(&memory, 0)?;
-        Ok(memory)
-    }
-
     /// Memory that holds these bytes.
     ///
     /// # Errors

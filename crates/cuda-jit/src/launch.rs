@@ -83,8 +83,6 @@ impl Launch {
 pub enum Arg {
     /// `u32`.
     U32(u32),
-    /// `float`.
-    F32(f32),
     /// Any pointer to device memory; 0 for none.
     Pointer(u64),
     /// `const __grid_constant__` of 128 bytes.

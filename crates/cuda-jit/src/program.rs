@@ -68,15 +68,13 @@ impl fmt::Display for Target {
     }
 }
 
-/// CUDA C++ text, macros and a target.
+/// CUDA C++ text and a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// For messages and logs only; not in any key.
     pub name: String,
     /// The whole text: there is no include path.
     pub text: String,
-    /// Macros, `-DBM=128`, and other options.
-    pub options: Vec<String>,
     /// What to make.
     pub target: Target,
 }
@@ -85,21 +83,13 @@ pub struct Program {
 const COMMON: &[&str] = &["--std=c++17", "-default-device"];
 
 impl Program {
-    /// A program without macros.
+    /// A program of this text.
     pub fn new(name: impl Into<String>, text: impl Into<String>, target: Target) -> Self {
         Self {
             name: name.into(),
             text: text.into(),
-            options: Vec::new(),
             target,
         }
-    }
-
-    /// With `-D{macro}={value}`.
-    #[must_use]
-    pub fn define(mut self, name: &str, value: impl fmt::Display) -> Self {
-        self.options.push(format!("-D{name}={value}"));
-        self
     }
 
     /// All options, as the compiler gets them.
@@ -110,7 +100,6 @@ impl Program {
         if matches!(self.target, Target::Cubin(_)) {
             all.push("--ptxas-options=-v".to_owned());
         }
-        all.extend(self.options.iter().cloned());
         all
     }
 
@@ -138,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_of_text_options_and_target_but_not_of_the_name() {
+    fn the_digest_is_of_text_and_target_but_not_of_the_name() {
         let program = Program::new("a", "text", Target::Cubin(Arch::SM90A));
         let digest = program.digest();
         let renamed = Program {
@@ -146,19 +135,11 @@ mod tests {
             ..program.clone()
         };
         assert_eq!(renamed.digest(), digest);
-        assert_ne!(program.clone().define("BM", 128).digest(), digest);
         let ptx = Program::new("a", "text", Target::Ptx(Arch::SM90A));
         assert_ne!(ptx.digest(), digest);
         assert_ne!(
             Program::new("a", "text ", Target::Cubin(Arch::SM90A)).digest(),
             digest
         );
-    }
-
-    #[test]
-    fn macros_that_run_together_have_other_digests() {
-        let program = Program::new("a", "", Target::Cubin(Arch::SM90A));
-        let (one, two) = (program.clone().define("A", "1"), program.define("A1", ""));
-        assert_ne!(one.digest(), two.digest());
     }
 }

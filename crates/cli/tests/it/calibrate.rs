@@ -23,37 +23,40 @@ fn results(dir: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// What builds a set of these results with the fixture's tokenizer, with more arguments.
+fn build<'a>((results, out, base): (&'a str, &'a Path, &'a str), more: &[&'a str]) -> Vec<&'a str> {
+    let out = out.to_str().unwrap();
+    let head = [
+        "calibrate",
+        "build",
+        results,
+        "--out",
+        out,
+        "--tokenizer",
+        base,
+    ];
+    [&head[..], more].concat()
+}
+
 #[test]
 fn a_set_comes_with_samples_preview_and_provenance() {
     let dir = tempfile::tempdir().unwrap();
     let (results, out) = (results(dir.path()), dir.path().join("set"));
-    let (out, base) = (out.to_str().unwrap(), fixture("tiny-qwen3-text/base"));
+    let base = fixture("tiny-qwen3-text/base");
     let questions = fixture("tiny-qwen3-text/eval1_mini.jsonl");
-    let head = [
-        "calibrate",
-        "build",
-        &results,
-        "--out",
-        out,
-        "--tokenizer",
-        &base,
-    ];
-    let text = succeed(
+    let text = succeed(&build(
+        (&results, &out, &base),
         &[
-            &head[..],
-            &[
-                "--evaluation",
-                &questions,
-                "--samples",
-                "10",
-                "--max-tokens",
-                "100",
-            ],
-        ]
-        .concat(),
-    );
+            "--evaluation",
+            &questions,
+            "--samples",
+            "10",
+            "--max-tokens",
+            "100",
+        ],
+    ));
     assert!(text.contains("10 samples of 80 rows"), "{text}");
-    let samples = std::fs::read_to_string(Path::new(out).join("samples.jsonl")).unwrap();
+    let samples = std::fs::read_to_string(out.join("samples.jsonl")).unwrap();
     let samples: Vec<Value> = samples
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -72,7 +75,7 @@ fn a_set_comes_with_samples_preview_and_provenance() {
         "findings.jsonl",
         "preview.html",
     ] {
-        assert!(Path::new(out).join(file).is_file(), "{file}");
+        assert!(out.join(file).is_file(), "{file}");
     }
 }
 
@@ -81,16 +84,8 @@ fn a_set_that_nobody_checked_against_the_evaluation_is_refused_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let (results, out) = (results(dir.path()), dir.path().join("set"));
     let base = fixture("tiny-qwen3-text/base");
-    let head = [
-        "calibrate",
-        "build",
-        &results,
-        "--out",
-        out.to_str().unwrap(),
-        "--tokenizer",
-        &base,
-    ];
-    let output = xgraft(&head);
+    let set = (results.as_str(), out.as_path(), base.as_str());
+    let output = xgraft(&build(set, &[]));
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     assert!(
@@ -99,7 +94,7 @@ fn a_set_that_nobody_checked_against_the_evaluation_is_refused_with_a_hint() {
         "{text}"
     );
     assert!(!out.exists());
-    succeed(&[&head[..], &["--allow-contamination"]].concat());
+    succeed(&build(set, &["--allow-contamination"]));
 }
 
 #[test]
@@ -111,19 +106,9 @@ fn a_set_with_evaluation_questions_is_refused_with_a_hint_that_builds_a_clean_on
     let question = json!({"id": "e0", "task": "t", "prompt": "which of W1757", "answer": "a"});
     let evaluation = dir.path().join("evaluation.jsonl");
     std::fs::write(&evaluation, format!("{question}\n")).unwrap();
-    let head = [
-        "calibrate",
-        "build",
-        &results,
-        "--out",
-        out.to_str().unwrap(),
-        "--tokenizer",
-        &base,
-        "--evaluation",
-        evaluation.to_str().unwrap(),
-        "--samples",
-        "40",
-    ];
+    let evaluation = evaluation.to_str().unwrap();
+    let set = (results.as_str(), out.as_path(), base.as_str());
+    let head = build(set, &["--evaluation", evaluation, "--samples", "40"]);
     let text = stderr(&xgraft(&head));
     assert!(
         text.contains("question c4 has the prompt of question e0")

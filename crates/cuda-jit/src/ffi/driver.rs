@@ -30,7 +30,6 @@ const SYMBOLS: &[&str] = &[
     "cuMemFree_v2",
     "cuMemcpyHtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
-    "cuMemsetD8Async",
     "cuModuleLoadData",
     "cuModuleUnload",
     "cuModuleGetFunction",
@@ -208,15 +207,6 @@ impl Context {
         let ended = self.synchronize();
         check("cuMemcpyDtoHAsync", started)?;
         ended
-    }
-
-    pub(crate) fn fill(&self, to: &DeviceMemory, byte: u8) -> Result<()> {
-        self.make_current()?;
-        // SAFETY: exactly the bytes of the allocation, which is given back only when the stream has ended.
-        check("cuMemsetD8Async", unsafe {
-            sys::cuMemsetD8Async(to.address(), byte, to.len(), self.stream)
-        })?;
-        self.synchronize()
     }
 }
 
@@ -444,7 +434,6 @@ fn attributes(launch: &Launch) -> Vec<sys::CUlaunchAttribute> {
 fn pointer(arg: &Arg) -> *mut c_void {
     match arg {
         Arg::U32(value) => ptr::from_ref(value).cast_mut().cast(),
-        Arg::F32(value) => ptr::from_ref(value).cast_mut().cast(),
         Arg::Pointer(value) => ptr::from_ref(value).cast_mut().cast(),
         Arg::Map(map) => ptr::from_ref(map).cast_mut().cast(),
     }

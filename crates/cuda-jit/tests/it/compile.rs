@@ -3,10 +3,16 @@
 use std::{fs, sync::Barrier, thread};
 use xgraft_cuda_jit::{Arch, Cache, Error, Jit, Nvrtc, Origin, Program, Search, Shipped, Target};
 
-const FILL: &str = r#"extern "C" __global__ void fill(float* y) { y[threadIdx.x] = VALUE; }"#;
+const FILL: &str = r#"extern "C" __global__ void fill(float* y) { y[threadIdx.x] = 1.f; }"#;
 
 fn fill() -> Program {
-    Program::new("fill", FILL, Target::Cubin(Arch::SM90A)).define("VALUE", "1.f")
+    Program::new("fill", FILL, Target::Cubin(Arch::SM90A))
+}
+
+/// The same with another number.
+fn of_twos() -> Program {
+    let text = FILL.replace("1.f", "2.f");
+    Program::new("fill", text, Target::Cubin(Arch::SM90A))
 }
 
 fn nvrtc() -> Nvrtc {
@@ -28,7 +34,7 @@ fn a_kernel_compiles_to_an_elf_file_and_its_registers_are_known() {
 #[ignore = "gpu: needs NVRTC, though no GPU"]
 fn ptx_ends_in_the_nul_that_the_driver_wants() {
     let nvrtc = nvrtc();
-    let program = Program::new("fill", FILL, Target::Ptx(Arch::SM80)).define("VALUE", "1.f");
+    let program = Program::new("fill", FILL, Target::Ptx(Arch::SM80));
     let image = nvrtc.compile(&program).expect("compiles").image;
     assert_eq!(image.last(), Some(&0));
     assert!(String::from_utf8_lossy(&image).contains(".target sm_80"));
@@ -91,11 +97,11 @@ fn a_damaged_entry_of_the_cache_is_made_again() {
 
 #[test]
 #[ignore = "gpu: needs NVRTC, though no GPU"]
-fn another_macro_is_another_entry() {
+fn another_text_is_another_entry() {
     let nvrtc = nvrtc();
     let folder = tempfile::tempdir().expect("a folder");
     let cache = Cache::at(folder.path());
-    let two = Program::new("fill", FILL, Target::Cubin(Arch::SM90A)).define("VALUE", "2.f");
+    let two = of_twos();
     let one = cache.get_or_compile(&nvrtc, &fill()).expect("an image");
     let two = cache.get_or_compile(&nvrtc, &two).expect("an image");
     assert_eq!(two.1, Origin::Compiled);
@@ -138,8 +144,7 @@ fn shipped_images_need_no_compiler_and_are_held_against_their_digest() {
     let (image, origin) = jit.image(&fill()).expect("shipped");
     assert_eq!(origin, Origin::Shipped);
     assert_eq!(image, nvrtc.compile(&fill()).expect("compiles").image);
-    let other = fill().define("OTHER", 1);
-    let error = jit.image(&other).expect_err("not shipped, no compiler");
+    let error = jit.image(&of_twos()).expect_err("not shipped, no compiler");
     assert!(matches!(error, Error::NvrtcAbsent { .. }));
 
     let file = folder.path().join(&built.manifest().images[0].file);

@@ -108,12 +108,6 @@ impl Annotation {
         Ok(annotation)
     }
 
-    /// How many answers the rules leave to somebody.
-    #[must_use]
-    pub fn unclear(&self) -> usize {
-        self.left().count()
-    }
-
     fn left(&self) -> impl Iterator<Item = (&Item, &Signals)> {
         let all = self.items.iter().map(|(item, signals)| (item, signals));
         all.filter(|(_, signals)| signals.triage == Triage::Unclear)

@@ -27,15 +27,15 @@ pub use self::signals::{Signals, Solution, Triage, signals};
 use serde::{Deserialize, Serialize};
 
 /// The folder of a run that holds its annotation.
-pub const FOLDER: &str = "annotation";
+pub(crate) const FOLDER: &str = "annotation";
 /// The judge's log.
-pub const JUDGE_LOG: &str = "judge.jsonl";
+pub(crate) const JUDGE_LOG: &str = "judge.jsonl";
 /// The log of people's decisions.
-pub const HUMAN_LOG: &str = "human.jsonl";
+pub(crate) const HUMAN_LOG: &str = "human.jsonl";
 /// One line an attempt: what was found in its text.
-pub const SIGNALS: &str = "signals.jsonl";
+pub(crate) const SIGNALS: &str = "signals.jsonl";
 /// One line an attempt: its label.
-pub const LABELS: &str = "labels.jsonl";
+pub(crate) const LABELS: &str = "labels.jsonl";
 
 /// What somebody says of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -217,7 +217,7 @@ impl Client {
     }
 
     /// Whether anything is said at this address.
-    pub async fn is_there(&self, patience: Duration) -> bool {
+    pub(crate) async fn is_there(&self, patience: Duration) -> bool {
         let url = format!("{}/models", self.base);
         let said = self
             .exchange(Method::GET, &url, Bytes::new(), (patience, MOST_BYTES))

@@ -8,10 +8,11 @@ use xgraft_dataset::{Class, Question, Reader, Trajectory};
 use xgraft_eval::agent::{Agent, AgentConfig, Parts};
 use xgraft_eval::client::{Client, Sampling};
 use xgraft_eval::run::{Limits, Plan, Progress, Retries, Stop, Work, run};
-use xgraft_eval::sandbox::{Caps, Isolation, Launcher, Python};
+use xgraft_eval::sandbox::{Caps, Isolation, Launcher};
 use xgraft_eval::task::Tasks;
 
 use crate::endpoint::{Endpoint, Reply};
+use crate::{hostile, runtime};
 
 /// What one test changes.
 #[derive(Default)]
@@ -37,30 +38,26 @@ fn solve(case: Case, says: &'static [&'static str]) -> (Trajectory, Vec<Value>) 
         }
     });
     let out = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime
-        .unwrap()
-        .block_on(work(&scripted.url, case, out.path()));
+    runtime().block_on(work(&scripted.url, case, out.path()));
     let mut rows = Reader::<Trajectory>::open(&out.path().join("answers.jsonl")).unwrap();
     (rows.next().unwrap().unwrap(), scripted.asked())
 }
 
+/// An agent's own limits, in namespaces.
+fn launcher() -> Launcher {
+    Launcher {
+        caps: Caps::default(),
+        ..hostile::launcher(Isolation::Namespaces)
+    }
+}
+
 async fn work(url: &str, case: Case, out: &Path) {
     let launcher = Launcher {
-        program: vec![
-            env!("CARGO_BIN_EXE_xgraft-eval-test-program").into(),
-            "__sandbox".into(),
-        ],
-        python: Python::find(Path::new("python3")).expect("these tests need a python3"),
-        isolation: Isolation::Namespaces,
-        caps: Caps::default(),
         tools: case.tools.clone(),
         preload: case.preload,
         readable: case.data.iter().cloned().collect(),
         compat: case.compat,
-        keep_chars: 10_001,
+        ..launcher()
     };
     let config = AgentConfig {
         compat: case.compat,
@@ -275,20 +272,6 @@ fn tools_are_described_chosen_and_called() {
 #[test]
 #[ignore = "slow: starts Python in sandboxes"]
 fn a_module_that_never_describes_its_tools_is_named() {
-    let launcher = Launcher {
-        program: vec![
-            env!("CARGO_BIN_EXE_xgraft-eval-test-program").into(),
-            "__sandbox".into(),
-        ],
-        python: Python::find(Path::new("python3")).expect("these tests need a python3"),
-        isolation: Isolation::Namespaces,
-        caps: Caps::default(),
-        tools: Vec::new(),
-        preload: Vec::new(),
-        readable: Vec::new(),
-        compat: false,
-        keep_chars: 10_001,
-    };
     let refused = |name: &str, code: &str| {
         let tools = tempfile::tempdir().unwrap();
         std::fs::write(tools.path().join("able.py"), "description = []").unwrap();
@@ -296,7 +279,7 @@ fn a_module_that_never_describes_its_tools_is_named() {
         let folders = vec![tools.path().to_owned()];
         let launcher = Launcher {
             tools: folders.clone(),
-            ..launcher.clone()
+            ..launcher()
         };
         let config = AgentConfig {
             compat: false,
@@ -310,10 +293,7 @@ fn a_module_that_never_describes_its_tools_is_named() {
             tools: folders,
             ..Parts::default()
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let made = runtime.unwrap().block_on(async {
+        let made = runtime().block_on(async {
             let made = Agent::new(config, parts, launcher);
             tokio::time::timeout(Duration::from_secs(30), made).await
         });

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use xgraft_eval::sandbox::{Caps, Ended, Isolation, Language, Launcher, Python, Ran};
 
 use crate::host::Host;
+use crate::runtime;
 
 /// What a program may get.
 pub(crate) enum Gets {
@@ -54,11 +55,7 @@ pub(crate) fn launcher(isolation: Isolation) -> Launcher {
 
 /// The launcher with namespaces, or the strictest that this machine grants; what is then not checked is said.
 pub(crate) fn granted(launcher: Launcher, checks: &str) -> Launcher {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let launcher = runtime.block_on(launcher.strictest()).unwrap();
+    let launcher = runtime().block_on(launcher.strictest()).unwrap();
     if launcher.isolation != Isolation::Namespaces {
         println!("this machine refuses namespaces; NOT CHECKED with them: {checks}");
     }
@@ -283,12 +280,8 @@ fn try_all(isolation: Isolation) {
             return;
         }
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
     let mut bad = Vec::new();
-    runtime.block_on(async {
+    runtime().block_on(async {
         for program in all {
             let mut interpreter = launcher.start().await.unwrap();
             let start = Instant::now();
@@ -331,11 +324,7 @@ fn an_interpreter_keeps_variables_and_languages_share_the_folder() {
 }
 
 fn languages(launcher: &Launcher) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let mut interpreter = launcher.start().await.unwrap();
         let limit = Duration::from_secs(10);
         let mut outputs = Vec::new();

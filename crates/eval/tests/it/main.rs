@@ -17,3 +17,11 @@ mod review;
 mod rewards;
 mod runs;
 mod stats;
+
+/// What runs the asynchronous part of a test.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}

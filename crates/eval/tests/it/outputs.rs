@@ -5,14 +5,11 @@ use std::time::Duration;
 use xgraft_eval::sandbox::{Caps, Ended, Isolation, Language, Launcher};
 
 use crate::hostile::{granted, launcher};
+use crate::runtime;
 
 /// What each of these programs prints, in an interpreter of their own, or why it ended.
 fn outputs(launcher: &Launcher, programs: &[&str]) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let mut interpreter = launcher.start().await.unwrap();
         let mut outputs = Vec::new();
         for code in programs {

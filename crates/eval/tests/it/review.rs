@@ -12,6 +12,7 @@ use xgraft_eval::annotate::{Decision, Item, Key, Log, Opinion, signals};
 use xgraft_eval::review::{Case, Review, queue};
 
 use crate::browser::Browser;
+use crate::runtime;
 
 fn case(question: u32, response: &str, judged: Option<(Opinion, &str)>) -> Case {
     let key = Key {
@@ -70,11 +71,7 @@ fn serve(cases: Vec<Case>, log: &Path) -> Served {
     let (told, address) = std::sync::mpsc::channel();
     let served = Arc::clone(&review);
     let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let (listener, address) = Review::listen(0).await.unwrap();
             told.send(address).unwrap();
             let stopped = async { drop(stopped.await) };

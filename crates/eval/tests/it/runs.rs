@@ -12,6 +12,7 @@ use xgraft_eval::stats::{Clusters, Scoring, read_arms};
 use xgraft_eval::task::Tasks;
 
 use crate::endpoint::{Endpoint, Reply, prompt_of};
+use crate::runtime;
 
 fn questions(count: usize) -> Vec<Question> {
     let question = |number: usize| Question {
@@ -65,13 +66,6 @@ fn work(out: &Path) -> Work {
             longest: Duration::from_millis(20),
         },
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.unwrap()
 }
 
 fn go(url: &str, out: &Path, plan: Plan, questions: Vec<Question>) -> Result<Report, RunError> {
