@@ -41,7 +41,7 @@ KERNEL(THREADS) decode(MAP w, MAP x, MAP x_scales,
         PRODUCER_AFTER;
         ++ahead;
         if (++work.begin == work.end) more = next_work(work, tiling);
-        if (!waited && more && ahead < STAGES) continue;
+        if (!waited && more && ahead < EARLY) continue;
         if (!waited) {
           wait_for_previous();
           let_next_start();

@@ -119,6 +119,7 @@ fn rings() -> usize {
         (Ring::new(3, 2, 1), 9),
         (Ring::new(4, 2, 1), 9),
         (Ring::new(3, 3, 1), 7),
+        (Ring::new(3, 2, 1).with_early(), 7),
         (Ring::new(2, 1, 2), 5),
         (Ring::new(2, 2, 2), 3),
     ];
@@ -127,10 +128,12 @@ fn rings() -> usize {
             stages,
             consumers,
             cluster,
+            early,
             ..
         } = ring;
-        let name =
-            format!("ring of {stages}, {consumers} consumers, {cluster} blocks, {slots} slots");
+        let name = format!(
+            "ring of {stages}, {consumers} consumers, {cluster} blocks, {early} early, {slots} slots"
+        );
         match interpret(ring, *slots) {
             Ok(states) => println!("{name}: no fault in {states} states"),
             Err(fault) => {
@@ -140,7 +143,11 @@ fn rings() -> usize {
         }
     }
     let (mut planted, mut found) = (0, 0);
-    for (whole, slots) in [(Ring::new(3, 2, 1), 8), (Ring::new(2, 1, 2), 4)] {
+    for (whole, slots) in [
+        (Ring::new(3, 2, 1), 8),
+        (Ring::new(3, 2, 1).with_early(), 8),
+        (Ring::new(2, 1, 2), 4),
+    ] {
         for role in 0..2 {
             let steps = if role == 0 {
                 whole.producer.len()

@@ -139,7 +139,11 @@ impl Kernel {
     /// The table of its ring.
     pub fn ring(self) -> Option<Ring> {
         let tile = self.tile()?;
-        Some(Ring::new(tile.stages, tile.groups * 4, tile.cluster))
+        let ring = Ring::new(tile.stages, tile.groups * 4, tile.cluster);
+        Some(match self {
+            Self::Decode(_) => ring.with_early(),
+            _ => ring,
+        })
     }
 
     /// Threads, registers and shared memory.

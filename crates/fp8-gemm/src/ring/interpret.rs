@@ -57,9 +57,12 @@ struct Place {
     stage: usize,
     parity: bool,
     done: u32,
+    /// Of these slots, those whose tokens were brought too, and whether the kernel in front has ended.
+    behind: u32,
+    waited: bool,
 }
 
-/// One block's share of a slot: which content it has, whether it is being written, and how many have still to read it.
+/// What a copy brings of a slot, a block's share of it or, with [`Ring::early`], one operand: which content it has, whether it is being written, and how many have still to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Share {
     content: Option<u32>,
@@ -72,7 +75,7 @@ struct Share {
 struct Block {
     full: Vec<Mbarrier>,
     empty: Vec<Mbarrier>,
-    /// Of every slot, the share of every block.
+    /// Of every slot, what every copy brings.
     slots: Vec<Vec<Share>>,
     /// The producer first.
     roles: Vec<Place>,
@@ -101,11 +104,13 @@ impl State {
             stage: 0,
             parity: false,
             done: 0,
+            behind: 0,
+            waited: false,
         };
         let block = Block {
             full: vec![barrier(ring.full_arrivals); stages],
             empty: vec![barrier(ring.empty_arrivals); stages],
-            slots: vec![vec![share; ring.cluster as usize]; stages],
+            slots: vec![vec![share; ring.copies()]; stages],
             roles: vec![place; ring.consumers as usize + 1],
         };
         Self {
@@ -147,6 +152,14 @@ impl State {
             &ring.consumer
         };
         let place = &self.blocks[at].roles[role];
+        if role == 0 && self.tokens_are_due(ring, slots, at) {
+            let mut next = self.clone();
+            let (stage, content) = (place.behind % ring.stages, place.behind);
+            next.copy(ring, (at, 1), stage as usize, content)?;
+            let place = &mut next.blocks[at].roles[0];
+            (place.behind, place.waited) = (place.behind + 1, true);
+            return Ok(Some(next));
+        }
         if place.done == slots {
             return Ok(None);
         }
@@ -165,21 +178,12 @@ impl State {
             }
             Step::Expect => {
                 let full = &mut next.blocks[at].full[stage];
-                full.copies += ring.cluster as i32;
+                full.copies += ring.copies() as i32;
                 full.arrive(ring.full_arrivals)?;
             }
             Step::Copy => {
-                for block in &mut next.blocks {
-                    let share = &mut block.slots[stage][at];
-                    if share.unread > 0 || share.arriving {
-                        return Err(Fault::Race);
-                    }
-                    *share = Share {
-                        content: Some(content),
-                        arriving: true,
-                        unread: ring.consumers,
-                    };
-                }
+                let share = if ring.early > 0 { 0 } else { at };
+                next.copy(ring, (at, share), stage, content)?;
             }
             Step::Read => {
                 for share in &mut next.blocks[at].slots[stage] {
@@ -210,6 +214,37 @@ impl State {
             place.done += 1;
         }
         Ok(Some(next))
+    }
+
+    /// Whether the thread that brings slots, which has just brought W, brings tokens before more of it.
+    fn tokens_are_due(&self, ring: &Ring, slots: u32, at: usize) -> bool {
+        let place = &self.blocks[at].roles[0];
+        let ahead = place.done - place.behind;
+        let full = place.waited || place.done == slots || ahead >= ring.early;
+        ring.early > 0 && place.step == 0 && ahead > 0 && full
+    }
+
+    /// Starts a block's copies of a share of a slot: to all blocks, which are one where operands come by themselves.
+    fn copy(
+        &mut self,
+        ring: &Ring,
+        (at, share): (usize, usize),
+        stage: usize,
+        content: u32,
+    ) -> Result<(), Fault> {
+        debug_assert!(ring.early == 0 || (at, self.blocks.len()) == (0, 1));
+        for block in &mut self.blocks {
+            let share = &mut block.slots[stage][share];
+            if share.unread > 0 || share.arriving {
+                return Err(Fault::Race);
+            }
+            *share = Share {
+                content: Some(content),
+                arriving: true,
+                unread: ring.consumers,
+            };
+        }
+        Ok(())
     }
 
     fn check_end(&self, slots: u32) -> Result<(), Fault> {
@@ -323,7 +358,7 @@ mod tests {
 
     #[test]
     fn every_step_is_needed() {
-        for (whole, slots) in [(ring(), 8), (pair(), 4)] {
+        for (whole, slots) in [(ring(), 8), (ring().with_early(), 8), (pair(), 4)] {
             for at in 0..whole.producer.len() {
                 let mut ring = whole.clone();
                 ring.producer.remove(at);
@@ -342,6 +377,20 @@ mod tests {
                     whole.consumer[at]
                 );
             }
+        }
+    }
+
+    #[test]
+    fn w_may_be_ahead_of_its_tokens_by_a_whole_ring_and_no_more() {
+        for (stages, consumers, slots) in [(1, 1, 4), (2, 1, 7), (2, 2, 6), (3, 2, 7), (4, 1, 3)] {
+            let ring = Ring::new(stages, consumers, 1).with_early();
+            assert_eq!(interpret(&ring, slots).err(), None, "{ring:?}");
+            let more = Ring {
+                early: stages + 1,
+                ..ring
+            };
+            let expected = (slots > stages).then_some(Fault::Deadlock);
+            assert_eq!(interpret(&more, slots).err(), expected, "{more:?}");
         }
     }
 

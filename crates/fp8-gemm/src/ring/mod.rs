@@ -32,7 +32,8 @@ pub enum Step {
     },
     /// Arrives at `Full` of its own block and says how many bytes will come, from all blocks.
     Expect,
-    /// Starts the copies to every block of the cluster; their bytes arrive at each one's `Full` some time later.
+    /// Starts the copies to every block of the cluster; their bytes arrive at each one's `Full` some time later. With [`Ring::early`] those
+    /// of W; the tokens follow.
     Copy,
     /// Reads the slot, and has read it when the step ends.
     Read,
@@ -51,6 +52,9 @@ pub struct Ring {
     pub consumers: u32,
     /// Blocks of a cluster.
     pub cluster: u32,
+    /// How many slots at most get W before the first of them gets its tokens, for which the kernel in front has to end; 0 where both come
+    /// together. From then on tokens follow W at once.
+    pub early: u32,
     /// Arrivals that end a phase of `Full`, beside the bytes.
     pub full_arrivals: u32,
     /// Arrivals that end a phase of `Empty`.
@@ -62,6 +66,15 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// The same, with as much W ahead of the tokens as it holds.
+    #[must_use]
+    pub fn with_early(self) -> Self {
+        Self {
+            early: self.stages,
+            ..self
+        }
+    }
+
     /// The ring of the kernels.
     pub fn new(stages: u32, consumers: u32, cluster: u32) -> Self {
         let wait = |barrier, flipped| Step::Wait { barrier, flipped };
@@ -69,6 +82,7 @@ impl Ring {
             stages,
             consumers,
             cluster,
+            early: 0,
             full_arrivals: 1,
             empty_arrivals: consumers * cluster,
             producer: vec![
@@ -87,6 +101,15 @@ impl Ring {
         }
     }
 
+    /// Copies that fill a slot: one of each block of the cluster, or of each operand.
+    pub fn copies(&self) -> usize {
+        if self.early > 0 {
+            2
+        } else {
+            self.cluster as usize
+        }
+    }
+
     /// The table as macros of the kernels, over a variable `r` of their `Ring` and, for the consumer, `lane`.
     pub fn header(&self) -> String {
         let before = |steps: &[Step], at: Step| -> Vec<Step> {
@@ -97,9 +120,9 @@ impl Ring {
             let steps = steps.iter().copied();
             steps.skip_while(|&step| step != at).skip(1).collect()
         };
-        let (next, give): (Vec<_>, Vec<_>) = after(&self.consumer, Step::Read)
-            .into_iter()
-            .partition(|&step| step == Step::Next);
+        let mut give = after(&self.consumer, Step::Read);
+        let at = give.iter().position(|&step| step == Step::Next);
+        let next = give.split_off(at.unwrap_or(give.len()));
         let macros = [
             ("PRODUCER_BEFORE(bytes)", before(&self.producer, Step::Copy)),
             ("PRODUCER_AFTER", after(&self.producer, Step::Copy)),
@@ -108,8 +131,8 @@ impl Ring {
             ("CONSUMER_NEXT", next),
         ];
         let mut text = format!(
-            "#define STAGES {}u\n#define CLUSTER {}u\n#define FULL_ARRIVALS {}u\n#define EMPTY_ARRIVALS {}u\n",
-            self.stages, self.cluster, self.full_arrivals, self.empty_arrivals
+            "#define STAGES {}u\n#define CLUSTER {}u\n#define EARLY {}u\n#define FULL_ARRIVALS {}u\n#define EMPTY_ARRIVALS {}u\n",
+            self.stages, self.cluster, self.early, self.full_arrivals, self.empty_arrivals
         );
         for (name, steps) in macros {
             let body: Vec<&str> = steps.iter().map(|step| step.text(self.cluster)).collect();

@@ -256,6 +256,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "#define SLOT_BYTES (SLOT_A + SLOT_B + SCALES * 4u)",
         "#define SLOT_BYTES (SLOT_A + SLOT_B)",
     ),
+    // More W is brought than the ring holds, before any tokens.
+    ("#define EARLY 4u", "#define EARLY 5u"),
     // The phase is not exchanged at the ring's end.
     ("{ r.stage = 0; r.phase ^= 1; }", "{ r.stage = 0; }"),
     // 16 bytes along k in place of 32.
