@@ -74,6 +74,7 @@ class Impl:
         beside = {
             "xgraft-unfused-lora": ("expand",),
             "xgraft-quantize+product": ("quantize",),
+            "xgraft-shrink+lora": ("quantize",),
             "xgraft-w8a16": ("w8a16",),
         }
         return tuple(kernel for _, kernel, _ in self.picks) + beside.get(self.name, ())
@@ -88,6 +89,7 @@ def implementations(case):
         return [Impl("xgraft"), *quantized, *w8a16, Impl("cublas-bf16", scale_mode=BF16)]
     ours = [Impl("xgraft")]
     ours += [Impl(name, rank) for name in ("xgraft-lora", "xgraft-unfused-lora") for rank in RANKS]
+    quantized += [Impl("xgraft-shrink+lora", 64, includes_quant=True)]
     return ours + quantized + w8a16 + [
         Impl("cublaslt-block"),
         Impl("cublaslt-block-best"),

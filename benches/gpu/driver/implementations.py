@@ -12,6 +12,7 @@ from device import DeviceError
 
 NO_ADAPTER = -1  # 0xffffffff as the i32 that torch has
 TILE_TOKENS, TILE_PART = 16, 16384
+MOST_PARTS = 16  # of k in quantizing: more are added one after the other for longer than they save
 
 
 @dataclass
@@ -30,6 +31,7 @@ def build(device, operands, impl, pick):
         "xgraft-lora": xgraft,
         "xgraft-unfused-lora": xgraft_unfused,
         "xgraft-quantize+product": xgraft_quantized,
+        "xgraft-shrink+lora": xgraft_quantized,
         "xgraft-w8a16": xgraft_w8a16,
         "cublaslt-block": torch_block,
         "cublaslt-block-best": cublaslt_best,
@@ -56,7 +58,7 @@ def candidate(listed, pick):
     raise DeviceError(f"the library has no {kernel}/{number} for this")
 
 
-def product(device, o, rank, pick, x=None, x_scales=None):
+def product(device, o, rank, pick, x=None, x_scales=None, t=None):
     """Prepared products, one for each copy of W, and the configuration."""
     listed = device.library.candidates(o.m, o.n, o.k, TUNED_RANK[rank])
     chosen = candidate(listed, pick)
@@ -71,8 +73,8 @@ def product(device, o, rank, pick, x=None, x_scales=None):
     for i, (w, w_scales) in enumerate(zip(o.w, o.w_scales)):
         operands = shared | {"w": w, "w_scales": w_scales, "y": o.y_of(i)}
         if rank:
-            t, b = o.adapter(rank)
-            operands |= {"t": t, "b": b[i]}
+            made, b = o.adapter(rank)
+            operands |= {"t": made if t is None else t, "b": b[i]}
         launches.append(device.library.prepare("product", operands, m=o.m, n=o.n, k=o.k, rank=rank, output="bf16",
                                                kernel=chosen["kernel"], number=chosen["number"]))
 
@@ -113,27 +115,32 @@ def xgraft_unfused(device, o, impl, pick):
 
 
 def xgraft_quantized(device, o, impl, pick):
-    tokens = token_tiles(o, NO_ADAPTER)
-    split = max(1, min(o.k // 128, -(-device.multiprocessors // len(tokens))))
+    """From X in bf16; with a rank, T is made of X and A on the way, as a server has to."""
+    rank = impl.rank
+    tokens = token_tiles(o, 0 if rank else NO_ADAPTER)
+    split = max(1, min(o.k // 128, MOST_PARTS, -(-device.multiprocessors // len(tokens))))
     empty = {"dtype": torch.uint8, "device": o.device}
     codes, scales = torch.zeros_like(o.codes), torch.ones_like(o.x_scales)
-    numbers = torch.zeros(8, dtype=torch.int64, device=o.device)
+    a = o.shrink(rank) if rank else None
+    address = torch.tensor([a.data_ptr() if rank else 0], dtype=torch.int64, device=o.device)
+    ranks = torch.tensor([rank], dtype=torch.int32, device=o.device)
+    factors = torch.ones(1, device=o.device)
+    t = torch.zeros(o.m, rank or RANKS[0], dtype=torch.bfloat16, device=o.device)
     operands = {
         "x": o.x16, "codes": codes, "x_scales": scales, "tokens": tokens,
-        "a_of": numbers, "rank_of": numbers, "factor_of": numbers,  # no token has an adapter
-        "t": torch.empty(2 * o.m * RANKS[0], **empty),
+        "a_of": address, "rank_of": ranks, "factor_of": factors, "t": t,
         "parts": torch.empty(len(tokens) * split * TILE_PART, **empty),
         "counters": torch.zeros(len(tokens), dtype=torch.int32, device=o.device),
     }
     quantize = device.library.prepare("quantize", operands, m=o.m, k=o.k, tiles=len(tokens), split=split,
-                                      t_stride=RANKS[0])
-    multiply, config = product(device, o, 0, pick, codes, scales)
+                                      t_stride=t.shape[1])
+    multiply, config = product(device, o, rank, pick, codes, scales, t)
 
-    def launch(i, keep=operands):
+    def launch(i, keep=(operands, a)):
         device.library.launch(quantize)
         multiply(i)
 
-    return Built(launch, f"quantize/{split} + {config}")
+    return Built(launch, f"quantize/{split} + {config}", "shrink" if rank else "block", rank)
 
 
 def xgraft_w8a16(device, o, impl, pick):

@@ -20,6 +20,7 @@ FACTORS = {
     "xgraft-lora": (1.18, 1.54, 1.0),
     "xgraft-unfused-lora": (1.25, 1.75, 4.0),
     "xgraft-quantize+product": (1.20, 1.55, 3.0),
+    "xgraft-shrink+lora": (1.24, 1.60, 3.0),
     "xgraft-w8a16": (1.30, 9.00, 1.0),
     "cublaslt-block": (2.20, 1.90, 3.0),
     "cublaslt-block-best": (2.00, 1.85, 2.0),

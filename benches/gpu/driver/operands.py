@@ -77,7 +77,7 @@ class Operands:
         chosen = torch.randint(0, m, (SAMPLED_ROWS,), generator=torch.Generator().manual_seed(seed)).tolist()
         self.rows = torch.tensor(sorted({0, m - 1, *chosen}), device=device)
         self.most_w16 = copies
-        self._w16, self._adapters, self._references = None, {}, {}
+        self._w16, self._adapters, self._shrinks, self._references = None, {}, {}, {}
 
     def y_of(self, i):
         """What ours with the i-th copy of W writes, the last one y: by turns two, so that a launch does not hide what
@@ -114,6 +114,13 @@ class Operands:
             self._adapters[rank] = t, [b] + [b.clone() for _ in self.w[1:]]
         return self._adapters[rank]
 
+    def shrink(self, rank):
+        """A [rank, k], so large that X·Aᵀ has about the size of the T of `adapter`."""
+        if rank not in self._shrinks:
+            size = self.x16.float().pow(2).mean().sqrt().item() * self.k**0.5
+            self._shrinks[rank] = (self.normal(rank, self.k) / size).bfloat16()
+        return self._shrinks[rank]
+
     def size(self):
         """The rms of Y."""
         return self.reference("block").pow(2).mean().sqrt().item()
@@ -130,7 +137,10 @@ class Operands:
     def _reference(self, kind, rank):
         if rank:
             t, b = self.adapter(rank)
-            return self.reference(kind) + t[self.rows].double() @ b[0].double().t()
+            t = t[self.rows].double()
+            if kind == "shrink":
+                t = (self.x16[self.rows].double() @ self.shrink(rank).double().t()).bfloat16().double()
+            return self.reference("block") + t @ b[0].double().t()
         if kind in ("bf16", "w8a16"):
             x = self.x16[self.rows].double()
         elif kind == "tensor":

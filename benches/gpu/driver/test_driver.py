@@ -98,7 +98,7 @@ class WholeRun(Driver):
         for path in (self.folder / "a").glob("*.json*"):
             for text in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
                 self.assertIs(json.loads(text)["mock"], True, path)
-        self.assertRegex(said, r"MOCK \[\d+:\d\d left\] time 1/11 gate_up m=1: 15 implementations")
+        self.assertRegex(said, r"MOCK \[\d+:\d\d left\] time 1/11 gate_up m=1: 16 implementations")
 
     def test_what_was_fastest_in_tuning_is_timed(self):
         self.run_it("a", *FEW)
@@ -301,7 +301,7 @@ class Faults(Driver):
     def test_the_time_limit_holds_for_a_case_that_is_slower_than_thought(self):
         slow = ("--minutes", "0.5", "--faults", "slow=gate_up:1:cublas-bf16")
         said = self.run_it("a", "--layers", "gate_up", "--tokens", "1", *slow, code=3)
-        self.assertIn("time 1/1 gate_up m=1: 15 implementations", said)
+        self.assertIn("time 1/1 gate_up m=1: 16 implementations", said)
         self.assertRegex(said, r"left out \(\d\): .*time gate_up m=1")
         self.assertFalse((self.folder / "a/samples.jsonl").exists())
         self.assertLess(int(said.split("ended after ")[1].split(" s")[0]), 31)

@@ -352,7 +352,7 @@ class Worker(Programs):
         for impl in todo:
             ours, unpicked = is_ours(impl), None
             if ours and impl.name != "xgraft-w8a16":
-                picks, unpicked = self.picks(tuned, case, impl.rank if impl.name == "xgraft-lora" else 0)
+                picks, unpicked = self.picks(tuned, case, 0 if impl.name == "xgraft-unfused-lora" else impl.rank)
                 impl = replace(impl, picks=picks)
             row = sample_row(case, impl)
             rows.append(row)
