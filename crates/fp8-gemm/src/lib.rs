@@ -5,14 +5,14 @@
 //! hardware goes, and [`layout`] and [`schedule`] are the arithmetic of the kernels in Rust, where it can be tested.
 //!
 //! ```
-//! use xgraft_fp8_gemm::{Shape, emulator::{Operands, product}};
+//! use xgraft_fp8_gemm::{Shape, emulator::{Operands, product}, schedule::Parts};
 //!
 //! // One token and one row of weights: 256 ones each, under scales of 2 and of 0.5.
 //! let shape = Shape::new(1, 1, 256)?;
 //! let ones = [0x38; 256];
 //! let x_scales = [2.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0]; // [k_blocks, m rounded up to 4]
 //! let operands = Operands { shape, x: &ones, x_scales: &x_scales, w: &ones, w_scales: &[0.5, 0.5] };
-//! assert_eq!(product(&operands, None, 1), [256.0]);
+//! assert_eq!(product(&operands, None, Parts::Whole), [256.0]);
 //! # Ok::<(), xgraft_fp8_gemm::Error>(())
 //! ```
 //!
